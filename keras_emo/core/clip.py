@@ -1,0 +1,160 @@
+"""Clip to arrays: the one entry point, for training and for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from keras_emo.core.audio import compute_mfcc
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.face import Box, crop_face, fill_boxes
+from keras_emo.core.media import ClipSource, Media, read_images, read_media, resample
+from keras_emo.core.spec import AudioSpec, ClipSpec
+
+
+class DetectedFace(Protocol):
+    """What a detector says of one face."""
+
+    @property
+    def box(self) -> Box: ...
+    @property
+    def confidence(self) -> float: ...
+
+
+class Detector(Protocol):
+    """Anything that finds faces in an RGB uint8 frame (height, width, 3)."""
+
+    def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]: ...
+
+
+@dataclass
+class ClipInputs:
+    """What the network sees of one clip, and how it came about.
+
+    face: RGB uint8 (n_frames, size_px, size_px, 3), or None where no face was found.
+    face_found: bool (n_frames,), False where the box is a neighbour's.
+    times_s, boxes: float32 (n_frames,), (n_frames, 4) x, y, width, height in px of the frame.
+    mfcc: float32 (n_mfcc, n_frames), or None without usable sound.
+    frames_examined: pictures the detector saw. states: reasons why a modality is missing.
+    """
+
+    face: np.ndarray | None
+    face_found: np.ndarray
+    times_s: np.ndarray
+    boxes: np.ndarray
+    mfcc: np.ndarray | None
+    duration_s: float
+    frames_examined: int
+    states: list[Reason] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def modalities(self) -> list[str]:
+        present = {"face": self.face, "voice": self.mfcc}
+        return [name for name, value in present.items() if value is not None]
+
+
+def prepare_clip(
+    source: ClipSource | Path,
+    spec: ClipSpec,
+    detector: Detector,
+    modalities: Sequence[str] = ("face", "voice"),
+) -> ClipInputs:
+    """Decode a clip, find the largest face in each sampled frame, compute the MFCC.
+
+    A modality that is absent (no sound, silence, no face) is a state of the result, never a
+    zero array. Raises ClipError where the file cannot be used at all (unreadable, non-finite
+    sound, neither face nor voice).
+    """
+    if not isinstance(source, ClipSource):
+        source = ClipSource(video=source)
+    media = read_source(source, spec, modalities)
+    inputs = ClipInputs(
+        face=None,
+        face_found=np.zeros(0, bool),
+        times_s=np.zeros(0, np.float32),
+        boxes=np.zeros((0, 4), np.float32),
+        mfcc=None,
+        duration_s=media.duration_s,
+        frames_examined=len(media.frames),
+    )
+    if "face" in modalities:
+        _add_faces(inputs, media, spec, detector)
+    if "voice" in modalities:
+        _add_voice(inputs, media, spec.audio, source)
+    if media.damaged_packets:
+        inputs.warnings.append(f"{media.damaged_packets} damaged packets skipped")
+    if media.cut:
+        inputs.warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
+    if not inputs.modalities:
+        reasons = [str(s) for s in inputs.states] or ["nothing asked for"]
+        reason = inputs.states[0] if len(inputs.states) == 1 else Reason.NO_MODALITY
+        examined = f"{inputs.frames_examined} frames examined"
+        raise ClipError(source.path, reason, f"{' and '.join(reasons)}; {examined}")
+    return inputs
+
+
+def read_source(source: ClipSource, spec: ClipSpec, modalities: Sequence[str]) -> Media:
+    """Decode the files of a clip that the modalities need. Raises ClipError."""
+    rate_hz = spec.face.frame_rate_hz if "face" in modalities else None
+    audio_s = spec.audio.duration_s if "voice" in modalities else 0.0
+    own_sound = source.audio is None
+    if source.frames:
+        media = read_images(source.frames, spec.face.frame_rate_hz)
+    elif source.video is not None:
+        media = read_media(
+            source.video, rate_hz, spec.face.max_frames, audio_s if own_sound else 0.0
+        )
+    else:
+        media = Media()
+    if source.audio is not None and audio_s:
+        sound = read_media(source.audio, frame_rate_hz=None, audio_s=audio_s)
+        media.waveform, media.sample_rate_hz = sound.waveform, sound.sample_rate_hz
+        media.duration_s = max(media.duration_s, sound.duration_s)
+        media.damaged_packets += sound.damaged_packets
+    return media
+
+
+def check_waveform(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Reason:
+    """The waveform at spec.sample_rate_hz, or the reason why there is none to use."""
+    if media.waveform is None:
+        return Reason.NO_AUDIO
+    if not np.isfinite(media.waveform).all():
+        raise ClipError(path, Reason.NON_FINITE_AUDIO, "the sound holds NaN or infinite samples")
+    waveform = resample(media.waveform, media.sample_rate_hz, spec.sample_rate_hz)
+    if len(waveform) < spec.n_fft:
+        return Reason.TOO_SHORT
+    spread = float(np.abs(waveform - waveform.mean()).max())
+    return Reason.SILENT_AUDIO if spread < 10 ** (spec.silence_dbfs / 20) else waveform
+
+
+def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, source: ClipSource) -> None:
+    waveform = check_waveform(media, spec, source.audio or source.path)
+    if isinstance(waveform, Reason):
+        inputs.states.append(waveform)
+    else:
+        inputs.mfcc = compute_mfcc(waveform, spec)
+
+
+def _add_faces(inputs: ClipInputs, media: Media, spec: ClipSpec, detector: Detector) -> None:
+    if not media.has_video:
+        inputs.states.append(Reason.NO_VIDEO)
+        return
+    boxes: list[Box | None] = []
+    for frame in media.frames:
+        faces = [f for f in detector.detect(frame) if f.confidence >= spec.face.min_confidence]
+        largest = max(faces, key=lambda f: f.box[2] * f.box[3], default=None)
+        boxes.append(largest.box if largest is not None else None)
+    filled = fill_boxes(boxes, media.times_s)
+    if filled is None:
+        inputs.states.append(Reason.NO_FACE)
+        return
+    crops = [crop_face(f, b, spec.face) for f, b in zip(media.frames, filled, strict=True)]
+    inputs.face = np.stack(crops)
+    inputs.face_found = np.array([box is not None for box in boxes])
+    inputs.times_s = np.array(media.times_s, np.float32)
+    inputs.boxes = np.array(filled, np.float32)

@@ -1,0 +1,90 @@
+"""How a clip becomes arrays: frozen settings that travel with cache and bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FaceSpec:
+    """Which frames are looked at and how a face is cut out."""
+
+    frame_rate_hz: float = 3.0  # every tenth frame at 30 fps
+    size_px: int = 224
+    margin: float = 0.0  # of the longer side of the box, added on each side of the square
+    min_face_px: int = 40
+    min_confidence: float = 0.9
+    detect_max_px: int = 640  # longer side of the picture the detector sees
+    max_frames: int = 96  # 32 s; a longer clip is cut there and says so
+
+    def __post_init__(self) -> None:
+        if not (0 < self.frame_rate_hz <= 240 and 16 <= self.size_px <= 1024):
+            raise ValueError(f"face spec out of range: {self}")
+        if not (0 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
+            raise ValueError(f"face spec out of range: {self}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one crop, RGB uint8."""
+        return (self.size_px, self.size_px, 3)
+
+
+@dataclass(frozen=True)
+class AudioSpec:
+    """MFCC as librosa.feature.mfcc computes them with these settings."""
+
+    sample_rate_hz: int = 48_000
+    duration_s: float = 3.0
+    n_fft: int = 2048
+    hop_length: int = 512
+    n_mels: int = 128
+    fmin_hz: float = 0.0
+    fmax_hz: float = 8000.0
+    n_mfcc: int = 20
+    top_db: float = 80.0
+    silence_dbfs: float = -70.0  # a louder peak counts as sound
+
+    def __post_init__(self) -> None:
+        if not (1000 <= self.sample_rate_hz <= 384_000 and 0 < self.duration_s <= 600):
+            raise ValueError(f"audio spec out of range: {self}")
+        if not (0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2):
+            raise ValueError(f"audio spec out of range: {self}")
+        if not (1 <= self.n_mfcc <= self.n_mels and 0 < self.hop_length <= self.n_fft):
+            raise ValueError(f"audio spec out of range: {self}")
+
+    @property
+    def n_samples(self) -> int:
+        return round(self.duration_s * self.sample_rate_hz)
+
+    @property
+    def n_frames(self) -> int:
+        """MFCC frames, centred windows: 282 for 3 s at 48 kHz, hop 512."""
+        return 1 + self.n_samples // self.hop_length
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.n_mfcc, self.n_frames)
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Everything that decides what the network sees of one clip."""
+
+    face: FaceSpec = field(default_factory=FaceSpec)
+    audio: AudioSpec = field(default_factory=AudioSpec)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ClipSpec:
+        """Inverse of to_dict. Raises TypeError on unknown keys, ValueError out of range."""
+        return cls(face=FaceSpec(**data["face"]), audio=AudioSpec(**data["audio"]))
+
+    def digest(self) -> str:
+        """Sixteen hex digits that change whenever a setting does."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Corpora, splits, cache and training pipelines."""

@@ -1,0 +1,191 @@
+"""What is changed during training only; nothing here runs on validation, test or in service."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from keras_emo.core.audio import compute_mfcc
+from keras_emo.core.clip import check_waveform, read_source
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import ClipSpec
+
+
+@dataclass(frozen=True)
+class WaveSpec:
+    """Ranges for altered versions of a clip's sound; each is drawn uniformly."""
+
+    n_variants: int = 6
+    stretch: tuple[float, float] = (0.85, 1.15)  # rate, above 1 is faster
+    pitch_semitones: tuple[float, float] = (-2.0, 2.0)
+    gain_db: tuple[float, float] = (-8.0, 8.0)
+    noise_snr_db: tuple[float, float] = (15.0, 45.0)
+    shift_s: tuple[float, float] = (-0.3, 0.3)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def vary_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, take_id: str) -> np.ndarray:
+    """MFCC of n_variants altered versions, float32 (n_variants, n_mfcc, n_frames).
+
+    The draws depend on the seed and the take alone. Raises ClipError without usable sound.
+    """
+    longer = replace(spec.audio, duration_s=1.3 * spec.audio.duration_s)  # faster needs more
+    media = read_source(source, replace(spec, audio=longer), ("voice",))
+    waveform = check_waveform(media, spec.audio, source.path)
+    if isinstance(waveform, Reason):
+        raise ClipError(source.path, waveform, "no usable sound to vary")
+    name = hashlib.sha256(f"{waves.seed}/{take_id}".encode()).digest()
+    rng = np.random.default_rng(np.frombuffer(name, np.uint32))
+    rate_hz = spec.audio.sample_rate_hz
+    return np.stack(
+        [
+            compute_mfcc(vary_waveform(waveform, rate_hz, waves, rng), spec.audio)
+            for _ in range(waves.n_variants)
+        ]
+    )
+
+
+def vary_waveform(
+    waveform: np.ndarray, rate_hz: int, waves: WaveSpec, rng: np.random.Generator
+) -> np.ndarray:
+    """Stretched, shifted in pitch and time, louder or softer, with white noise.
+
+    waveform: mono float32 (n,). Returns mono float32 of another length. Uses
+    librosa.effects.time_stretch and pitch_shift.
+    """
+    import librosa
+
+    y = librosa.effects.time_stretch(waveform, rate=float(rng.uniform(*waves.stretch)))
+    y = librosa.effects.pitch_shift(
+        y, sr=rate_hz, n_steps=float(rng.uniform(*waves.pitch_semitones)), res_type="soxr_mq"
+    )
+    shift = round(float(rng.uniform(*waves.shift_s)) * rate_hz)
+    y = np.pad(y, (shift, 0)) if shift >= 0 else y[min(-shift, len(y) // 2) :]
+    y = y * 10 ** (float(rng.uniform(*waves.gain_db)) / 20)
+    power = float(np.mean(y**2))
+    noise_power = power / 10 ** (float(rng.uniform(*waves.noise_snr_db)) / 10)
+    return (y + rng.normal(0.0, np.sqrt(noise_power), len(y))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FaceChanges:
+    """Ranges for face crops during training."""
+
+    flip: bool = True
+    scale: float = 0.12  # zoom in or out by up to this part
+    shift: float = 0.06  # of the side, in both directions
+    turn_deg: float = 10.0
+    brightness: float = 0.2  # of the full range
+    contrast: float = 0.25
+    grey: float = 0.3  # chance that colour is dropped
+    erase: float = 0.3  # chance that a square is blanked
+
+
+@dataclass(frozen=True)
+class MfccChanges:
+    """SpecAugment on MFCC: masked frames and coefficients take the clip's mean."""
+
+    time_masks: int = 2
+    time_width: int = 30  # frames at most
+    coefficient_masks: int = 1
+    coefficient_width: int = 4
+    shift_frames: int = 20
+    noise: float = 0.05  # of each coefficient's deviation
+
+
+def change_faces(faces, seed, changes: FaceChanges):
+    """Augment a batch of faces inside tf.data.
+
+    faces: float32 (batch, height, width, 3), 0 to 255. seed: int32 (2,), decides everything.
+    Returns the same shape and range.
+    """
+    import tensorflow as tf
+
+    seeds = tf.random.split(seed, 8)
+    n, side = tf.shape(faces)[0], tf.cast(tf.shape(faces)[1], tf.float32)
+
+    def draw(i: int, low: float, high: float):
+        return tf.random.stateless_uniform([n], seeds[i], low, high)
+
+    turn = draw(0, -1.0, 1.0) * changes.turn_deg * np.pi / 180
+    zoom = 1.0 + draw(1, -changes.scale, changes.scale)
+    mirror = tf.where(draw(2, 0.0, 1.0) < (0.5 if changes.flip else 0.0), -1.0, 1.0)
+    shift_x, shift_y = (draw(i, -changes.shift, changes.shift) * side for i in (3, 4))
+    cos, sin, centre = tf.cos(turn) * zoom, tf.sin(turn) * zoom, (side - 1.0) / 2.0
+    a0, a1, b0, b1 = cos * mirror, -sin, sin * mirror, cos
+    a2 = centre - (a0 + a1) * centre + shift_x
+    b2 = centre - (b0 + b1) * centre + shift_y
+    zeros = tf.zeros_like(a0)
+    transforms = tf.stack([a0, a1, a2, b0, b1, b2, zeros, zeros], axis=1)
+    faces = tf.raw_ops.ImageProjectiveTransformV3(
+        images=faces,
+        transforms=transforms,
+        output_shape=tf.shape(faces)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+    tone = tf.random.stateless_uniform([n, 4], seeds[5])
+    contrast = 1.0 + (2.0 * tone[:, 0] - 1.0) * changes.contrast
+    brightness = (2.0 * tone[:, 1] - 1.0) * changes.brightness * 255.0
+    mean = tf.reduce_mean(faces, axis=[1, 2, 3], keepdims=True)
+    spread = lambda v: v[:, None, None, None]  # noqa: E731
+    faces = (faces - mean) * spread(contrast) + mean + spread(brightness)
+    grey = tf.image.rgb_to_grayscale(faces)
+    faces = tf.where(spread(tone[:, 2]) < changes.grey, tf.repeat(grey, 3, axis=3), faces)
+    faces = _erase(faces, seeds[6], changes.erase)
+    return tf.clip_by_value(faces, 0.0, 255.0)
+
+
+def _erase(faces, seed, chance: float):
+    """Blank one square a picture, a fifth to two fifths of the side (DeVries, arXiv:1708.04552)."""
+    import tensorflow as tf
+
+    n, side = tf.shape(faces)[0], tf.shape(faces)[1]
+    draws = tf.random.stateless_uniform([n, 4], seed)
+    positions = tf.linspace(0.0, 1.0, side)
+    half = (0.1 + 0.1 * draws[:, 0])[:, None]
+    inside_y = tf.abs(positions[None] - draws[:, 1, None]) < half
+    inside_x = tf.abs(positions[None] - draws[:, 2, None]) < half
+    square = inside_y[:, :, None] & inside_x[:, None, :] & (draws[:, 3] < chance)[:, None, None]
+    mean = tf.reduce_mean(faces, axis=[1, 2], keepdims=True)
+    return tf.where(square[..., None], mean, faces)
+
+
+def change_mfcc(mfcc, seed, changes: MfccChanges):
+    """Augment a batch of MFCC inside tf.data: SpecAugment (arXiv:1904.08779), shift, noise.
+
+    mfcc: float32 (batch, n_mfcc, n_frames). seed: int32 (2,). Returns the same shape.
+    """
+    import tensorflow as tf
+
+    seeds = tf.random.split(seed, 4)
+    n, rows, frames = tf.shape(mfcc)[0], tf.shape(mfcc)[1], tf.shape(mfcc)[2]
+    shift = tf.random.stateless_uniform(
+        [n, 1], seeds[0], -changes.shift_frames, changes.shift_frames + 1, tf.int32
+    )
+    index = tf.clip_by_value(tf.range(frames)[None] + shift, 0, frames - 1)
+    mfcc = tf.gather(mfcc, index, axis=2, batch_dims=1)
+    mean, variance = tf.nn.moments(mfcc, axes=[2], keepdims=True)
+    noise = tf.random.stateless_normal(tf.shape(mfcc), seeds[1])
+    mfcc = mfcc + noise * tf.sqrt(variance + 1e-6) * changes.noise
+    for axis, size, masks, width in (
+        (2, frames, changes.time_masks, changes.time_width),
+        (1, rows, changes.coefficient_masks, changes.coefficient_width),
+    ):
+        if not masks:
+            continue
+        draws = tf.random.stateless_uniform([n, masks, 2], seeds[1 + axis])
+        start = draws[..., 0] * tf.cast(size, tf.float32)
+        end = start + draws[..., 1] * float(width)
+        steps = tf.cast(tf.range(size), tf.float32)
+        masked = tf.reduce_any((steps >= start[..., None]) & (steps < end[..., None]), axis=1)
+        mfcc = tf.where(masked[:, None, :] if axis == 2 else masked[:, :, None], mean, mfcc)
+    return mfcc

@@ -1,0 +1,249 @@
+"""Prepared clips on disk: parallel, atomic, resumable, keyed by what decides their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from keras_emo.core.clip import ClipInputs, prepare_clip
+from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.core.media import check_file
+from keras_emo.core.spec import ClipSpec
+from keras_emo.data.augment import WaveSpec, vary_clip
+from keras_emo.data.takes import Take
+from keras_emo.runtime.detector import FaceDetector
+from keras_emo.runtime.session import available_cores
+
+Progress = Callable[[int, int], None]
+FORMAT = 1  # of the files below; another number, another folder
+
+
+@dataclass
+class CacheReport:
+    """Where each take's prepared file lies, and which takes failed and why."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    failures: list[ClipError] = field(default_factory=list)
+    computed: int = 0
+
+
+def digest_files(paths: Iterable[Path]) -> str:
+    """sha256 over the content of files in order, 24 hex digits."""
+    total = hashlib.sha256()
+    for path in paths:
+        with open(check_file(path), "rb") as f:
+            total.update(hashlib.file_digest(f, "sha256").digest())
+    return total.hexdigest()[:24]
+
+
+def build_cache(
+    takes: Sequence[Take],
+    spec: ClipSpec,
+    root: Path,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> CacheReport:
+    """Prepare every take that is not in the cache yet.
+
+    Files lie in root/<digest of spec, detector and format>/<digest of the clip>.npz, so another
+    setting never meets an old file. workers: processes (0: one a core). A clip that fails is
+    reported and the rest go on.
+    """
+    key = {"spec": spec.to_dict(), "detector": FaceDetector.weights_digest(), "format": FORMAT}
+    folder = _folder(root, "clips", key)
+    return _fill(takes, folder, _prepare, (spec,), workers, progress)
+
+
+def build_variants(
+    takes: Sequence[Take],
+    spec: ClipSpec,
+    waves: WaveSpec,
+    root: Path,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> CacheReport:
+    """MFCC of augmented versions of each take's sound, for training speakers only.
+
+    Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
+    """
+    key = {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
+    folder = _folder(root, "voices", key)
+    return _fill(takes, folder, _vary, (spec, waves), workers, progress)
+
+
+def load_clip(path: Path) -> ClipInputs:
+    """What build_cache stored of one clip."""
+    with np.load(path, allow_pickle=False) as data:
+        info = json.loads(str(data["info"]))
+        return ClipInputs(
+            face=data.get("face"),
+            face_found=data["face_found"],
+            times_s=data["times_s"],
+            boxes=data["boxes"],
+            mfcc=data.get("mfcc"),
+            duration_s=info["duration_s"],
+            frames_examined=info["frames_examined"],
+            states=[Reason(s) for s in info["states"]],
+            warnings=info["warnings"],
+        )
+
+
+def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
+    """Call write(file) on a temporary file in the same folder, then put it in place.
+
+    Raises EnvironmentFailure where the disk refuses; the old file stays then.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as f:
+            write(f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as e:
+        raise EnvironmentFailure(path, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
+    text = json.dumps(key, sort_keys=True, indent=1)
+    folder = root / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise EnvironmentFailure(root, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    if not (folder / "spec.json").exists():
+        write_atomic(folder / "spec.json", lambda f: f.write(text.encode()))
+    return folder
+
+
+def _fill(
+    takes: Sequence[Take],
+    folder: Path,
+    worker: Callable[..., None],
+    arguments: tuple,
+    workers: int,
+    progress: Progress | None,
+) -> CacheReport:
+    report = CacheReport()
+    jobs: list[tuple[Take, Path]] = []
+    for take in takes:
+        try:
+            path = folder / f"{digest_files(take.source.files)}.npz"
+        except ClipError as e:
+            report.failures.append(e)
+            continue
+        if _is_whole(path):
+            report.files[take.take_id] = path
+        else:
+            jobs.append((take, path))
+    workers = min(workers or available_cores(), len(jobs))
+    done, total = len(takes) - len(jobs), len(takes)
+    if progress and takes:
+        progress(done, total)
+    for take, path, error in _run(jobs, worker, arguments, workers):
+        if error is not None:
+            report.failures.append(error)
+        else:
+            report.files[take.take_id] = path
+            report.computed += 1
+        done += 1
+        if progress:
+            progress(done, total)
+    return report
+
+
+def _run(jobs, worker, arguments, workers):
+    """Yield (take, path, error or None) as jobs end, in processes where that pays."""
+    if workers <= 1:
+        for take, path in jobs:
+            yield take, path, _attempt(worker, take, path, arguments)
+        return
+    context = get_context("spawn")  # cv2 and av do not like fork
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_be_single) as pool:
+        waiting: dict[Future, tuple[Take, Path]] = {}
+        queue = iter(jobs)
+        try:
+            while True:
+                for take, path in queue:
+                    job = pool.submit(_attempt, worker, take, path, arguments)
+                    waiting[job] = (take, path)
+                    if len(waiting) >= 2 * workers:
+                        break
+                if not waiting:
+                    return
+                for job in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    take, path = waiting.pop(job)
+                    yield take, path, job.result()
+        finally:
+            for job in waiting:
+                job.cancel()
+
+
+def _attempt(worker, take: Take, path: Path, arguments: tuple) -> ClipError | None:
+    try:
+        worker(take, path, *arguments)
+    except ClipError as e:
+        return e
+    return None
+
+
+def _be_single() -> None:
+    cv2.setNumThreads(1)
+
+
+_detectors: dict[Any, FaceDetector] = {}  # one a process and spec: loading takes longer than a clip
+
+
+def _prepare(take: Take, path: Path, spec: ClipSpec) -> None:
+    if spec.face not in _detectors:
+        _detectors[spec.face] = FaceDetector(spec=spec.face)
+    inputs = prepare_clip(take.source, spec, _detectors[spec.face])
+    arrays = {
+        "face_found": inputs.face_found,
+        "times_s": inputs.times_s,
+        "boxes": inputs.boxes,
+        "info": np.array(
+            json.dumps(
+                {
+                    "take_id": take.take_id,
+                    "duration_s": inputs.duration_s,
+                    "frames_examined": inputs.frames_examined,
+                    "states": [str(s) for s in inputs.states],
+                    "warnings": inputs.warnings,
+                }
+            )
+        ),
+    }
+    if inputs.face is not None:
+        arrays["face"] = inputs.face
+    if inputs.mfcc is not None:
+        arrays["mfcc"] = inputs.mfcc
+    write_atomic(path, lambda f: np.savez(f, **arrays))
+
+
+def _vary(take: Take, path: Path, spec: ClipSpec, waves: WaveSpec) -> None:
+    mfcc = vary_clip(take.source, spec, waves, take.take_id)
+    write_atomic(path, lambda f: np.savez(f, mfcc=mfcc))
+
+
+def _is_whole(path: Path) -> bool:
+    """A file that is there and has its index: a disk that filled up may leave less."""
+    return path.exists() and zipfile.is_zipfile(path)

@@ -1,0 +1,302 @@
+"""What the corpus readers share: walking a folder, refusing bad files, counting copies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from keras_emo.core.errors import ClipError, EmoError, Reason, UsageError
+from keras_emo.core.media import IMAGE_SUFFIXES, ClipSource, check_file
+from keras_emo.data.takes import Take
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg")
+# Recordings that are not read: named in a problem, so that no take is lost without a word.
+OTHER_SUFFIXES = (".wmv", ".mpg", ".mpeg", ".m4v", ".flv", ".3gp", ".aac", ".aiff", ".aif", ".opus")
+
+Kind = Literal["video", "audio", "frames", "other"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file that cannot be used, and why."""
+
+    path: Path
+    reason: Reason
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{str(self.path)!r}: {self.reason}: {self.cause}".replace("\n", " ")
+
+
+class CorpusError(EmoError):
+    """Every problem of a corpus at once, one a line after the count."""
+
+    def __init__(self, path: str | Path, problems: Iterable[Problem]):
+        self.problems = tuple(problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        super().__init__(path, self.problems[0].reason, count)
+        self.args = (path, self.problems)  # as given, so that it pickles
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *map(str, self.problems)])
+
+
+class BadNameError(ValueError):
+    """A file name that says no take. reason: BAD_NAME (no such shape) or UNKNOWN_CODE."""
+
+    def __init__(self, reason: Reason, cause: str):
+        super().__init__(reason, cause)
+        self.reason, self.cause = reason, cause
+
+
+@dataclass
+class Corpus:
+    """What a reader found.
+
+    takes: by take_id, each once. problems: what skip_bad left out. duplicates: copies of a
+    file that were passed over. notes: takes of one speaker with the same bytes.
+    """
+
+    name: str
+    takes: list[Take]
+    problems: list[Problem] = field(default_factory=list)
+    duplicates: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One recording on disk: a media file, or a folder of face pictures in order."""
+
+    path: Path
+    kind: Kind
+    files: tuple[Path, ...]
+
+    @property
+    def stem(self) -> str:
+        return self.path.name if self.kind == "frames" else self.path.stem
+
+
+@dataclass(frozen=True)
+class NameInfo:
+    """What a name says: whose take a file belongs to, and which part of it the file is."""
+
+    take_id: str
+    speaker: str
+    gender: Literal["male", "female"]
+    emotion: str
+    role: str  # two files with one role of one take are copies, or a problem
+
+
+def gather(
+    root: Path,
+    name: str,
+    parse: Callable[[Found], NameInfo | None],
+    join: Callable[[Mapping[str, Found]], ClipSource],
+    skip_bad: bool,
+) -> Corpus:
+    """Read a corpus: parse says what a file is (None: not wanted), join makes the source.
+
+    A take with any bad file is left out whole, so that damage never passes for a missing
+    modality. Raises CorpusError with every problem, unless skip_bad; UsageError where there is
+    no folder or no clip.
+    """
+    root = Path(os.path.abspath(root))
+    found, problems = walk(root)
+    bad: set[str] = set()
+    named: dict[Found, NameInfo] = {}
+    n_unwanted = 0
+    for item in found:
+        try:
+            info = parse(item)
+        except BadNameError as e:
+            # pictures may lie around for other ends; only what looks like a take is refused
+            if item.kind != "frames" or e.reason is Reason.UNKNOWN_CODE:
+                problems.append(Problem(item.path, e.reason, e.cause))
+            continue
+        if info is None:
+            n_unwanted += 1
+            continue
+        if faults := _faults(item):
+            problems += faults
+            bad.add(info.take_id)
+        else:
+            named[item] = info
+
+    digests = _digests(named, problems, bad)
+    kept, duplicates = _drop_copies(named, digests, problems, bad)
+    notes = _compare_takes(kept, named, digests, problems, bad)
+    problems.sort(key=lambda p: str(p.path))
+
+    takes = []
+    for take_id in sorted(kept.keys() - bad):
+        roles = kept[take_id]
+        info = named[next(iter(roles.values()))]
+        takes.append(Take(take_id, name, info.speaker, info.gender, info.emotion, join(roles)))
+    if problems and not (skip_bad and takes):
+        raise CorpusError(root, problems)
+    if not takes:
+        raise UsageError(
+            root, Reason.NO_CLIPS, f"no {name} clip ({n_unwanted} others not asked for)"
+        )
+    return Corpus(name, takes, problems, duplicates, notes)
+
+
+def walk(root: Path) -> tuple[list[Found], list[Problem]]:
+    """Recordings under root at any depth, sorted by path, and the folders that can't be read.
+
+    Hidden names (AppleDouble's ``._*`` among them) and other kinds of file are passed over;
+    links are followed, each folder once. Raises UsageError where root is no folder.
+    """
+    if not root.is_dir():
+        cause = "not a folder" if root.exists() else "no such folder"
+        raise UsageError(root, Reason.NOT_FOUND, cause)
+    found: list[Found] = []
+    problems: list[Problem] = []
+
+    def note(error: OSError) -> None:
+        problems.append(Problem(Path(error.filename), Reason.UNREADABLE, str(error.strerror)))
+
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
+        here = Path(folder)
+        info = os.stat(here)
+        if (info.st_dev, info.st_ino) in seen:  # a link back, or a second way in
+            subfolders.clear()
+            continue
+        seen.add((info.st_dev, info.st_ino))
+        subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
+        pictures = []
+        names = [n for n in names if not n.startswith(".")]
+        for path in (here / n for n in names):
+            suffix = path.suffix.lower()
+            if suffix in IMAGE_SUFFIXES:
+                pictures.append(path)
+            elif kind := _kind(suffix):
+                found.append(Found(path, kind, (path,)))
+        if pictures or not (names or subfolders):
+            found.append(Found(here, "frames", tuple(sorted(pictures, key=natural_key))))
+    return sorted(found, key=lambda f: str(f.path)), problems
+
+
+def _kind(suffix: str) -> Kind | None:
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    if suffix in AUDIO_SUFFIXES:
+        return "audio"
+    return "other" if suffix in OTHER_SUFFIXES else None
+
+
+def natural_key(path: Path) -> tuple[list[str | int], str]:
+    """Sort key by which ``frame_2`` comes before ``frame_10``."""
+    pieces = re.split(r"([0-9]+)", path.name.lower())  # text and digits take turns
+    return [int(p) if i % 2 else p for i, p in enumerate(pieces)], path.name
+
+
+def choose_source(
+    roles: Mapping[str, Found], picture: Iterable[str], sound: Iterable[str]
+) -> ClipSource:
+    """The first role present of each list, as one source."""
+    seen = next((roles[r] for r in picture if r in roles), None)
+    heard = next((roles[r] for r in sound if r in roles), None)
+    audio = heard.path if heard else None
+    if seen is not None and seen.kind == "frames":
+        return ClipSource(audio=audio, frames=seen.files)
+    return ClipSource(video=seen.path if seen else None, audio=audio)
+
+
+def _faults(item: Found) -> list[Problem]:
+    if item.kind == "other":
+        cause = f"{item.path.suffix} is not read; convert it to .mp4 or .wav"
+        return [Problem(item.path, Reason.FORMAT_NOT_ALLOWED, cause)]
+    if not item.files:
+        return [Problem(item.path, Reason.NO_FRAMES, "a folder of face pictures without any")]
+    faults = []
+    for path in item.files:
+        try:
+            check_file(path)
+        except ClipError as e:
+            faults.append(Problem(path, e.reason, e.cause))
+    return faults
+
+
+def _digests(
+    named: dict[Found, NameInfo], problems: list[Problem], bad: set[str]
+) -> dict[Found, str]:
+    """sha256 of those whose size is shared, others being no copies; unreadable ones go."""
+    by_size: defaultdict[int, list[Found]] = defaultdict(list)
+    for item in named:
+        by_size[sum(os.path.getsize(p) for p in item.files)].append(item)
+    digests = {}
+    for item in (i for group in by_size.values() if len(group) > 1 for i in group):
+        digest = hashlib.sha256()
+        try:
+            for path in item.files:
+                with open(path, "rb") as f:
+                    while block := f.read(1 << 20):
+                        digest.update(block)
+        except OSError as e:
+            problems.append(Problem(item.path, Reason.UNREADABLE, e.strerror or str(e)))
+            bad.add(named.pop(item).take_id)
+            continue
+        digests[item] = digest.hexdigest()
+    return digests
+
+
+def _drop_copies(
+    named: Mapping[Found, NameInfo],
+    digests: Mapping[Found, str],
+    problems: list[Problem],
+    bad: set[str],
+) -> tuple[dict[str, dict[str, Found]], int]:
+    """One file for each role of each take, the least nested; and how many were copies."""
+    kept: defaultdict[str, dict[str, Found]] = defaultdict(dict)
+    duplicates = 0
+    for item in sorted(named, key=lambda f: (len(f.path.parts), str(f.path))):
+        info = named[item]
+        first = kept[info.take_id].setdefault(info.role, item)
+        if first is item:
+            continue
+        if item in digests and digests[item] == digests.get(first):
+            duplicates += 1
+        else:
+            cause = f"the same part of {info.take_id} as {str(first.path)!r}, other content"
+            problems.append(Problem(item.path, Reason.DUPLICATE, cause))
+            bad.add(info.take_id)
+    return kept, duplicates
+
+
+def _compare_takes(
+    kept: Mapping[str, Mapping[str, Found]],
+    named: Mapping[Found, NameInfo],
+    digests: Mapping[Found, str],
+    problems: list[Problem],
+    bad: set[str],
+) -> list[str]:
+    """Notes on takes that share bytes; across speakers, which would cross a split, problems."""
+    by_digest: defaultdict[str, list[Found]] = defaultdict(list)
+    for item in (i for roles in kept.values() for i in roles.values() if i in digests):
+        by_digest[digests[item]].append(item)
+    notes = []
+    for items in by_digest.values():
+        infos = [named[i] for i in items]
+        take_ids = sorted({info.take_id for info in infos})
+        if len(take_ids) == 1:
+            continue
+        if len({info.speaker for info in infos}) > 1:
+            bad.update(take_ids)
+            for item in items[1:]:
+                cause = f"same content as {str(items[0].path)!r}; they are of several speakers"
+                problems.append(Problem(item.path, Reason.DUPLICATE, cause))
+            continue
+        labels = sorted({info.emotion for info in infos})
+        conflict = f", labelled {' and '.join(labels)}" if len(labels) > 1 else ""
+        notes.append(f"same content{conflict}: " + ", ".join(repr(str(i.path)) for i in items))
+    return sorted(notes)

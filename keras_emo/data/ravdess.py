@@ -1,0 +1,101 @@
+"""Reads RAVDESS (Livingstone and Russo 2018, doi.org/10.1371/journal.pone.0196391)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_emo.core.errors import Reason
+from keras_emo.core.labels import RAVDESS_EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.data.corpus import BadNameError, Corpus, Found, NameInfo, choose_source, gather
+
+SHAPE = re.compile(r"[0-9]{2}(?:-[0-9]{2}){6}")
+CODES = {
+    "modality": ("01", "02", "03"),  # full, video only, audio only
+    "channel": ("01", "02"),  # speech, song
+    "emotion": tuple(RAVDESS_EMOTIONS),
+    "intensity": ("01", "02"),  # normal, strong
+    "statement": ("01", "02"),
+    "repetition": ("01", "02"),
+    "actor": tuple(f"{n:02d}" for n in range(1, 25)),
+}
+SONG = "02"
+
+
+class RavdessName(NamedTuple):
+    """The seven fields of a file name."""
+
+    modality: str
+    channel: str
+    emotion: str
+    intensity: str
+    statement: str
+    repetition: str
+    actor: str
+
+
+def read_ravdess(
+    root: Path, *, song: bool = False, skip_bad: bool = False, name: str = "ravdess"
+) -> Corpus:
+    """Takes of a RAVDESS folder, in whatever layout it was unpacked.
+
+    The full file (01) is used where there is one; otherwise the video (02), or a folder of
+    face pictures named like it, with the sound (03). A take with only one of them lacks a
+    modality. song: the sung takes too. name: the corpus named in take ids and speakers.
+    Raises CorpusError with every problem, unless skip_bad; UsageError without folder or clips.
+    """
+
+    def parse(found: Found) -> NameInfo | None:
+        if not song and is_song(found.stem):
+            return None
+        return _describe(parse_ravdess(found.stem), found, name)
+
+    return gather(root, name, parse, _join, skip_bad)
+
+
+def parse_ravdess(stem: str) -> RavdessName:
+    """The fields of a file name without its extension. Raises BadNameError."""
+    if not SHAPE.fullmatch(stem):
+        raise BadNameError(Reason.BAD_NAME, "not seven two-digit fields with dashes")
+    fields = RavdessName(*stem.split("-"))
+    for field, code in zip(RavdessName._fields, fields, strict=True):
+        if code not in CODES[field]:
+            known = f"{CODES[field][0]} to {CODES[field][-1]}"
+            raise BadNameError(Reason.UNKNOWN_CODE, f"{field} {code}, known are {known}")
+    if fields.emotion == "01" and fields.intensity == "02":
+        raise BadNameError(Reason.UNKNOWN_CODE, "strong neutral (01 with intensity 02)")
+    return fields
+
+
+def is_song(stem: str) -> bool:
+    return bool(SHAPE.fullmatch(stem)) and stem.split("-")[1] == SONG
+
+
+def _describe(fields: RavdessName, found: Found, name: str) -> NameInfo:
+    kind = found.kind
+    if (fields.modality, kind) == ("02", "audio"):
+        raise BadNameError(Reason.UNKNOWN_CODE, "modality 02 (video only) on a sound file")
+    if (fields.modality, kind) == ("03", "frames"):
+        raise BadNameError(Reason.UNKNOWN_CODE, "modality 03 (audio only) on a picture folder")
+    if (fields.modality, kind) == ("03", "video"):
+        kind = "audio"  # sound alone, in a video's container
+    return NameInfo(
+        take_id=f"{name}/" + "-".join(fields[1:]),
+        speaker=f"{name}/{fields.actor}",
+        gender="male" if int(fields.actor) % 2 else "female",
+        emotion=RAVDESS_EMOTIONS[fields.emotion],
+        role=f"{fields.modality} {kind}",
+    )
+
+
+def _join(roles: Mapping[str, Found]) -> ClipSource:
+    if "01 video" in roles:  # has its own sound
+        return ClipSource(video=roles["01 video"].path)
+    return choose_source(
+        roles,
+        picture=("02 video", "02 frames", "01 frames"),
+        sound=("03 audio", "01 audio"),
+    )

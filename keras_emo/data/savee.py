@@ -1,0 +1,91 @@
+"""Reads SAVEE (Haq and Jackson, University of Surrey, kahlan.eps.surrey.ac.uk/savee)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_emo.core.errors import Reason
+from keras_emo.core.labels import SAVEE_EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.data.corpus import BadNameError, Corpus, Found, NameInfo, choose_source, gather
+
+SPEAKERS = ("DC", "JE", "JK", "KL")  # all men
+SHAPE = re.compile(r"(?:([a-z]{2})_)?([a-z]{1,2})([0-9]{1,2})", re.IGNORECASE | re.ASCII)
+
+
+class SaveeName(NamedTuple):
+    """speaker: None where the name leaves it to the folder."""
+
+    speaker: str | None
+    emotion: str
+    number: int
+
+
+def read_savee(root: Path, *, skip_bad: bool = False) -> Corpus:
+    """Takes of a SAVEE folder: ``AudioVisualClip/DC/a1.avi``, ``AudioData/DC/a01.wav``.
+
+    Also ``DC/a01.wav`` and ``DC_a01.wav`` at any depth, and folders of face pictures with such
+    names. The clip is the picture (its own sound serves without a sound file), the sound file
+    the sound. Raises CorpusError with every problem, unless skip_bad; UsageError without
+    folder or clips.
+    """
+    root = Path(os.path.abspath(root))
+
+    def parse(found: Found) -> NameInfo:
+        return describe_savee(found, root)
+
+    return gather(root, "savee", parse, _join, skip_bad)
+
+
+def parse_savee(stem: str) -> SaveeName:
+    """The parts of a file name without its extension. Raises BadNameError."""
+    match = SHAPE.fullmatch(stem)
+    if not match:
+        raise BadNameError(Reason.BAD_NAME, "not an emotion's letters and a number, as in sa01")
+    speaker, emotion, number = match[1], match[2].lower(), int(match[3])
+    if speaker is not None and speaker.upper() not in SPEAKERS:
+        cause = f"speaker {speaker}, known are {', '.join(SPEAKERS)}"
+        raise BadNameError(Reason.UNKNOWN_CODE, cause)
+    if emotion not in SAVEE_EMOTIONS:  # whole letters: s01 is nothing, sa01 is sad
+        cause = f"emotion {emotion}, known are {', '.join(SAVEE_EMOTIONS)}"
+        raise BadNameError(Reason.UNKNOWN_CODE, cause)
+    if number == 0:
+        raise BadNameError(Reason.UNKNOWN_CODE, "number 0, they start at 1")
+    return SaveeName(speaker and speaker.upper(), emotion, number)
+
+
+def describe_savee(found: Found, root: Path) -> NameInfo:
+    """What the name and the folder, root's own at most, say. Raises BadNameError."""
+    name = parse_savee(found.stem)
+    folder = _speaker_folder(found.path.parent, root)
+    if name.speaker and folder and name.speaker != folder:
+        cause = f"speaker {name.speaker} in the folder of {folder}"
+        raise BadNameError(Reason.BAD_NAME, cause)
+    speaker = name.speaker or folder
+    if speaker is None:
+        cause = f"no speaker ({', '.join(SPEAKERS)}) in the name or as a folder"
+        raise BadNameError(Reason.BAD_NAME, cause)
+    return NameInfo(
+        take_id=f"savee/{speaker}/{name.emotion}{name.number:02d}",
+        speaker=f"savee/{speaker}",
+        gender="male",
+        emotion=SAVEE_EMOTIONS[name.emotion],
+        role=found.kind,
+    )
+
+
+def _speaker_folder(folder: Path, root: Path) -> str | None:
+    for place in (folder, *folder.parents):
+        if place.name.upper() in SPEAKERS:
+            return place.name.upper()
+        if place == root:
+            return None
+    return None
+
+
+def _join(roles: Mapping[str, Found]) -> ClipSource:
+    return choose_source(roles, picture=("video", "frames"), sound=("audio",))

@@ -1,0 +1,182 @@
+"""Train, validation and test speakers: nobody is in two parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.data.takes import Take
+
+PARTS = ("train", "val", "test")
+
+# Test actors of five folds over RAVDESS's actors 1 to 20, each tested once.
+RAVDESS_FOLDS: tuple[tuple[str, ...], ...] = (
+    ("01", "11", "20", "02"),
+    ("04", "10", "12", "14"),
+    ("08", "09", "19", "03"),
+    ("05", "07", "16", "15"),
+    ("06", "13", "17", "18"),
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Speakers of each part, sorted: two splits with the same people are equal."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part in PARTS:
+            object.__setattr__(self, part, tuple(sorted(getattr(self, part))))
+
+    def part_of(self, take: Take) -> str | None:
+        """One of PARTS, or None for a speaker the split does not know."""
+        return next((part for part in PARTS if take.speaker in getattr(self, part)), None)
+
+    def to_dict(self) -> dict[str, list[str]]:
+        return {part: list(getattr(self, part)) for part in PARTS}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Split:
+        """Inverse of to_dict. Raises UsageError on anything else."""
+        if not isinstance(data, Mapping) or set(data) != set(PARTS):
+            raise _bad(f"a split has exactly {', '.join(PARTS)}")
+        for part in PARTS:
+            speakers = data[part]
+            if not isinstance(speakers, list | tuple) or not all(
+                isinstance(s, str) for s in speakers
+            ):
+                raise _bad(f"{part} is not a list of speakers")
+        return cls(*(tuple(data[part]) for part in PARTS))
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that name this split."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_split(
+    takes: Sequence[Take],
+    test: Sequence[str],
+    val: Sequence[str] | int = 2,
+    seed: int = 0,
+) -> Split:
+    """Split by speaker: test and val as named, everybody else trains.
+
+    Speakers: "ravdess/11", "11", "1" or "DC". val: names, or how many to draw from the rest,
+    as many men as women where possible, the same ones for the same seed. Raises UsageError on
+    unknown speakers and on whatever assert_disjoint refuses.
+    """
+    genders = {t.speaker: t.gender for t in takes}
+    tested = _resolve(test, genders, "test")
+    if isinstance(val, int):
+        checked = _draw({s: g for s, g in genders.items() if s not in tested}, val, seed)
+    else:
+        checked = _resolve(val, genders, "val")
+    train = genders.keys() - tested - checked
+    split = Split(tuple(train), tuple(checked), tuple(tested))
+    assert_disjoint(split, takes)
+    return split
+
+
+def fold_split(takes: Sequence[Take], fold: int, seed: int = 0) -> Split:
+    """make_split with the test actors of RAVDESS_FOLDS[fold], two drawn for validation."""
+    if fold not in range(len(RAVDESS_FOLDS)):
+        raise _bad(f"no fold {fold}; they are 0 to {len(RAVDESS_FOLDS) - 1}")
+    return make_split(takes, RAVDESS_FOLDS[fold], 2, seed)
+
+
+def select(takes: Iterable[Take], split: Split, part: str) -> list[Take]:
+    """Takes of one part, in their order."""
+    if part not in PARTS:
+        raise _bad(f"no part {part!r}; they are {', '.join(PARTS)}")
+    speakers = set(getattr(split, part))
+    return [t for t in takes if t.speaker in speakers]
+
+
+def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
+    """Raise UsageError unless no speaker, take or file is in two parts and each part serves.
+
+    Each part needs takes, but for a test part without speakers; train needs all the emotions.
+    Same bytes under two names are the corpus readers' business.
+    """
+    owners: dict[tuple[str, str], str] = {}
+
+    def claim(what: str, key: str, part: str) -> None:
+        owner = owners.setdefault((what, key), part)
+        if owner != part:
+            raise _bad(f"{what} {key} is in {owner} and in {part}")
+
+    for part in PARTS:
+        for speaker in getattr(split, part):
+            claim("speaker", speaker, part)
+    for part in PARTS:
+        chosen = select(takes, split, part)
+        if not chosen and (part != "test" or split.test):  # a shipped network trains on everybody
+            raise _bad(f"{part} has no takes")
+        for take in chosen:
+            claim("take", take.take_id, part)
+            for path in take.source.files:
+                claim("file", os.path.realpath(path), part)
+        if part == "train":
+            missing = [e for e in EMOTIONS if e not in {t.emotion for t in chosen}]
+            if missing:
+                raise _bad(f"train has no takes of {', '.join(missing)}")
+
+
+def _resolve(names: Sequence[str], known: Iterable[str], part: str) -> set[str]:
+    if isinstance(names, str):
+        names = (names,)
+    speakers, chosen, unknown = sorted(known), set(), []
+    for name in map(str, names):
+        matches = [s for s in speakers if _matches(name, s)]
+        if len(matches) > 1:
+            raise _bad(f"{part}: {name} may be {' or '.join(matches)}; give the whole name")
+        if matches:
+            chosen.add(matches[0])
+        else:
+            unknown.append(name)
+    if unknown:
+        cause = f"{part}: unknown speaker {', '.join(unknown)}; known are {', '.join(speakers)}"
+        raise _bad(cause)
+    return chosen
+
+
+def _matches(name: str, speaker: str) -> bool:
+    name, speaker = name.strip().casefold(), speaker.casefold()
+    if "/" in name:
+        return name == speaker
+    return name.zfill(2) == speaker.rpartition("/")[2]
+
+
+def _draw(genders: Mapping[str, str], n: int, seed: int) -> set[str]:
+    """n speakers, each next one of the gender drawn less so far."""
+    if not 1 <= n < len(genders):
+        raise _bad(f"val: {n} speakers of {len(genders)} that are not tested; train needs some")
+
+    def rank(speaker: str) -> str:  # not random.sample: the same in every Python
+        return hashlib.sha256(f"{seed}/{speaker}".encode()).hexdigest()
+
+    queues = {
+        g: sorted((s for s in genders if genders[s] == g), key=rank, reverse=True)
+        for g in set(genders.values())
+    }
+    drawn: list[str] = []
+    for _ in range(n):
+        taken = [genders[s] for s in drawn]
+        filled = [g for g in queues if queues[g]]
+        gender = min(filled, key=lambda g: (taken.count(g), -len(queues[g]), g))
+        drawn.append(queues[gender].pop())
+    return set(drawn)
+
+
+def _bad(cause: str) -> UsageError:
+    return UsageError("split", Reason.BAD_SPLIT, cause)

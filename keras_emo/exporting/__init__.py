@@ -1,0 +1,1 @@
+"""From trained Keras models to the files the runtime loads."""

@@ -1,0 +1,160 @@
+"""Networks that combine face and voice; built on the two networks of stage one.
+
+Every fusion takes masks, so that a clip without a face or without sound is answered by the
+other modality: ``face_mask`` 1 for each frame that counts, ``mfcc_mask`` 1 where there is
+sound. An absent input may hold any finite values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_emo.core.spec import AudioSpec, FaceSpec
+from keras_emo.models.layers import (
+    AnyFrame,
+    FoldFrames,
+    MaskedMean,
+    WeightedAverage,
+    classify,
+    name_outputs,
+)
+from keras_emo.models.registry import register
+
+INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")
+AVERAGE_PRESETS = {"faithful": {"per_class": False}, "compact": {"per_class": False}}
+
+
+@dataclass
+class Branches:
+    """What the two networks of stage one say of a clip, before it is combined."""
+
+    inputs: dict[str, Any]
+    face: dict[str, Any]
+    voice: dict[str, Any]
+    has_face: Any
+    has_voice: Any
+
+
+def join_branches(parts: list[keras.Model], many_frames: bool) -> Branches:
+    """Run both networks inside one graph: several frames fold into the batch, then average."""
+    visual, audio = parts
+    shape = (None, *FaceSpec().shape) if many_frames else FaceSpec().shape
+    face = keras.Input(shape, name="face", dtype="float32")
+    face_mask = keras.Input((None,) if many_frames else (1,), name="face_mask", dtype="float32")
+    mfcc = keras.Input(AudioSpec().shape, name="mfcc", dtype="float32")
+    mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
+    if many_frames:
+        seen = visual({"face": FoldFrames(name="fold_frames")(face)})
+        seen = {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in HEAD_INPUTS}
+        has_face = AnyFrame(name="has_face")(face_mask)
+    else:
+        seen, has_face = visual({"face": face}), face_mask
+    heard = audio({"mfcc": mfcc})
+    inputs = {"face": face, "face_mask": face_mask, "mfcc": mfcc, "mfcc_mask": mfcc_mask}
+    return Branches(inputs, seen, heard, has_face, mfcc_mask)
+
+
+HEAD_INPUTS = ("logits", "embedding")
+
+
+def head_inputs(visual: keras.Model, audio: keras.Model) -> dict[str, Any]:
+    """Inputs of a fusion head alone, for training it on stored features."""
+    sizes = {
+        f"{side}_{kind}": model.output[kind].shape[-1]
+        for side, model in (("face", visual), ("voice", audio))
+        for kind in HEAD_INPUTS
+    }
+    inputs = {name: keras.Input((size,), name=name) for name, size in sizes.items()}
+    inputs |= {name: keras.Input((1,), name=name) for name in ("has_face", "has_voice")}
+    return inputs
+
+
+def finish(name: str, parts: list[keras.Model], many_frames: bool, head: keras.Model):
+    """The whole graph: both networks, then the head."""
+    b = join_branches(parts, many_frames)
+    features = {f"face_{k}": b.face[k] for k in HEAD_INPUTS}
+    features |= {f"voice_{k}": b.voice[k] for k in HEAD_INPUTS}
+    features |= {"has_face": b.has_face, "has_voice": b.has_voice}
+    said = head(features)
+    return keras.Model(b.inputs, name_outputs(said["logits"], said["embedding"]), name=name)
+
+
+def average_head(parts: list[keras.Model], per_class: bool) -> keras.Model:
+    """Learned weighted average of both networks' logits; embedding: both, side by side."""
+    x = head_inputs(*parts)
+    logits = WeightedAverage(per_class, name="average")(
+        x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
+    )
+    embedding = keras.layers.Concatenate(name="both")(
+        [
+            keras.layers.Multiply(name="face_part")([x["face_embedding"], x["has_face"]]),
+            keras.layers.Multiply(name="voice_part")([x["voice_embedding"], x["has_voice"]]),
+        ]
+    )
+    return keras.Model(x, name_outputs(logits, embedding), name="head")
+
+
+def concat_head(
+    parts: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
+) -> keras.Model:
+    """Concatenated embeddings through dense layers; an absent modality contributes zeros."""
+    x = head_inputs(*parts)
+    y = keras.layers.Concatenate(name="both")(
+        [
+            keras.layers.Multiply(name="face_part")([x["face_embedding"], x["has_face"]]),
+            keras.layers.Multiply(name="voice_part")([x["voice_embedding"], x["has_voice"]]),
+        ]
+    )
+    if batch_norm:
+        y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(y)
+    for i, n in enumerate(units, 1):
+        y = keras.layers.Dropout(dropout, name=f"fuse_drop{i}")(y)
+        y = keras.layers.Dense(
+            n, activation="relu", kernel_initializer="he_normal", name=f"fuse{i}"
+        )(y)
+    return keras.Model(x, classify(y, y), name="head")
+
+
+@register(
+    "fusion_concat",
+    inputs=INPUTS,
+    frames="all",
+    parts=("visual_alexnet", "audio_cnn"),
+    presets={
+        "faithful": {"units": (4096, 1024), "dropout": 0.5, "batch_norm": False},
+        "compact": {"units": (256, 64), "dropout": 0.5, "batch_norm": True},
+    },
+)
+def build_fusion_concat(
+    parts: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
+) -> keras.Model:
+    """Feature fusion: both embeddings (the face's averaged over frames), three dense layers.
+
+    Inputs: ``face`` (batch, frames, 224, 224, 3) 0 to 255, ``face_mask`` (batch, frames),
+    ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
+    """
+    head = concat_head(parts, tuple(units), dropout, batch_norm)
+    return finish("fusion_concat", parts, True, head)
+
+
+def _register_average(name: str, audio: str, many_frames: bool) -> None:
+    @register(
+        name,
+        inputs=INPUTS,
+        frames="all" if many_frames else "one",
+        parts=("visual_alexnet", audio),
+        presets=AVERAGE_PRESETS,
+    )
+    def build(parts: list[keras.Model], per_class: bool) -> keras.Model:
+        return finish(name, parts, many_frames, average_head(parts, per_class))
+
+    frames = "several frames averaged, then the" if many_frames else "one frame, the"
+    build.__doc__ = f"Decision fusion: {frames} learned weighted average with {audio}."
+
+
+for _frames in ("single", "multi"):
+    for _voice in ("cnn", "lstm"):
+        _register_average(f"fusion_{_frames}_{_voice}", f"audio_{_voice}", _frames == "multi")

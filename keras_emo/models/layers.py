@@ -1,0 +1,104 @@
+"""The few layers that Keras does not have. keras.ops only, so that any backend can train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_emo.core.labels import N_EMOTIONS
+
+register = keras.saving.register_keras_serializable("keras_emo")
+
+
+@register
+class FoldFrames(keras.layers.Layer):
+    """(batch, frames, ...) to (batch * frames, ...): every frame goes through as its own clip."""
+
+    def call(self, x):
+        return ops.reshape(x, (-1, *x.shape[2:]))
+
+    def compute_output_shape(self, x_shape):
+        return (None, *x_shape[2:])
+
+
+@register
+class MaskedMean(keras.layers.Layer):
+    """Mean over the frames that count.
+
+    Inputs: folded values (batch * frames, n) and a mask (batch, frames), 1 counts, 0 does not.
+    Returns (batch, n); zeros where no frame counts.
+    """
+
+    def call(self, values, counts):
+        n_batch, n_frames = ops.shape(counts)[0], ops.shape(counts)[1]
+        values = ops.reshape(values, (n_batch, n_frames, values.shape[-1]))
+        weights = ops.expand_dims(ops.cast(counts, values.dtype), -1)
+        total = ops.sum(values * weights, axis=1)
+        return total / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+    def compute_output_shape(self, values_shape, counts_shape):
+        return (counts_shape[0], values_shape[-1])
+
+
+@register
+class WeightedAverage(keras.layers.Layer):
+    """Learned weighted average of two networks' logits, one weight a class or one for all.
+
+    Inputs: logits a and b (batch, classes); presence of a and b (batch, 1), 1 or 0. A network
+    whose input is absent has no say. The scale is learned too, so that the average stays
+    calibrated; it does not change the order of classes.
+    """
+
+    def __init__(self, per_class: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.per_class = per_class
+
+    def build(self, a_shape, b_shape, has_a_shape, has_b_shape):
+        size = (N_EMOTIONS,) if self.per_class else (1,)
+        self.balance = self.add_weight(name="balance", shape=size, initializer="zeros")
+        self.log_scale = self.add_weight(name="log_scale", shape=(1,), initializer="zeros")
+
+    def call(self, a, b, has_a, has_b):
+        weight = ops.sigmoid(self.balance)
+        weight_a, weight_b = weight * has_a, (1.0 - weight) * has_b
+        total = ops.maximum(weight_a + weight_b, 1e-6)
+        return ops.exp(self.log_scale) * (weight_a * a + weight_b * b) / total
+
+    def compute_output_shape(self, a_shape, b_shape, has_a_shape, has_b_shape):
+        return a_shape
+
+    def get_config(self):
+        return {**super().get_config(), "per_class": self.per_class}
+
+
+@register
+class AnyFrame(keras.layers.Layer):
+    """Mask (batch, frames) to presence (batch, 1): 1 where any frame counts."""
+
+    def call(self, counts):
+        return ops.max(counts, axis=1, keepdims=True)
+
+    def compute_output_shape(self, counts_shape):
+        return (counts_shape[0], 1)
+
+
+def classify(features, embedding) -> dict[str, Any]:
+    """The outputs every network has, from its last features: logits, probs and embedding.
+
+    float32 whatever the precision policy, since they leave the network.
+    """
+    logits = keras.layers.Dense(N_EMOTIONS, name="scores", dtype="float32")(features)
+    return name_outputs(logits, embedding)
+
+
+def name_outputs(logits, embedding) -> dict[str, Any]:
+    """Dict of outputs, each passed through a layer that carries its name."""
+    return {
+        "probs": keras.layers.Softmax(name="probs", dtype="float32")(logits),
+        "logits": keras.layers.Activation("linear", name="logits", dtype="float32")(logits),
+        "embedding": keras.layers.Activation("linear", name="embedding", dtype="float32")(
+            embedding
+        ),
+    }

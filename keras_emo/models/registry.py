@@ -1,0 +1,82 @@
+"""Networks by name: how each is built, what it takes and which parts it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+PRESETS = ("faithful", "compact")
+Frames = Literal["none", "each", "one", "all"]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A registered network.
+
+    frames: how a clip's face crops reach it, as core.inputs.feed_clips reads it.
+    parts: the networks of stage one that a fusion is built from.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    inputs: tuple[str, ...]
+    frames: Frames
+    parts: tuple[str, ...]
+    presets: dict[str, dict[str, Any]]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        names = {"face": "face", "mfcc": "voice"}
+        return tuple(names[i] for i in self.inputs if i in names)
+
+    def settings(self, preset: str, **overrides: Any) -> dict[str, Any]:
+        """The preset's settings with overrides. Raises KeyError for an unknown preset or key."""
+        base = self.presets[preset]
+        unknown = sorted(set(overrides) - set(base))
+        if unknown:
+            raise KeyError(
+                f"{self.name} has no setting {', '.join(unknown)}; it has {sorted(base)}"
+            )
+        return {**base, **overrides}
+
+
+MODELS: dict[str, ModelEntry] = {}
+
+
+def register(
+    name: str,
+    *,
+    inputs: tuple[str, ...],
+    frames: Frames = "none",
+    parts: tuple[str, ...] = (),
+    presets: dict[str, dict[str, Any]],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator that enters a build function under a name."""
+
+    def enter(build: Callable[..., Any]) -> Callable[..., Any]:
+        if name in MODELS:
+            raise ValueError(f"a model named {name} is registered already")
+        MODELS[name] = ModelEntry(name, build, inputs, frames, parts, presets)
+        return build
+
+    return enter
+
+
+def build_model(
+    name: str,
+    preset: str = "compact",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Any:
+    """A keras.Model with dict inputs and the outputs ``probs``, ``logits``, ``embedding``.
+
+    settings: by model name, what differs from the preset; a fusion passes them on to its parts.
+    Raises KeyError for an unknown name, preset or setting.
+    """
+    if name not in MODELS:
+        raise KeyError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
+    entry = MODELS[name]
+    chosen = entry.settings(preset, **(settings or {}).get(name, {}))
+    if entry.parts:
+        chosen["parts"] = [build_model(part, preset, settings) for part in entry.parts]
+    return entry.build(**chosen)

@@ -1,0 +1,1 @@
+"""Inference without TensorFlow: numpy, OpenCV and onnxruntime."""

@@ -1,0 +1,149 @@
+"""What a run was asked to do: read from TOML and options, written into the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
+
+PRETRAIN = "pretrain"
+PARTS = ("visual_alexnet", "audio_cnn", "audio_lstm")
+FUSIONS = (
+    "fusion_concat",
+    "fusion_single_cnn",
+    "fusion_single_lstm",
+    "fusion_multi_cnn",
+    "fusion_multi_lstm",
+)
+STAGES = (PRETRAIN, *PARTS, *FUSIONS)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How one network is trained; AdamW, cosine decay after one epoch of warm-up."""
+
+    epochs: int = 30
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-3
+    label_smoothing: float = 0.1
+    patience: int = 10  # epochs without a better validation score
+    crops_a_clip: int = 4  # face crops of each clip an epoch, 0: all
+    passes: int = 4  # fusion_concat: augmented passes over the training clips
+    clip_norm: float = 5.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run: preset, split, seed, and what each stage does."""
+
+    preset: str = "compact"
+    seed: int = 0
+    test: tuple[str, ...] = ()
+    val: tuple[str, ...] | int = 2
+    stages: tuple[str, ...] = (*PARTS, *FUSIONS)
+    deterministic: bool = False
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    waves: WaveSpec = field(default_factory=WaveSpec)
+    faces: FaceChanges = field(default_factory=FaceChanges)
+    mfcc: MfccChanges = field(default_factory=MfccChanges)
+    stage: dict[str, StageConfig] = field(default_factory=dict)
+    model: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def of_stage(self, name: str) -> StageConfig:
+        return self.stage.get(name) or default_stage(name, self.preset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with every stage's settings resolved."""
+        data = asdict(self)
+        data["stage"] = {name: asdict(self.of_stage(name)) for name in self.stages}
+        return json.loads(json.dumps(data))
+
+
+def default_stage(name: str, preset: str) -> StageConfig:
+    """Settings that suit a stage; the faithful nets have no batch normalisation: lower rates."""
+    rate = 1e-3 if preset == "compact" else 1e-4
+    if name == PRETRAIN:
+        return StageConfig(epochs=12, batch=64, learning_rate=rate)
+    if name == "audio_cnn":
+        return StageConfig(epochs=60, learning_rate=rate, patience=20)
+    if name == "audio_lstm":
+        return StageConfig(epochs=60, learning_rate=2e-3, patience=20)
+    if name == "fusion_concat":
+        return StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
+    if name in FUSIONS:
+        return StageConfig(epochs=100, learning_rate=0.05, weight_decay=0.0, label_smoothing=0.0)
+    return StageConfig(epochs=20, learning_rate=rate)
+
+
+def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+    """A TrainConfig from a TOML file (or defaults) with changes to [run] on top.
+
+    Tables: [run] preset, seed, test, val (names or a number), stages,
+    epochs; [clip.face], [clip.audio], [waves], [faces],
+    [mfcc]; [stage.NAME]; [model.NAME]. Raises UsageError naming the file and the key.
+    """
+    data: dict[str, Any] = {}
+    where = path or Path("options")
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            raise UsageError(path, Reason.BAD_CONFIG, str(e)) from None
+    try:
+        return _assemble(data, {k: v for k, v in (changes or {}).items() if v is not None})
+    except (TypeError, ValueError, KeyError) as e:
+        raise UsageError(where, Reason.BAD_CONFIG, str(e).strip("\"'")) from None
+
+
+def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
+    known = {"run", "clip", "waves", "faces", "mfcc", "stage", "model"}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ValueError(f"unknown table {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    run = {**data.get("run", {}), **changes}
+    for key in ("test", "val", "stages"):
+        if isinstance(run.get(key), list):
+            run[key] = tuple(run[key])
+    stages = run.get("stages", TrainConfig.stages)
+    epochs = run.pop("epochs", None)
+    preset = run.get("preset", TrainConfig.preset)
+    if preset not in ("compact", "faithful"):
+        raise ValueError(f"unknown preset {preset!r}; known: compact, faithful")
+    for name in (*stages, *data.get("stage", {})):
+        if name not in STAGES:
+            raise ValueError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
+    clip = data.get("clip", {})
+    stage = {
+        name: dataclasses.replace(default_stage(name, preset), **values)
+        for name, values in data.get("stage", {}).items()
+    }
+    if epochs is not None:
+        for name in stages:
+            known_stage = stage.get(name) or default_stage(name, preset)
+            stage[name] = dataclasses.replace(known_stage, epochs=epochs)
+    return TrainConfig(
+        **{**run, "stages": tuple(s for s in STAGES if s in stages)},
+        clip=ClipSpec(
+            face=FaceSpec(**clip.get("face", {})), audio=AudioSpec(**clip.get("audio", {}))
+        ),
+        waves=WaveSpec(**_tuples(data.get("waves", {}))),
+        faces=FaceChanges(**data.get("faces", {})),
+        mfcc=MfccChanges(**data.get("mfcc", {})),
+        stage=stage,
+        model=data.get("model", {}),
+    )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,136 @@
+"""Answers of a Keras network per clip, and what a run folder keeps of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_emo.core.clip import ClipInputs
+from keras_emo.core.inputs import Feed, answer_clips
+from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
+from keras_emo.core.metrics import report
+from keras_emo.core.spec import ClipSpec
+from keras_emo.data.takes import Take
+from keras_emo.models.registry import ModelEntry
+
+
+def run_keras(model: keras.Model):
+    """A function from a feed to numpy outputs, traced once per input rank."""
+    import tensorflow as tf
+
+    specs = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for name, tensor in model.input.items()
+    }
+    step = tf.function(lambda x: model(x, training=False), input_signature=[specs])
+
+    def run(feed: Feed) -> dict[str, np.ndarray]:
+        outputs = step({name: tf.constant(array) for name, array in feed.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
+
+
+def answer_part(
+    model: keras.Model,
+    entry: ModelEntry,
+    clips: Sequence[tuple[Take, ClipInputs | None]],
+    spec: ClipSpec,
+) -> np.ndarray:
+    """Probabilities (n_clips, 7); NaN rows for clips that failed or lack the modality."""
+    probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
+    whole = [i for i, (_, clip) in enumerate(clips) if clip is not None]
+    ready = [clip for _, clip in clips if clip is not None]
+    probs[whole] = answer_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
+    return probs
+
+
+def report_part(clips: Sequence[tuple[Take, Any]], probs: np.ndarray) -> dict[str, Any]:
+    """core.metrics.report for the takes of a part."""
+    takes = [take for take, _ in clips]
+    return report(
+        np.array([t.label for t in takes]),
+        probs,
+        [t.speaker for t in takes],
+        [t.gender for t in takes],
+    )
+
+
+def write_predictions(clips: Sequence[tuple[Take, Any]], probs: np.ndarray, path: Path) -> None:
+    """One line a clip: take, true label, answer, probabilities (empty where it abstained)."""
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f)
+        writer.writerow(["take_id", "label", "answer", *EMOTIONS])
+        for (take, _), row in zip(clips, probs, strict=True):
+            known = bool(np.isfinite(row).all())
+            answer = EMOTIONS[int(row.argmax())] if known else ""
+            values = [f"{p:.6f}" for p in row] if known else [""] * N_EMOTIONS
+            writer.writerow([take.take_id, take.emotion, answer, *values])
+
+
+def write_report(results: dict[str, Any], folder: Path) -> None:
+    """metrics.json and one picture of the confusion matrix a part."""
+    text = json.dumps(results, indent=1)
+    (folder / "metrics.json").write_text(text, encoding="utf-8")
+    for part in ("val", "test"):
+        if part in results:
+            draw_confusion(
+                results[part], f"{folder.name}, {part}", folder / f"confusion_{part}.png"
+            )
+
+
+def draw_confusion(figures: dict[str, Any], title: str, path: Path) -> None:
+    """Confusion matrix as PNG: counts, shaded by share of the row."""
+    from matplotlib.figure import Figure
+
+    names = figures["confusion"]["labels"]
+    counts = np.array(figures["confusion"]["counts"])
+    if not counts[:, -1].any():
+        names, counts = names[:-1], counts[:, :-1]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(N_EMOTIONS), EMOTIONS)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    axes.set_title(f"{title}: accuracy {figures['accuracy']:.3f}, UAR {figures['uar']:.3f}")
+    for i, row in enumerate(counts):
+        for j, n in enumerate(row):
+            axes.text(
+                j,
+                i,
+                str(n),
+                ha="center",
+                va="center",
+                color="white" if shares[i, j] > 0.5 else "black",
+            )
+    figure.savefig(path, dpi=110)
+
+
+def draw_curves(history: Path, path: Path) -> None:
+    """Loss and validation figures over epochs, from a CSV history, as PNG."""
+    from matplotlib.figure import Figure
+
+    with open(history, newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    if not rows:
+        return
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [int(r["epoch"]) + 1 for r in rows]
+    for axes, keys in ((left, ("loss", "val_loss")), (right, ("val_accuracy", "val_uar"))):
+        for key in keys:
+            if key in rows[0]:
+                axes.plot(epochs, [float(r[key]) for r in rows], label=key)
+        axes.set_xlabel("epoch")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)

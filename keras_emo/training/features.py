@@ -1,0 +1,180 @@
+"""Stage two: a fusion's head is trained on what the frozen networks of stage one say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_emo.core.inputs import choose_frame, softmax
+from keras_emo.data.augment import change_faces, change_mfcc
+from keras_emo.data.pipeline import Clips, class_weights
+from keras_emo.models.registry import MODELS
+from keras_emo.training.callbacks import KeepBest
+from keras_emo.training.config import StageConfig
+from keras_emo.training.evaluate import run_keras
+
+if TYPE_CHECKING:
+    from keras_emo.training.stages import Run
+
+Features = dict[str, np.ndarray]
+BATCH = 64
+
+
+def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras.Model:
+    """Build a fusion on the finished networks of stage one and train its head.
+
+    A learned weighted average has one weight and one scale: they are fitted on validation
+    speakers, since on training speakers both networks are right almost always and the weight
+    would reward the one that memorised more. The concatenation has a head of its own size: it
+    is trained on augmented training clips and stopped by validation speakers.
+    """
+    from keras_emo.training.stages import fit
+
+    visual, audio = (run.load(part) for part in MODELS[name].parts)
+    model = run.build(name)
+    for part in (visual, audio):
+        layer = model.get_layer(part.name)
+        layer.set_weights(part.get_weights())
+        layer.trainable = False
+    head = model.get_layer("head")
+    one_frame = MODELS[name].frames == "one"
+    val = describe_clips(visual, audio, [c for _, c in run.val], one_frame)
+    labels = np.array([t.label for t, _ in run.val])
+    if name == "fusion_concat":
+        passes = [
+            describe_altered(visual, audio, run.train_voices, run.config, number)
+            for number in range(max(1, stage.passes))
+        ]
+        known = {key: np.concatenate([p[key] for p in passes]) for key in passes[0]}
+        truth = np.tile(run.train.labels, len(passes))
+    else:
+        known, truth = val, labels
+    keep = KeepBest(folder, stage.patience)
+    data, steps = stream_features(
+        known, truth, stage.batch, run.config.seed, keep.restore(), name == "fusion_concat"
+    )
+    heard = run_keras(head)
+    fit(
+        head,
+        data,
+        steps,
+        stage,
+        folder,
+        keep,
+        lambda: softmax(heard({k: val[k] for k in head.input})["logits"]),
+        labels,
+    )
+    return model
+
+
+def describe_clips(visual, audio, clips, one_frame: bool) -> Features:
+    """Logits and embeddings of both networks for prepared clips, float32 (n_clips, ...)."""
+    see, hear = run_keras(visual), run_keras(audio)
+    n = len(clips)
+    out = _empty(visual, audio, n)
+    for i, clip in enumerate(clips):
+        if clip.face is not None:
+            crops = clip.face
+            if one_frame:
+                crops = crops[choose_frame(clip.face_found)][None]
+            said = see({"face": crops.astype(np.float32)})
+            _put(out, "face", i, {k: v.mean(axis=0) for k, v in said.items()})
+        if clip.mfcc is not None:
+            said = hear({"mfcc": clip.mfcc[None]})
+            _put(out, "voice", i, {k: v[0] for k, v in said.items()})
+    return out
+
+
+def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> Features:
+    """The same for training clips, each with augmented crops and one altered version."""
+    see, hear = run_keras(visual), run_keras(audio)
+    rng = np.random.default_rng((config.seed, number, 2))
+    out = _empty(visual, audio, len(clips))
+    picks, owners = [], []
+    for i in np.flatnonzero(clips.has_face):  # half of a clip's crops: frames get lost in life too
+        chosen = rng.permutation(clips.count[i])[: max(1, clips.count[i] // 2)]
+        picks.append(clips.first[i] + chosen)
+        owners.append(np.full(len(chosen), i))
+    index, owner = _join(picks), _join(owners)
+    said = _run_batches(
+        see,
+        "face",
+        len(index),
+        lambda s: change_faces(
+            clips.faces[index[s]].astype(np.float32), _seed(rng), config.faces
+        ).numpy(),
+    )
+    for i in np.flatnonzero(clips.has_face):
+        _put(out, "face", i, {k: v[owner == i].mean(axis=0) for k, v in said.items()})
+    mfcc = clips.mfcc
+    if clips.variants is not None:
+        choice = rng.integers(0, clips.variants.shape[1], len(clips))
+        mfcc = clips.variants[np.arange(len(clips)), choice]
+    said = _run_batches(
+        hear,
+        "mfcc",
+        len(clips),
+        lambda s: change_mfcc(mfcc[s], _seed(rng), config.mfcc).numpy(),
+    )
+    for i in np.flatnonzero(clips.has_voice):
+        _put(out, "voice", i, {k: v[i] for k, v in said.items()})
+    return out
+
+
+def stream_features(
+    known: Features, truth: np.ndarray, batch: int, seed: int, first_epoch: int, weighted: bool
+) -> tuple[Any, int]:
+    """Endless shuffled epochs over stored features, as Model.fit takes them."""
+    import tensorflow as tf
+
+    batch = min(batch, len(truth))
+    steps = len(truth) // batch
+    weights = class_weights(truth) if weighted else np.ones(7, np.float32)
+
+    def rows():
+        number = first_epoch
+        while True:
+            order = np.random.default_rng((seed, number)).permutation(len(truth))
+            for i in range(steps):
+                chosen = order[i * batch : (i + 1) * batch]
+                x = {k: v[chosen] for k, v in known.items()}
+                y = np.eye(7, dtype=np.float32)[truth[chosen]]
+                yield x, {"logits": y}, {"logits": weights[truth[chosen]]}
+            number += 1
+
+    signature = (
+        {k: tf.TensorSpec((None, *v.shape[1:]), tf.float32) for k, v in known.items()},
+        {"logits": tf.TensorSpec((None, 7), tf.float32)},
+        {"logits": tf.TensorSpec((None,), tf.float32)},
+    )
+    return tf.data.Dataset.from_generator(rows, output_signature=signature).prefetch(2), steps
+
+
+def _empty(visual, audio, n: int) -> Features:
+    out: Features = {}
+    for side, model in (("face", visual), ("voice", audio)):
+        for kind in ("logits", "embedding"):
+            out[f"{side}_{kind}"] = np.zeros((n, model.output[kind].shape[-1]), np.float32)
+        out[f"has_{side}"] = np.zeros((n, 1), np.float32)
+    return out
+
+
+def _put(out: Features, side: str, i: int, said: Features) -> None:
+    out[f"{side}_logits"][i], out[f"{side}_embedding"][i] = said["logits"], said["embedding"]
+    out[f"has_{side}"][i] = 1.0
+
+
+def _run_batches(run, name: str, n: int, fetch) -> Features:
+    parts = [run({name: fetch(slice(i, min(i + BATCH, n)))}) for i in range(0, n, BATCH)]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, int)
+
+
+def _seed(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 2**31 - 1, 2, dtype=np.int32)

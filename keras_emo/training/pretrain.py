@@ -1,0 +1,105 @@
+"""The pretrain stage: the visual net on single face pictures sorted into class folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.inputs import softmax
+from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS
+from keras_emo.core.media import IMAGE_SUFFIXES
+from keras_emo.core.metrics import confusion, score
+from keras_emo.data.pipeline import stream_images
+from keras_emo.training.callbacks import KeepBest, save_model
+from keras_emo.training.config import PRETRAIN
+from keras_emo.training.evaluate import run_keras
+
+if TYPE_CHECKING:
+    from keras_emo.training.stages import Run
+
+VAL_SHARE = 10  # every tenth picture, by the hash of its content
+BATCH = 64
+
+
+def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
+    """Train the visual net on root/<class>/*.jpg|png (FER2013's layout), at any depth.
+
+    Pictures, grey or colour, are taken as face crops and scaled to the crop size, all held in
+    memory (150 KB each at 224 px). A tenth of them, chosen by content, serves for validation.
+    """
+    from keras_emo.training.stages import fit, load_initial
+
+    stage = run.config.of_stage(PRETRAIN)
+    folder = run.folder / PRETRAIN
+    folder.mkdir(exist_ok=True)
+    faces, labels, held = read_images_by_class(root, run.config.clip.face.size_px)
+    model = run.build("visual_alexnet")
+    if init_from is not None:
+        load_initial(model, init_from)
+    keep = KeepBest(folder, stage.patience)
+    data, steps = stream_images(
+        faces[~held],
+        labels[~held],
+        stage.batch,
+        run.config.seed,
+        run.config.faces,
+        keep.restore(),
+    )
+    check, truth = faces[held], labels[held]
+    see = run_keras(model)
+
+    def answer() -> np.ndarray:
+        parts = [
+            see({"face": check[i : i + BATCH].astype(np.float32)})["logits"]
+            for i in range(0, len(check), BATCH)
+        ]
+        return softmax(np.concatenate(parts))
+
+    fit(model, data, steps, stage, folder, keep, answer, truth)
+    figures = {
+        "n_train": int((~held).sum()),
+        "n_val": int(held.sum()),
+        "val": score(confusion(truth, answer().argmax(axis=1))),
+    }
+    (folder / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    save_model(model, folder / "model.keras")
+    for path in folder.glob("epoch-*.keras"):
+        path.unlink()
+
+
+def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures uint8 (n, size, size, 3) RGB, labels int32 (n,), held-out flags bool (n,).
+
+    The class is the name of the nearest folder that is an emotion's. The same content twice
+    counts once. Raises UsageError where nothing is found or a picture cannot be read.
+    """
+    if not root.is_dir():
+        raise UsageError(root, Reason.NOT_FOUND, "no such folder")
+    found: dict[str, tuple[Path, int]] = {}
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        names = [p.name.lower() for p in path.relative_to(root).parents]
+        label = next((EMOTION_INDEX[n] for n in names if n in EMOTION_INDEX), None)
+        if label is not None:
+            found.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), (path, label))
+    if not found:
+        cause = f"no pictures in folders named {', '.join(EMOTIONS)}"
+        raise UsageError(root, Reason.NO_CLIPS, cause)
+    faces = np.empty((len(found), size_px, size_px, 3), np.uint8)
+    for i, (path, _) in enumerate(found.values()):
+        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise UsageError(path, Reason.NOT_MEDIA, "not a readable picture")
+        shrinking = max(bgr.shape[:2]) > size_px
+        how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        faces[i] = cv2.cvtColor(
+            cv2.resize(bgr, (size_px, size_px), interpolation=how), cv2.COLOR_BGR2RGB
+        )
+    labels = np.array([label for _, label in found.values()], np.int32)
+    held = np.array([int(digest[:8], 16) % VAL_SHARE == 0 for digest in found])
+    return faces, labels, held

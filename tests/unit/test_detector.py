@@ -1,0 +1,221 @@
+"""The face detector on its own, and the export of its networks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+
+from keras_emo.core.errors import BundleError, EnvironmentFailure, Reason
+from keras_emo.core.spec import FaceSpec
+from keras_emo.runtime import session
+from keras_emo.runtime.detector import (
+    PACKAGE_DATA,
+    FaceDetector,
+    _overlapped,
+    crop_bilinear,
+    pyramid_scales,
+)
+
+
+class Network:
+    """A session that answers every window or crop alike."""
+
+    def __init__(self, boxes: list[float], score: float):
+        self.boxes, self.score = boxes, score
+        self.batches: list[tuple[int, ...]] = []
+
+    def run(self, names, feeds):
+        image = feeds["image"]
+        self.batches.append(image.shape)
+        shape = image.shape[:1]
+        if names == ["boxes", "scores"] and image.shape[1:3] != (24, 24):
+            shape = (1, (image.shape[1] - 10) // 2, (image.shape[2] - 10) // 2)
+        answers = {
+            "boxes": np.broadcast_to(np.float32(self.boxes), (*shape, 4)),
+            "scores": np.full(shape, self.score, np.float32),
+            "landmarks": np.full((*shape, 10), 0.5, np.float32),
+        }
+        return [answers[name] for name in names]
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector()
+
+
+def faked(pnet: Network, rnet: Network, onet: Network, spec: FaceSpec) -> FaceDetector:
+    detector = FaceDetector(spec=spec)
+    detector._pnet, detector._rnet, detector._onet = pnet, rnet, onet
+    return detector
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (16, 16), (11, 640), (24, 24), (20, 3000)])
+def test_tiny_frames_have_no_face(detector, shape):
+    assert detector.detect(np.zeros((*shape, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_blank_frames_have_no_face(detector, level):
+    assert detector.detect(np.full((360, 640, 3), level, np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((90, 90)), np.zeros((90, 90, 4), np.uint8), np.zeros((90, 90, 3), np.float32)],
+)
+def test_other_arrays_are_refused(detector, frame):
+    with pytest.raises(ValueError, match="uint8"):
+        detector.detect(frame)
+
+
+def test_boxes_are_clamped_and_empty_ones_dropped():
+    spec = FaceSpec(min_face_px=40)
+    sure = Network([0, 0, 0, 0], 0.99)
+    frame = np.zeros((100, 160, 3), np.uint8)
+    grown = faked(sure, sure, Network([-9, -9, 9, 9], 0.99), spec).detect(frame)
+    assert [face.box for face in grown] == [(0, 0, 159, 99)]
+    outside = faked(sure, sure, Network([-30, 0, -30, 0], 0.99), spec).detect(frame)
+    assert outside == []
+
+
+def test_confidence_threshold():
+    sure, unsure = Network([0, 0, 0, 0], 0.99), Network([0, 0, 0, 0], 0.85)
+    frame = np.zeros((100, 160, 3), np.uint8)
+    assert faked(sure, sure, unsure, FaceSpec()).detect(frame) == []
+    found = faked(sure, sure, unsure, FaceSpec(min_confidence=0.8)).detect(frame)
+    assert found
+    assert all(face.confidence == pytest.approx(0.85) for face in found)
+    areas = [face.area_px for face in found]
+    assert areas == sorted(areas, reverse=True)
+
+
+def test_large_frames_are_shrunk_and_boxes_scaled_back():
+    sure = Network([0, 0, 0, 0], 0.99)
+    pnet, onet = Network([0, 0, 0, 0], 0.99), Network([-9, -9, 9, 9], 0.99)
+    spec = FaceSpec(min_face_px=20, detect_max_px=640)
+    (face,) = faked(pnet, sure, onet, spec).detect(np.zeros((1080, 1920, 3), np.uint8))
+    assert pnet.batches[0] == (1, 216, 384, 3)  # 640x360 at 12 / 20
+    assert face.box == pytest.approx((0, 0, 639 * 3, 359 * 3))
+    assert face.keypoints is not None
+    assert face.keypoints.shape == (5, 2)
+
+
+def test_pyramid_starts_at_the_smallest_face():
+    everything = pyramid_scales(360, 640, 20)
+    assert len(everything) == 9  # as the package
+    assert everything[0] == pytest.approx(0.6)
+    assert pyramid_scales(360, 640, 40) == everything[2:]  # windows of 39.8 px and more
+    assert pyramid_scales(16, 16, 20) == []
+    assert 12 / pyramid_scales(1080, 1080, 100)[0] <= 100
+
+
+def test_crops_sample_bilinearly_and_pad_with_zeros():
+    rows, columns = np.mgrid[:40, :60].astype(np.float32)
+    image = np.stack([rows, columns, rows + columns], axis=2) + 1
+    # box sides in units where pixel p of n reads p * (n - 1) / n
+    boxes = np.array([[60 / 59 * 10.5, 40 / 39 * 2.25, 60 / 59 * 33.5, 40 / 39 * 25.25]])
+    crop = crop_bilinear(image, boxes, 24)[0]
+    assert crop[..., 0] == pytest.approx(np.tile(np.arange(24)[:, None] + 3.25, (1, 24)), abs=1e-4)
+    assert crop[..., 1] == pytest.approx(np.tile(np.arange(24) + 11.5, (24, 1)), abs=1e-4)
+    outside = crop_bilinear(image, np.array([[-40.0, -40, 20, 20]]), 24)[0]
+    assert not outside[:15].any()
+    assert not outside[:, :15].any()
+    assert outside[17:, 17:].all()
+
+
+def test_overlap_counts_suppressed_boxes_and_survives_degenerate_ones():
+    boxes = np.array(
+        [[0, 0, 10, 10], [2, 0, 12, 10], [4, 0, 14, 10], [50, 50, 50, 50], [9, 9, 5, 5]]
+    )
+    assert _overlapped(boxes, 0.6).tolist() == [False, True, True, False, False]
+    nested = np.array([[0, 0, 10, 10], [2, 2, 4, 4]])
+    assert _overlapped(nested, 0.5).tolist() == [False, False]
+    assert _overlapped(nested, 0.5, of_smaller=True).tolist() == [False, True]
+
+
+def test_a_missing_or_broken_network_is_named(tmp_path):
+    with pytest.raises(EnvironmentFailure) as caught:
+        FaceDetector(tmp_path)
+    assert caught.value.reason is Reason.NOT_FOUND
+    for name in ("pnet", "rnet", "onet"):
+        (tmp_path / f"{name}.onnx").write_bytes(b"not a network")
+    with pytest.raises(BundleError) as broken:
+        FaceDetector(tmp_path)
+    assert broken.value.path.endswith("pnet.onnx")
+
+
+def test_package_data_reads_as_documented():
+    expected = {
+        "pnet": {"boxes": 4, "scores": 3},
+        "rnet": {"boxes": 2, "scores": 1},
+        "onet": {"boxes": 2, "scores": 1, "landmarks": 2},
+    }
+    for name, ranks in expected.items():
+        opened = session.open_session(PACKAGE_DATA / f"{name}.onnx", threads=1)
+        assert [i.name for i in opened.get_inputs()] == ["image"]
+        assert {o.name: len(o.shape) for o in opened.get_outputs()} == ranks
+        side = opened.get_inputs()[0].shape[1]
+        side = side if isinstance(side, int) else 15
+        outputs = opened.run(None, {"image": np.zeros((3, side, side, 3), np.float32)})
+        assert all(len(array) == 3 and np.isfinite(array).all() for array in outputs)
+    assert "MIT License" in (PACKAGE_DATA / "LICENSE").read_text()
+
+
+def test_export_reproduces_the_shipped_networks(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("joblib")
+    pytest.importorskip("lz4")
+    if importlib.util.find_spec("mtcnn") is None:  # importing it would load TensorFlow
+        pytest.skip("mtcnn is not installed")
+    from keras_emo.exporting.detector import export_detector
+
+    paths = export_detector(tmp_path / "new")
+    assert set(paths) == {"pnet", "rnet", "onet"}
+    for name, path in paths.items():
+        assert path.read_bytes() == (PACKAGE_DATA / f"{name}.onnx").read_bytes(), name
+
+
+def test_session_refuses_no_threads():
+    with pytest.raises(ValueError, match="threads"):
+        session.open_session(PACKAGE_DATA / "pnet.onnx", threads=0)
+
+
+def test_session_opens_bytes():
+    opened = session.open_session((PACKAGE_DATA / "rnet.onnx").read_bytes(), threads=2)
+    assert opened.get_providers() == ["CPUExecutionProvider"]
+    with pytest.raises(BundleError):
+        session.open_session(b"not a network", threads=1)
+
+
+def test_available_cores_within_the_machine():
+    assert 1 <= session.available_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "membership", "quota"),
+    [
+        ({"cpu.max": "150000 100000"}, "0::/", 1.5),
+        ({"cpu.max": "max 100000"}, "0::/", None),
+        ({"cpu.max": "400000 100000", "a/cpu.max": "max 100000"}, "0::/a/b", 4.0),
+        ({"a/cpu.max": "50000 100000", "cpu.max": "200000 100000"}, "0::/a", 0.5),
+        (
+            {
+                "cpu,cpuacct/d/cpu.cfs_quota_us": "200000",
+                "cpu,cpuacct/d/cpu.cfs_period_us": "100000",
+            },
+            "5:memory:/d\n4:cpu,cpuacct:/d\n0::/d",
+            2.0,
+        ),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu:/", None),
+        ({}, "0::/x", None),
+        ({}, "", None),
+    ],
+)
+def test_cgroup_quota(tmp_path, files, membership, quota):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert session._cgroup_quota(tmp_path, membership) == quota

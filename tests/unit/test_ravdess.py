@@ -1,0 +1,436 @@
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.core.media import ClipSource
+from keras_emo.data import corpus as corpus_module
+from keras_emo.data.corpora import read_corpus
+from keras_emo.data.corpus import BadNameError, CorpusError, Problem
+from keras_emo.data.ravdess import CODES, RavdessName, is_song, parse_ravdess, read_ravdess
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
+FULL = "01-01-05-02-01-01-03"
+VIDEO, AUDIO = "02" + FULL[2:], "03" + FULL[2:]
+TAKE = "ravdess/" + FULL[3:]
+
+
+def put(root: Path, name: str, content: str | None = None) -> Path:
+    """A file whose bytes are its own, or content."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(name if content is None else content)
+    return path
+
+
+def problems_of(root: Path, **options) -> dict[str, Reason]:
+    with pytest.raises(CorpusError) as caught:
+        read_ravdess(root, **options)
+    return {p.path.relative_to(root).as_posix(): p.reason for p in caught.value.problems}
+
+
+# names
+
+
+@given(st.tuples(*(st.sampled_from(codes) for codes in CODES.values())))
+def test_valid_names_roundtrip(fields):
+    name = RavdessName(*fields)
+    stem = "-".join(name)
+    if name.emotion == "01" and name.intensity == "02":
+        with pytest.raises(BadNameError) as caught:
+            parse_ravdess(stem)
+        assert caught.value.reason is Reason.UNKNOWN_CODE
+    else:
+        assert parse_ravdess(stem) == name
+    assert is_song(stem) == (name.channel == "02")
+
+
+almost_names = st.lists(st.text("0123456789", max_size=3), max_size=9).map("-".join)
+
+
+@given(st.text() | almost_names | st.from_regex(r"\d{2}(-\d{2}){6}\s?"))
+def test_any_name_is_parsed_or_refused(stem):
+    is_song(stem)
+    try:
+        name = parse_ravdess(stem)
+    except BadNameError as e:
+        refusal = e
+    else:
+        assert "-".join(name) == stem
+        return
+    assert refusal.reason in (Reason.BAD_NAME, Reason.UNKNOWN_CODE)
+    assert refusal.cause
+
+
+@pytest.mark.parametrize(
+    ("stem", "reason"),
+    [
+        ("", Reason.BAD_NAME),
+        ("01-01-05-02-01-01", Reason.BAD_NAME),
+        ("01-01-05-02-01-01-03-01", Reason.BAD_NAME),
+        ("1-1-5-2-1-1-3", Reason.BAD_NAME),
+        ("01-01-05-02-01-01-03 (1)", Reason.BAD_NAME),
+        ("01-01-05-02-01-01-03\n", Reason.BAD_NAME),
+        ("01-01-05-02-01-01-٠٣", Reason.BAD_NAME),
+        ("04-01-05-02-01-01-03", Reason.UNKNOWN_CODE),
+        ("01-03-05-02-01-01-03", Reason.UNKNOWN_CODE),
+        ("01-01-09-02-01-01-03", Reason.UNKNOWN_CODE),
+        ("01-01-05-03-01-01-03", Reason.UNKNOWN_CODE),
+        ("01-01-05-02-03-01-03", Reason.UNKNOWN_CODE),
+        ("01-01-05-02-01-00-03", Reason.UNKNOWN_CODE),
+        ("01-01-05-02-01-01-25", Reason.UNKNOWN_CODE),
+        ("01-01-05-02-01-01-00", Reason.UNKNOWN_CODE),
+        ("01-01-01-02-01-01-03", Reason.UNKNOWN_CODE),
+    ],
+)
+def test_bad_names(stem, reason):
+    with pytest.raises(BadNameError) as caught:
+        parse_ravdess(stem)
+    assert caught.value.reason is reason
+
+
+# layouts
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["", "Actor_03", "Video_Speech_Actor_03/Actor_03", "a/b/c/d/Actor_03"],
+)
+def test_layouts(tmp_path, folder):
+    put(tmp_path, f"{folder}/{FULL}.mp4".lstrip("/"))
+    put(tmp_path, f"{folder}/01-01-02-01-01-01-04.MP4".lstrip("/"))
+    corpus = read_ravdess(tmp_path)
+    assert [t.take_id for t in corpus.takes] == ["ravdess/01-02-01-01-01-04", TAKE]
+    woman, man = corpus.takes
+    assert (man.speaker, man.gender, man.emotion) == ("ravdess/03", "male", "angry")
+    assert (woman.speaker, woman.gender, woman.emotion) == ("ravdess/04", "female", "neutral")
+    assert man.corpus == "ravdess"
+    assert man.source == ClipSource(video=tmp_path / folder / f"{FULL}.mp4")
+    assert (corpus.problems, corpus.duplicates, corpus.notes) == ([], 0, [])
+
+
+def test_full_file_stands_for_its_take(tmp_path):
+    full = put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{FULL}.mp4")
+    put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{VIDEO}.mp4")
+    put(tmp_path, f"Audio_Speech_Actors_01-24/Actor_03/{AUDIO}.wav")
+    assert [t.source for t in read_ravdess(tmp_path).takes] == [ClipSource(video=full)]
+
+
+def test_video_and_audio_make_one_take(tmp_path):
+    video = put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{VIDEO}.mkv")
+    audio = put(tmp_path, f"Audio_Speech_Actors_01-24/Actor_03/{AUDIO}.WAV")
+    takes = read_ravdess(tmp_path).takes
+    assert [t.source for t in takes] == [ClipSource(video=video, audio=audio)]
+
+
+def test_one_modality_is_a_take(tmp_path):
+    video = put(tmp_path, f"{VIDEO}.mp4")
+    audio = put(tmp_path, "03-01-06-01-01-01-09.flac")
+    takes = read_ravdess(tmp_path).takes
+    assert [t.source for t in takes] == [ClipSource(video=video), ClipSource(audio=audio)]
+
+
+def test_sound_taken_from_the_full_file(tmp_path):
+    video = put(tmp_path, f"{VIDEO}.mp4")
+    audio = put(tmp_path, f"{FULL}.wav")
+    assert read_ravdess(tmp_path).takes[0].source == ClipSource(video=video, audio=audio)
+
+
+def test_sound_alone_in_a_video_container(tmp_path):
+    audio = put(tmp_path, f"{AUDIO}.mp4")
+    assert read_ravdess(tmp_path).takes[0].source == ClipSource(audio=audio)
+
+
+@pytest.mark.parametrize("stem", [FULL, VIDEO])
+def test_face_pictures_pair_with_audio(tmp_path, stem):
+    pictures = [put(tmp_path, f"faces/{stem}/frame_{i}.jpg") for i in (1, 2, 10, 11)]
+    pictures.append(put(tmp_path, f"faces/{stem}/frame_100.PNG"))
+    put(tmp_path, f"faces/{stem}/._frame_1.jpg")
+    audio = put(tmp_path, f"sound/{AUDIO}.wav")
+    takes = read_ravdess(tmp_path).takes
+    assert [t.source for t in takes] == [ClipSource(audio=audio, frames=tuple(pictures))]
+
+
+def test_video_goes_before_face_pictures(tmp_path):
+    put(tmp_path, f"{VIDEO}/1.jpg")
+    video = put(tmp_path, f"{VIDEO}.mp4")
+    assert read_ravdess(tmp_path).takes[0].source == ClipSource(video=video)
+
+
+def test_other_pictures_are_ignored(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    put(tmp_path, "preview/1.jpg")
+    put(tmp_path, "cover.png")
+    assert len(read_ravdess(tmp_path).takes) == 1
+
+
+def test_bad_picture_folders(tmp_path):
+    put(tmp_path, "02-01-09-01-01-01-01/1.jpg")
+    put(tmp_path, "03-01-05-01-01-01-01/1.jpg")
+    put(tmp_path, f"{VIDEO}/1.jpg", "")
+    (tmp_path / "02-01-05-01-01-01-01").mkdir()
+    assert problems_of(tmp_path) == {
+        "02-01-09-01-01-01-01": Reason.UNKNOWN_CODE,
+        "03-01-05-01-01-01-01": Reason.UNKNOWN_CODE,
+        f"{VIDEO}/1.jpg": Reason.EMPTY_FILE,
+        "02-01-05-01-01-01-01": Reason.NO_FRAMES,
+    }
+
+
+def test_song_only_on_demand(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    put(tmp_path, "01-02-05-02-01-01-03.mp4")
+    put(tmp_path, "01-02-05-02-01-01-04.mp4", "")  # not even looked at
+    assert [t.take_id for t in read_ravdess(tmp_path).takes] == [TAKE]
+    corpus = read_ravdess(tmp_path, song=True, skip_bad=True)
+    assert [t.take_id for t in corpus.takes] == [TAKE, "ravdess/02-05-02-01-01-03"]
+    assert [p.reason for p in corpus.problems] == [Reason.EMPTY_FILE]
+
+
+def test_hidden_files_and_other_kinds_are_ignored(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    for name in (
+        f"._{FULL}.mp4",
+        ".hidden.mp4",
+        ".cache/bad.mp4",
+        f"__MACOSX/Actor_03/._{FULL}.mp4",
+        "Video_Speech_Actor_03.zip",
+        "notes.txt",
+        f"{FULL}.csv",
+        f"{FULL}.json",
+        "README.md",
+        "checksums",
+    ):
+        put(tmp_path, name)
+    corpus = read_ravdess(tmp_path)
+    assert (len(corpus.takes), corpus.problems) == (1, [])
+
+
+def test_name_of_another_corpus(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    take = read_ravdess(tmp_path, name="builtin").takes[0]
+    assert (take.corpus, take.speaker) == ("builtin", "builtin/03")
+    assert take.take_id == TAKE.replace("ravdess", "builtin")
+
+
+# problems
+
+
+BAD = {
+    "Actor_03/clip.mp4": Reason.BAD_NAME,
+    "Actor_03/01-01-09-01-01-01-03.mp4": Reason.UNKNOWN_CODE,
+    "Actor_03/01-01-01-02-01-01-03.mp4": Reason.UNKNOWN_CODE,
+    "Actor_25/01-01-03-01-01-01-25.mp4": Reason.UNKNOWN_CODE,
+    "Actor_03/02-01-03-01-01-01-03.wav": Reason.UNKNOWN_CODE,
+    "Actor_03/01-01-03-01-01-01-03.wmv": Reason.FORMAT_NOT_ALLOWED,
+}
+
+
+def put_bad(root: Path) -> dict[str, Reason]:
+    for name in BAD:
+        put(root, name)
+    put(root, "Actor_05/01-01-03-01-01-01-05.mp4", "")
+    (root / "Actor_05/03-01-04-01-01-01-05.wav").symlink_to("nowhere")
+    return BAD | {
+        "Actor_05/01-01-03-01-01-01-05.mp4": Reason.EMPTY_FILE,
+        "Actor_05/03-01-04-01-01-01-05.wav": Reason.NOT_FOUND,
+    }
+
+
+def test_all_problems_at_once(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    expected = put_bad(tmp_path)
+    assert problems_of(tmp_path) == expected
+    with pytest.raises(CorpusError) as caught:
+        read_ravdess(tmp_path)
+    error = caught.value
+    assert error.exit_code is ExitCode.REJECTED
+    first, *lines = str(error).splitlines()
+    assert f"{len(expected)} problems" in first
+    assert len(lines) == len(expected)
+    for name, reason in expected.items():
+        assert sum(f"{str(tmp_path / name)!r}: {reason}: " in line for line in lines) == 1
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+
+
+def test_skip_bad_returns_the_problems(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    expected = put_bad(tmp_path)
+    corpus = read_ravdess(tmp_path, skip_bad=True)
+    assert [t.take_id for t in corpus.takes] == [TAKE]
+    found = {p.path.relative_to(tmp_path).as_posix(): p.reason for p in corpus.problems}
+    assert found == expected
+
+
+def test_skip_bad_with_nothing_left(tmp_path):
+    put(tmp_path, "clip.mp4")
+    assert problems_of(tmp_path, skip_bad=True) == {"clip.mp4": Reason.BAD_NAME}
+
+
+def test_damage_is_not_a_missing_modality(tmp_path):
+    put(tmp_path, "01-01-03-01-01-01-05.mp4")
+    put(tmp_path, f"{VIDEO}.mp4", "")
+    put(tmp_path, f"{AUDIO}.wav")
+    corpus = read_ravdess(tmp_path, skip_bad=True)
+    assert [t.take_id for t in corpus.takes] == ["ravdess/01-03-01-01-01-05"]
+
+
+def test_problem_lines_stay_lines():
+    problem = Problem(Path("a\nb.mp4"), Reason.BAD_NAME, "x\ny")
+    assert len(str(CorpusError("c", [problem, problem])).splitlines()) == 3
+
+
+def test_unreadable_folder_is_a_problem(tmp_path, monkeypatch):
+    put(tmp_path, f"{FULL}.mp4")
+    put(tmp_path, "Actor_05/01-01-03-01-01-01-05.mp4")
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("Actor_05"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert problems_of(tmp_path) == {"Actor_05": Reason.UNREADABLE}
+
+
+def test_file_that_fails_while_compared_is_a_problem(tmp_path, monkeypatch):
+    put(tmp_path, "01-01-03-01-01-01-07.mp4", "one")
+    put(tmp_path, "01-01-03-01-01-02-07.mp4", "two")
+    put(tmp_path, f"{FULL}.mp4")
+
+    def refuse(path, mode):
+        if path.name == "01-01-03-01-01-02-07.mp4":
+            raise OSError(5, "Input/output error")
+        return open(path, mode)
+
+    monkeypatch.setattr(corpus_module, "open", refuse, raising=False)
+    assert problems_of(tmp_path) == {"01-01-03-01-01-02-07.mp4": Reason.UNREADABLE}
+    assert len(read_ravdess(tmp_path, skip_bad=True).takes) == 2
+
+
+def test_only_songs(tmp_path):
+    put(tmp_path, "01-02-05-02-01-01-03.mp4")
+    with pytest.raises(UsageError, match="1 others not asked for") as caught:
+        read_corpus(tmp_path)
+    assert caught.value.reason is Reason.NO_CLIPS
+    assert len(read_corpus(tmp_path, song=True).takes) == 1
+
+
+def test_folder_links_in_a_circle(tmp_path):
+    put(tmp_path, f"Actor_03/{FULL}.mp4")
+    (tmp_path / "Actor_03" / "back").symlink_to(tmp_path)
+    corpus = read_ravdess(tmp_path)
+    assert (len(corpus.takes), corpus.duplicates) == (1, 0)
+
+
+# copies
+
+
+def test_nested_copy_counts_as_duplicates(tmp_path):
+    for name in (f"{FULL}.mp4", f"{AUDIO}.wav", "01-01-03-01-01-01-04.mp4"):
+        put(tmp_path, f"Actor/{name}")
+    put(tmp_path, "Actor/02-01-03-01-01-01-05/1.jpg")
+    shutil.copytree(tmp_path / "Actor", tmp_path / "audio_speech" / "Actor")
+    corpus = read_ravdess(tmp_path)
+    assert (len(corpus.takes), corpus.duplicates, corpus.notes) == (3, 4, [])
+    for take in corpus.takes:
+        assert all(path.is_relative_to(tmp_path / "Actor") for path in take.source.files)
+
+
+@pytest.mark.parametrize("content", ["other bytes", "x" * len(f"a/{FULL}.mp4")])
+def test_two_contents_for_one_file_are_a_problem(tmp_path, content):
+    put(tmp_path, f"a/{FULL}.mp4")
+    put(tmp_path, f"b/{FULL}.mp4", content)
+    put(tmp_path, "01-01-03-01-01-01-04.mp4")
+    assert problems_of(tmp_path) == {f"b/{FULL}.mp4": Reason.DUPLICATE}
+    corpus = read_ravdess(tmp_path, skip_bad=True)
+    assert [t.speaker for t in corpus.takes] == ["ravdess/04"]
+
+
+def test_same_content_in_two_takes_is_noted(tmp_path):
+    put(tmp_path, "01-01-03-01-01-01-07.mp4", "same")
+    put(tmp_path, "01-01-03-01-01-02-07.mp4", "same")
+    put(tmp_path, "01-01-04-01-01-01-07.mp4", "also")
+    put(tmp_path, "01-01-05-01-01-01-07.mp4", "also")
+    corpus = read_ravdess(tmp_path)
+    assert len(corpus.takes) == 4
+    plain, conflict = sorted(corpus.notes, key=len)
+    assert "01-01-03-01-01-02-07.mp4" in plain
+    assert "angry and sad" in conflict
+
+
+def test_same_content_of_two_speakers_is_a_problem(tmp_path):
+    put(tmp_path, "Actor_07/01-01-03-01-01-01-07.mp4", "same")
+    put(tmp_path, "Actor_08/01-01-03-01-01-01-08.mp4", "same")
+    put(tmp_path, f"{FULL}.mp4")
+    assert problems_of(tmp_path) == {"Actor_08/01-01-03-01-01-01-08.mp4": Reason.DUPLICATE}
+    assert [t.take_id for t in read_ravdess(tmp_path, skip_bad=True).takes] == [TAKE]
+
+
+# read_corpus
+
+
+@pytest.mark.parametrize("kind", ["auto", "ravdess", "savee"])
+def test_no_folder_and_no_clips(tmp_path, kind):
+    for root, reason in [(tmp_path / "none", Reason.NOT_FOUND), (tmp_path, Reason.NO_CLIPS)]:
+        with pytest.raises(UsageError) as caught:
+            read_corpus(root, kind)
+        assert (caught.value.reason, caught.value.exit_code) == (reason, ExitCode.USAGE)
+
+
+def test_corpus_is_recognised(tmp_path):
+    put(tmp_path, f"a/{FULL}.mp4")
+    put(tmp_path, "a/01-01-03-01-01-01-04.mp4")
+    put(tmp_path, "b/DC/a01.wav")
+    assert [t.corpus for t in read_corpus(tmp_path / "a").takes] == ["ravdess"] * 2
+    assert [t.corpus for t in read_corpus(tmp_path / "b").takes] == ["savee"]
+    with pytest.raises(CorpusError, match=r"a01\.wav"):
+        read_corpus(tmp_path)
+    assert len(read_corpus(tmp_path, skip_bad=True).takes) == 2
+
+
+def test_nothing_recognised(tmp_path):
+    put(tmp_path, "clip.mp4")
+    with pytest.raises(UsageError, match="1 recordings, none named") as caught:
+        read_corpus(tmp_path)
+    assert caught.value.reason is Reason.NO_CLIPS
+    with pytest.raises(UsageError, match="ravdess, savee"):
+        read_corpus(tmp_path, "iemocap")
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        ('{"generator": "keras_emo.data.builtin"}', "builtin"),
+        ('{"generator": "keras_emo.builtin"}', "builtin"),
+        ('{"note": "made up"}', "builtin"),
+        ('{"generator": "other"}', "ravdess"),
+        ("[]", "ravdess"),
+    ],
+)
+def test_builtin_corpus_is_marked(tmp_path, mark, name):
+    put(tmp_path, f"{FULL}.mp4")
+    put(tmp_path, "corpus.json", mark)
+    assert read_corpus(tmp_path).name == name
+    assert read_corpus(tmp_path, "ravdess").takes[0].speaker == f"{name}/03"
+
+
+def test_damaged_mark_is_refused(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    put(tmp_path, "corpus.json", "{")
+    with pytest.raises(UsageError, match=r"corpus\.json"):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")
+def test_real_clips():
+    corpus = read_corpus(REAL)
+    assert (len(corpus.takes), corpus.problems, corpus.duplicates) == (1200, [], 0)
+    assert len({t.speaker for t in corpus.takes}) == 20

@@ -1,0 +1,178 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_emo.core.errors import Reason
+from keras_emo.core.labels import SAVEE_EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.data.corpora import read_corpus
+from keras_emo.data.corpus import BadNameError, CorpusError
+from keras_emo.data.savee import SPEAKERS, SaveeName, parse_savee, read_savee
+
+
+def put(root: Path, name: str, content: str | None = None) -> Path:
+    """A file whose bytes are its own, or content."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(name if content is None else content)
+    return path
+
+
+def problems_of(root: Path) -> dict[str, Reason]:
+    with pytest.raises(CorpusError) as caught:
+        read_savee(root)
+    return {p.path.relative_to(root).as_posix(): p.reason for p in caught.value.problems}
+
+
+@given(
+    st.none() | st.sampled_from(SPEAKERS),
+    st.sampled_from(sorted(SAVEE_EMOTIONS)),
+    st.integers(1, 99),
+    st.booleans(),
+    st.booleans(),
+)
+def test_valid_names_roundtrip(speaker, emotion, number, padded, upper):
+    stem = f"{emotion}{number:02d}" if padded else f"{emotion}{number}"
+    stem = f"{speaker}_{stem}" if speaker else stem
+    name = parse_savee(stem.upper() if upper else stem)
+    assert name == SaveeName(speaker, emotion, number)
+
+
+@given(st.text() | st.from_regex(r"([A-Z]{2}_)?[a-z]{0,3}\d{0,3}\s?"))
+def test_any_name_is_parsed_or_refused(stem):
+    try:
+        name = parse_savee(stem)
+    except BadNameError as e:
+        refusal = e
+    else:
+        assert name.emotion in SAVEE_EMOTIONS
+        assert stem.lower().endswith((f"{name.emotion}{name.number}", f"{name.number:02d}"))
+        return
+    assert refusal.reason in (Reason.BAD_NAME, Reason.UNKNOWN_CODE)
+    assert refusal.cause
+
+
+@pytest.mark.parametrize(
+    ("stem", "reason"),
+    [
+        ("", Reason.BAD_NAME),
+        ("a", Reason.BAD_NAME),
+        ("01", Reason.BAD_NAME),
+        ("a001", Reason.BAD_NAME),
+        ("a01 (1)", Reason.BAD_NAME),
+        ("a01\n", Reason.BAD_NAME),
+        ("sad01", Reason.BAD_NAME),
+        ("DCa01", Reason.BAD_NAME),
+        ("s01", Reason.UNKNOWN_CODE),
+        ("x01", Reason.UNKNOWN_CODE),
+        ("a00", Reason.UNKNOWN_CODE),
+        ("XX_a01", Reason.UNKNOWN_CODE),
+    ],
+)
+def test_bad_names(stem, reason):
+    with pytest.raises(BadNameError) as caught:
+        parse_savee(stem)
+    assert caught.value.reason is reason
+
+
+def test_clip_pairs_with_wave(tmp_path):
+    video = put(tmp_path, "AudioVisualClip/DC/sa1.avi")
+    audio = put(tmp_path, "AudioData/DC/sa01.wav")
+    (take,) = read_savee(tmp_path).takes
+    assert take.take_id == "savee/DC/sa01"
+    assert (take.corpus, take.speaker, take.gender) == ("savee", "savee/DC", "male")
+    assert take.emotion == "sad"
+    assert take.source == ClipSource(video=video, audio=audio)
+
+
+def test_every_prefix(tmp_path):
+    for prefix in SAVEE_EMOTIONS:
+        put(tmp_path, f"AudioData/JK/{prefix}15.wav")
+    takes = read_savee(tmp_path).takes
+    assert {t.take_id: t.emotion for t in takes} == {
+        f"savee/JK/{prefix}15": emotion for prefix, emotion in SAVEE_EMOTIONS.items()
+    }
+
+
+def test_one_modality_is_a_take(tmp_path):
+    video = put(tmp_path, "AudioVisualClip/DC/a1.avi")
+    audio = put(tmp_path, "AudioData/DC/a02.wav")
+    takes = read_savee(tmp_path).takes
+    assert [t.source for t in takes] == [ClipSource(video=video), ClipSource(audio=audio)]
+
+
+def test_names_collide_between_speakers(tmp_path):
+    for speaker in SPEAKERS:
+        put(tmp_path, f"{speaker}/f10.wav")
+    takes = read_savee(tmp_path).takes
+    assert [t.take_id for t in takes] == [f"savee/{s}/f10" for s in SPEAKERS]
+    assert [t.speaker for t in takes] == [f"savee/{s}" for s in SPEAKERS]
+
+
+@pytest.mark.parametrize(
+    "name", ["DC/a01.wav", "DC/audio/a01.wav", "ALL/DC_a01.wav", "DC/DC_a01.wav", "dc/A01.WAV"]
+)
+def test_layouts(tmp_path, name):
+    path = put(tmp_path, name)
+    (take,) = read_savee(tmp_path).takes
+    assert take.take_id == "savee/DC/a01"
+    assert take.source == ClipSource(audio=path)
+
+
+def test_root_may_be_one_speaker(tmp_path, monkeypatch):
+    put(tmp_path, "KL/a01.wav")
+    assert read_savee(tmp_path / "KL").takes[0].speaker == "savee/KL"
+    monkeypatch.chdir(tmp_path / "KL")
+    assert read_corpus(Path(".")).takes[0].speaker == "savee/KL"
+
+
+def test_face_pictures_pair_with_wave(tmp_path):
+    pictures = [put(tmp_path, f"faces/JE/su3/{i}.png") for i in (9, 10)]
+    audio = put(tmp_path, "AudioData/JE/su03.wav")
+    put(tmp_path, "faces/JE/img01/1.png")  # no take's name
+    (take,) = read_savee(tmp_path).takes
+    assert take.source == ClipSource(audio=audio, frames=tuple(pictures))
+
+
+def test_all_problems_at_once(tmp_path):
+    put(tmp_path, "DC/a01.wav")
+    put(tmp_path, "DC/clip.wav")
+    put(tmp_path, "DC/s01.wav")
+    put(tmp_path, "DC/JE_a01.wav")
+    put(tmp_path, "DC/x1/1.png")
+    put(tmp_path, "a02.wav")
+    put(tmp_path, "DC/a03.wav", "")
+    put(tmp_path, "DC/._a04.wav")
+    put(tmp_path, "Info.txt")
+    expected = {
+        "DC/clip.wav": Reason.BAD_NAME,
+        "DC/s01.wav": Reason.UNKNOWN_CODE,
+        "DC/JE_a01.wav": Reason.BAD_NAME,
+        "DC/x1": Reason.UNKNOWN_CODE,
+        "a02.wav": Reason.BAD_NAME,
+        "DC/a03.wav": Reason.EMPTY_FILE,
+    }
+    assert problems_of(tmp_path) == expected
+    corpus = read_savee(tmp_path, skip_bad=True)
+    assert [t.take_id for t in corpus.takes] == ["savee/DC/a01"]
+    assert len(corpus.problems) == len(expected)
+
+
+def test_copies(tmp_path):
+    put(tmp_path, "DC/a01.wav", "one")
+    put(tmp_path, "DC/a02.wav", "two")
+    put(tmp_path, "ALL/DC_a01.wav", "one")
+    shutil.copytree(tmp_path / "DC", tmp_path / "copy" / "DC")
+    corpus = read_savee(tmp_path)
+    assert (len(corpus.takes), corpus.duplicates) == (2, 3)
+    put(tmp_path, "copy/DC/a02.wav", "Two")
+    assert problems_of(tmp_path) == {"copy/DC/a02.wav": Reason.DUPLICATE}
+
+
+def test_same_content_of_two_speakers_is_a_problem(tmp_path):
+    put(tmp_path, "DC/a01.wav", "same")
+    put(tmp_path, "JE/a01.wav", "same")
+    assert problems_of(tmp_path) == {"JE/a01.wav": Reason.DUPLICATE}

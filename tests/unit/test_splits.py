@@ -1,0 +1,191 @@
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.data.splits import (
+    PARTS,
+    RAVDESS_FOLDS,
+    Split,
+    assert_disjoint,
+    fold_split,
+    make_split,
+    select,
+)
+from keras_emo.data.takes import Take
+
+
+def make_takes(speakers, genders=("male", "female")) -> list[Take]:
+    """One take of each emotion for each speaker."""
+    return [
+        Take(
+            f"{speaker}/{emotion}",
+            speaker.split("/")[0],
+            speaker,
+            genders[i % len(genders)],
+            emotion,
+            ClipSource(video=Path(f"/none/{speaker}-{emotion}.mp4")),
+        )
+        for i, speaker in enumerate(speakers)
+        for emotion in EMOTIONS
+    ]
+
+
+ACTORS = [f"ravdess/{n:02d}" for n in range(1, 21)]
+RAVDESS = make_takes(ACTORS)
+SAVEE = make_takes([f"savee/{s}" for s in ("DC", "JE", "JK", "KL")], ("male",))
+
+
+def refused(call, *args, match: str | None = None) -> None:
+    with pytest.raises(UsageError, match=match) as caught:
+        call(*args)
+    assert caught.value.reason is Reason.BAD_SPLIT
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@given(
+    st.sets(st.sampled_from(ACTORS), min_size=1, max_size=10),
+    st.integers(1, 8),
+    st.integers(),
+    st.randoms(),
+)
+def test_parts_are_disjoint_whole_and_repeatable(test, n_val, seed, shuffler):
+    split = make_split(RAVDESS, sorted(test), n_val, seed)
+    assert sorted(split.train + split.val + split.test) == ACTORS
+    assert set(split.test) == test
+    assert len(split.val) == n_val
+    shuffled = random.Random(shuffler.random()).sample(RAVDESS, len(RAVDESS))
+    assert make_split(shuffled, sorted(test, reverse=True), n_val, seed) == split
+    parts = [select(RAVDESS, split, part) for part in PARTS]
+    assert sum(map(len, parts)) == len(RAVDESS)
+    assert all(split.part_of(t) == part for part, ts in zip(PARTS, parts, strict=True) for t in ts)
+
+
+@given(st.integers(0, 50), st.sampled_from([2, 4, 6]))
+def test_validation_is_balanced(seed, n):
+    val = make_split(RAVDESS, ["1", "2"], n, seed).val
+    assert sum(int(s[-2:]) % 2 for s in val) == n // 2
+
+
+def test_seeds_draw_others():
+    assert len({make_split(RAVDESS, ["1"], 2, seed).val for seed in range(10)}) > 1
+
+
+def test_balance_where_there_is_one_gender():
+    split = make_split(SAVEE, ["DC"], 2)
+    assert split.test == ("savee/DC",)
+    assert (len(split.val), len(split.train)) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["11", "ravdess/11", " 11 "])
+def test_speaker_names(name):
+    assert make_split(RAVDESS, [name]).test == ("ravdess/11",)
+    assert make_split(RAVDESS, name).test == ("ravdess/11",)
+
+
+def test_short_and_lower_case_names():
+    assert make_split(RAVDESS, ["1", "01", "ravdess/01"]).test == ("ravdess/01",)
+    assert make_split(SAVEE, ["dc"], ["savee/je"]).val == ("savee/JE",)
+
+
+def test_named_validation_speakers():
+    split = make_split(RAVDESS, ["1", "2"], ["3", "4"])
+    assert split.val == ("ravdess/03", "ravdess/04")
+    assert len(split.train) == 16
+
+
+def test_refused_choices():
+    refused(make_split, RAVDESS, ["99", "1", "XX"], match=r"unknown speaker 99, XX; known are r")
+    refused(make_split, RAVDESS, ["1"], ["77"], match="val: unknown speaker 77")
+    refused(make_split, RAVDESS, ["1"], ["1"], match="ravdess/01 is in val and in test")
+    refused(make_split, RAVDESS, [], match="test has no takes")
+    refused(make_split, RAVDESS, ["1"], [], match="val has no takes")
+    for n in (-1, 0, 19, 100):
+        refused(make_split, RAVDESS, ["1"], n, match=f"val: {n} speakers of 19")
+    refused(make_split, RAVDESS, ACTORS[:10], ACTORS[10:], match="train has no takes")
+    both = RAVDESS + make_takes(["builtin/01"])
+    refused(make_split, both, ["1"], match="builtin/01 or ravdess/01; give the whole name")
+    assert make_split(both, ["builtin/01"]).test == ("builtin/01",)
+
+
+def test_train_needs_every_emotion():
+    takes = [t for t in RAVDESS if t.emotion != "fear" or t.speaker == "ravdess/01"]
+    refused(make_split, takes, ["1"], match="train has no takes of fear")
+    assert make_split(takes, ["2"], ["3"]).test == ("ravdess/02",)
+
+
+def test_shared_takes_and_files_are_refused(tmp_path):
+    split = Split(("ravdess/01",), ("ravdess/02",), ("ravdess/03",))
+    takes = [t for t in RAVDESS if t.speaker in ACTORS[:3]]
+    assert_disjoint(split, takes)
+    first, last = takes[0], takes[-1]
+
+    twin = dataclasses.replace(last, take_id=first.take_id)
+    refused(assert_disjoint, split, [*takes, twin], match=f"take {first.take_id}")
+
+    thief = dataclasses.replace(last, source=first.source)
+    refused(assert_disjoint, split, [*takes[:-1], thief], match="file .* is in train and in test")
+
+    clip, link = tmp_path / "clip.mp4", tmp_path / "link.mp4"
+    clip.write_bytes(b"clip")
+    link.symlink_to(clip)
+    takes[0] = dataclasses.replace(first, source=ClipSource(video=clip))
+    takes[-1] = dataclasses.replace(last, source=ClipSource(audio=link))
+    refused(assert_disjoint, split, takes, match="file .* is in train and in test")
+
+    shared = Split(split.train, split.val, ("ravdess/01",))
+    refused(assert_disjoint, shared, takes, match="speaker ravdess/01")
+
+
+def test_unknown_speakers_are_in_no_part():
+    split = Split(("ravdess/01",), ("ravdess/02",), ("ravdess/03",))
+    assert split.part_of(RAVDESS[-1]) is None
+    assert {t.speaker for part in PARTS for t in select(RAVDESS, split, part)} == set(ACTORS[:3])
+    refused(select, RAVDESS, split, "dev")
+
+
+def test_dict_and_digest():
+    split = make_split(RAVDESS, ["1", "11"])
+    again = Split.from_dict(json.loads(json.dumps(split.to_dict())))
+    assert again == split
+    assert again.digest() == split.digest()
+    assert len(split.digest()) == 16
+    assert int(split.digest(), 16)
+    assert make_split(RAVDESS, ["1", "12"]).digest() != split.digest()
+    assert Split(("b", "a"), ("c",), ("d",)).digest() == Split(("a", "b"), ("c",), ("d",)).digest()
+
+
+def test_digest_does_not_drift():
+    assert Split(("a",), ("b",), ("c",)).digest() == "0dbb2ee679b6a73e"
+    assert make_split(RAVDESS, RAVDESS_FOLDS[0], 2, 0).val == ("ravdess/09", "ravdess/10")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        {},
+        {"train": [], "val": []},
+        {"train": [], "val": [], "test": [], "more": []},
+        {"train": "ravdess/01", "val": [], "test": []},
+        {"train": [1], "val": [], "test": []},
+    ],
+)
+def test_bad_dicts(data):
+    refused(Split.from_dict, data)
+
+
+def test_folds_test_every_actor_once():
+    splits = [fold_split(RAVDESS, fold) for fold in range(len(RAVDESS_FOLDS))]
+    assert sorted(s for split in splits for s in split.test) == ACTORS
+    assert all(len(s.test) == 4 and len(s.val) == 2 and len(s.train) == 14 for s in splits)
+    for fold in (-1, 5):
+        refused(fold_split, RAVDESS, fold, match="0 to 4")
+    refused(fold_split, make_takes(ACTORS[:6]), 0, match="unknown speaker 11, 20")

@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Train the networks: ``python train.py --data DIR --out runs/NAME``."""
+
+import sys
+
+from keras_emo.training.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
