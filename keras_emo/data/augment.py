@@ -11,7 +11,7 @@ import numpy as np
 from keras_emo.core.audio import compute_mfcc
 from keras_emo.core.clip import check_waveform, read_source
 from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import ClipSource
+from keras_emo.core.media import ClipSource, resample
 from keras_emo.core.spec import ClipSpec
 
 
@@ -19,7 +19,7 @@ from keras_emo.core.spec import ClipSpec
 class WaveSpec:
     """Ranges for altered versions of a clip's sound; each is drawn uniformly."""
 
-    n_variants: int = 6
+    n_variants: int = 4
     stretch: tuple[float, float] = (0.85, 1.15)  # rate, above 1 is faster
     pitch_semitones: tuple[float, float] = (-2.0, 2.0)
     gain_db: tuple[float, float] = (-8.0, 8.0)
@@ -58,14 +58,16 @@ def vary_waveform(
     """Stretched, shifted in pitch and time, louder or softer, with white noise.
 
     waveform: mono float32 (n,). Returns mono float32 of another length. Uses
-    librosa.effects.time_stretch and pitch_shift.
+    librosa.effects.time_stretch,
+    and does for the pitch what librosa.effects.pitch_shift does.
     """
     import librosa
 
-    y = librosa.effects.time_stretch(waveform, rate=float(rng.uniform(*waves.stretch)))
-    y = librosa.effects.pitch_shift(
-        y, sr=rate_hz, n_steps=float(rng.uniform(*waves.pitch_semitones)), res_type="soxr_mq"
-    )
+    rate = float(rng.uniform(*waves.stretch))
+    pitch = 2.0 ** (float(rng.uniform(*waves.pitch_semitones)) / 12)
+    # One phase vocoder for both: stretched by rate / pitch, then played faster by pitch.
+    y = librosa.effects.time_stretch(waveform, rate=rate / pitch)
+    y = resample(y, round(rate_hz * pitch), rate_hz)
     shift = round(float(rng.uniform(*waves.shift_s)) * rate_hz)
     y = np.pad(y, (shift, 0)) if shift >= 0 else y[min(-shift, len(y) // 2) :]
     y = y * 10 ** (float(rng.uniform(*waves.gain_db)) / 20)

@@ -31,7 +31,7 @@ def pool_to_grid(x):
     inputs=("mfcc",),
     presets={
         "faithful": {"width": 1.0, "dense_units": 4096, "batch_norm": False, "dropout": 0.5},
-        "compact": {"width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.5},
+        "compact": {"width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.4},
     },
 )
 def build_audio_cnn(
@@ -53,7 +53,7 @@ def build_audio_cnn(
     x = convolve(x, c3, 3, batch_norm=batch_norm, name="conv3")
     x = convolve(x, c4, 3, batch_norm=batch_norm, name="conv4")
     x = convolve(x, c5, 3, batch_norm=batch_norm, name="conv5")
-    embedding = dense_head(pool_to_grid(x), dense_units, dropout)
+    embedding = dense_head(pool_to_grid(x), dense_units, dropout, batch_norm)
     return keras.Model({"mfcc": mfcc}, classify(embedding, embedding), name="audio_cnn")
 
 

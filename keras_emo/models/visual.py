@@ -33,14 +33,15 @@ def convolve(x, filters: int, kernel, strides=1, *, batch_norm: bool, name: str)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def dense_head(x, dense_units: int, dropout: float, embed_units: int | None = None):
+def dense_head(x, dense_units: int, dropout: float, batch_norm: bool):
     """AlexNet's two dense layers; returns the output of the second, the embedding."""
     x = keras.layers.Flatten(name="flatten")(x)
-    for i, units in ((6, dense_units), (7, embed_units or dense_units)):
-        x = keras.layers.Dropout(dropout, name=f"drop{i}")(x)
-        x = keras.layers.Dense(
-            units, activation="relu", kernel_initializer="he_normal", name=f"dense{i}"
-        )(x)
+    for name in ("dense6", "dense7"):
+        x = keras.layers.Dropout(dropout, name=f"{name}_drop")(x)
+        x = keras.layers.Dense(dense_units, kernel_initializer="he_normal", name=name)(x)
+        if batch_norm:
+            x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
     return x
 
 
@@ -50,7 +51,7 @@ def dense_head(x, dense_units: int, dropout: float, embed_units: int | None = No
     frames="each",
     presets={
         "faithful": {"width": 1.0, "dense_units": 4096, "batch_norm": False, "dropout": 0.5},
-        "compact": {"width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.5},
+        "compact": {"width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.4},
     },
 )
 def build_visual_alexnet(
@@ -72,5 +73,5 @@ def build_visual_alexnet(
     x = convolve(x, c4, 3, batch_norm=batch_norm, name="conv4")
     x = convolve(x, c5, 3, batch_norm=batch_norm, name="conv5")
     x = keras.layers.MaxPooling2D(3, 2, name="pool5")(x)  # (6, 6)
-    embedding = dense_head(x, dense_units, dropout)
+    embedding = dense_head(x, dense_units, dropout, batch_norm)
     return keras.Model({"face": face}, classify(embedding, embedding), name="visual_alexnet")

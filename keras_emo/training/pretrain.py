@@ -63,6 +63,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
 
     fit(model, data, steps, stage, folder, keep, answer, truth)
     figures = {
+        "source": root.resolve().name,
         "n_train": int((~held).sum()),
         "n_val": int(held.sum()),
         "val": score(confusion(truth, answer().argmax(axis=1))),

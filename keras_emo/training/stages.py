@@ -250,6 +250,7 @@ def fit(
             initial_epoch=first,
             epochs=stage.epochs,
             verbose=0,
+            shuffle=False,  # the stream is shuffled already
             callbacks=[
                 ClipValidation(answer, labels),
                 keras.callbacks.CSVLogger(str(folder / "history.csv"), append=first > 0),

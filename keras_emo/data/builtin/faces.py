@@ -31,10 +31,10 @@ def draw_looks(rng: np.random.Generator, male: bool) -> Looks:
         shirt=tuple(rng.uniform(40, 150, 3)),
         wall=tuple(rng.uniform(135, 205) + rng.normal(0, 8, 3)),
         centre_px=(320 + rng.normal(0, 14), 170 + rng.normal(0, 5)),
-        half_width_px=rng.uniform(66, 84),
+        half_width_px=rng.uniform(66, 81),
         head_height=rng.uniform(1.26, 1.38),
         eye_x=rng.uniform(0.41, 0.47),
-        eye_size=rng.uniform(0.94, 1.1),
+        eye_size=rng.uniform(0.9, 1.05),
         brow_thickness=rng.uniform(0.075, 0.105) if male else rng.uniform(0.055, 0.08),
         nose_length=rng.uniform(0.92, 1.08),
         mouth_width=rng.uniform(0.92, 1.08),
@@ -77,7 +77,7 @@ def draw_frames(
         middle = shade.shape[0] // 2
         light = shade[middle - dy : middle - dy + h, middle - dx : middle - dx + w]
         cv2.multiply(part, light, dst=part, scale=1 / 200)
-        frame[area] = cv2.GaussianBlur(part, (0, 0), 1.5)
+        frame[area] = cv2.GaussianBlur(part, (0, 0), 1.6)
         r, c = shifts[i]
         yield cv2.add(frame, grain[r : r + HEIGHT_PX, c : c + WIDTH_PX], dtype=cv2.CV_8U)
 

@@ -126,10 +126,10 @@ def _draw_skull(pen: Pen, looks: Looks) -> None:
 
 def _draw_eye(pen: Pen, looks: Looks, face: Expression, side: int, lids: float) -> None:
     x, y, size = side * looks.eye_x, -0.13, looks.eye_size
-    socket, line = _darken(looks.skin, 0.14), _darken(looks.skin, 0.75)
+    socket, line = _darken(looks.skin, 0.1), _darken(looks.skin, 0.6)
     pen.ellipse(x, y - 0.02, 0.29 * size, 0.19 * size, socket)
     pen.ellipse(
-        x, y + 0.17, 0.2 * size, 0.05, _darken(looks.skin, 0.1 + 0.12 * max(0, face.squint))
+        x, y + 0.17, 0.2 * size, 0.05, _darken(looks.skin, 0.06 + 0.1 * max(0, face.squint))
     )
     up = np.clip(0.095 * (1 + 0.75 * face.eye_open), 0.02, 0.2) * size * (1 - 0.95 * lids)
     down = np.clip(0.065 * (1 - 0.6 * face.squint), 0.01, 0.12) * size * (1 - 0.8 * lids)
@@ -143,8 +143,8 @@ def _draw_eye(pen: Pen, looks: Looks, face: Expression, side: int, lids: float) 
     pen.fill(np.vstack([upper, arc(b, (x, y - 0.2 * size), a)]), socket)  # lids over the iris
     pen.fill(np.vstack([lower, arc(a, (x, y + 0.15 * size), b)]), socket)
     pen.stroke(upper, line, 0.045 if looks.long_hair else 0.03)
-    pen.stroke(lower, _darken(looks.skin, 0.4), 0.015)
-    pen.stroke(arc(a, (x, y - up - 0.055), b), _darken(looks.skin, 0.35), 0.015)
+    pen.stroke(lower, _darken(looks.skin, 0.3), 0.015)
+    pen.stroke(arc(a, (x, y - up - 0.055), b), _darken(looks.skin, 0.25), 0.015)
 
 
 def _draw_brow(pen: Pen, looks: Looks, face: Expression, side: int) -> None:
@@ -173,7 +173,7 @@ def _draw_nose(pen: Pen, looks: Looks, face: Expression) -> None:
     tip = 0.36 * looks.nose_length - 0.05 * wrinkle
     side = -1 if looks.light > 0 else 1
     shadow = [(side * 0.07, -0.2), (side * 0.1, 0.1), (side * 0.19, tip), (side * 0.06, tip)]
-    pen.fill(shadow, _darken(skin, 0.16))
+    pen.fill(shadow, _darken(skin, 0.12))
     pen.ellipse(0, tip - 0.02, 0.13, 0.1, _mix(skin, (255, 255, 255), 0.1))
     for s in (-1, 1):
         pen.ellipse(s * 0.15, tip + 0.01, 0.07, 0.065, _darken(skin, 0.12))

@@ -1,0 +1,187 @@
+"""Write a bundle: graph, detector, description, golden values, model card; then verify it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_emo import __version__
+from keras_emo.core.errors import EnvironmentFailure, Reason
+from keras_emo.core.inputs import Feed
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.spec import ClipSpec
+from keras_emo.exporting.card import LICENCES, write_card
+from keras_emo.exporting.onnx import OPSET, OUTPUTS, check_proto, convert_onnx
+from keras_emo.exporting.parity import BATCHES, check_biases, compare, sample_feed
+from keras_emo.exporting.saved_model import open_saved_model, write_saved_model
+from keras_emo.models.registry import ModelEntry
+from keras_emo.runtime.bundle import DESCRIPTION, DETECTOR, GOLDEN, MODEL, SCHEMA, digest_file
+from keras_emo.runtime.detector import NETWORKS, PACKAGE_DATA
+from keras_emo.runtime.predictor import Predictor
+from keras_emo.runtime.session import available_cores, open_session
+from keras_emo.training.evaluate import run_keras
+
+FORMATS = ("onnx", "saved_model", "keras")
+
+
+def export_bundle(
+    model: keras.Model,
+    entry: ModelEntry,
+    spec: ClipSpec,
+    facts: dict[str, Any],
+    folder: Path,
+    formats: tuple[str, ...] = ("onnx", "saved_model"),
+) -> dict[str, Any]:
+    """Export a trained network and put the bundle in place once it passed every check.
+
+    facts: corpus, split, preset, metrics and the like, as export.py collects them. The bundle is
+    written beside its place first: a refused one leaves an older bundle as it was.
+    Returns seconds, sizes and differences. Raises ExportError, EnvironmentFailure.
+    """
+    check_biases(model)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as e:
+        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    try:
+        figures = _fill(draft, model, entry, spec, {**facts, "name": folder.name}, formats)
+        draft.chmod(0o755)
+        _put_in_place(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return figures
+
+
+def _fill(draft, model, entry, spec, facts, formats) -> dict[str, Any]:
+    description = describe(model, entry, spec, facts)
+    started_s = time.monotonic()
+    proto = convert_onnx(model, _metadata(description))
+    check_proto(proto, draft / MODEL)
+    (draft / MODEL).write_bytes(proto.SerializeToString())
+    del proto
+    seconds = {"onnx": round(time.monotonic() - started_s, 1)}
+
+    feeds = [sample_feed(entry, n, spec) for n in BATCHES]
+    session = open_session(draft / MODEL, available_cores())
+    names = [o.name for o in session.get_outputs()]
+    ours = run_keras(model)
+
+    def run(feed: Feed) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(None, feed), strict=True))
+
+    parity = {"onnx": compare(ours, run, feeds, f"{facts['name']}/{MODEL}")}
+    if "saved_model" in formats:
+        started_s = time.monotonic()
+        write_saved_model(model, draft / "saved_model")
+        seconds["saved_model"] = round(time.monotonic() - started_s, 1)
+        run_saved = open_saved_model(draft / "saved_model")
+        parity["saved_model"] = compare(ours, run_saved, feeds, f"{facts['name']}/saved_model")
+    if "keras" in formats:
+        model.save(draft / "model.keras")
+    _copy_detector(draft / DETECTOR)
+    golden = sample_feed(entry, 1, spec, golden=True)
+    np.savez_compressed(
+        draft / GOLDEN,
+        **{f"in_{k}": v for k, v in golden.items()},
+        **{f"out_{k}": v for k, v in ours(golden).items()},
+    )
+    description |= {"parity": parity, "export_seconds": seconds}
+    write_card(description, draft / "README.md")
+    description["files"] = {
+        str(p.relative_to(draft)): {"sha256": digest_file(p), "bytes": p.stat().st_size}
+        for p in sorted(draft.rglob("*"))
+        if p.is_file()
+    }
+    text = json.dumps(description, indent=1, ensure_ascii=False)
+    (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    check_golden(Predictor(draft), draft)
+    sizes = {MODEL: (draft / MODEL).stat().st_size}
+    return {"seconds": seconds, "bytes": sizes, "parity": parity}
+
+
+def check_golden(predictor: Predictor, folder: Path) -> None:
+    """The finished bundle, through the predictor that serves, gives its golden values."""
+    with np.load(folder / GOLDEN, allow_pickle=False) as data:
+        feed = {k[3:]: data[k] for k in data if k.startswith("in_")}
+        expected = {k[4:]: data[k] for k in data if k.startswith("out_")}
+    compare(lambda _: expected, predictor.run, [feed], folder.name)
+
+
+def describe(
+    model: keras.Model, entry: ModelEntry, spec: ClipSpec, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """bundle.json without what only the finished files can say."""
+    ranges = {
+        "face": [0, 255],
+        "face_mask": [0, 1],
+        "mfcc": [-1200, 400],
+        "mfcc_mask": [0, 1],
+    }
+
+    def shape(tensor) -> list[str | int]:
+        dynamic = ["batch", "frames"]
+        return [dynamic[i] if n is None else int(n) for i, n in enumerate(tensor.shape)]
+
+    corpus = facts["corpus"]["name"]
+    return {
+        "schema": SCHEMA,
+        "name": facts["name"],
+        "model": entry.name,
+        "preset": facts["preset"],
+        "parameters": model.count_params(),
+        "labels": list(EMOTIONS),
+        "modalities": list(entry.modalities),
+        "frames": entry.frames,
+        "inputs": [
+            {"name": n, "dtype": "float32", "shape": shape(t), "range": ranges[n]}
+            for n, t in model.input.items()
+        ],
+        "outputs": [
+            {"name": n, "dtype": "float32", "shape": shape(model.output[n])} for n in OUTPUTS
+        ],
+        "clip_spec": spec.to_dict(),
+        "detector": {"kind": "mtcnn", "folder": DETECTOR},
+        "opset": OPSET,
+        "versions": {
+            "keras_emo": __version__,
+            "python": platform.python_version(),
+            **{p: version(p) for p in ("keras", "tf2onnx", "onnx", "onnxruntime", "numpy")},
+        },
+        "corpus": facts["corpus"],
+        "metrics": facts["metrics"],
+        "licence": LICENCES.get(corpus, "unknown"),
+    }
+
+
+def _metadata(description: dict[str, Any]) -> dict[str, Any]:
+    """What a lone model.onnx says of itself."""
+    wanted = (
+        "schema", "model", "labels", "modalities", "frames", "inputs", "outputs", "clip_spec",
+        "corpus", "licence",
+    )  # fmt: skip
+    return {key: description[key] for key in wanted}
+
+
+def _copy_detector(folder: Path) -> None:
+    folder.mkdir()
+    for name in (*NETWORKS, "LICENSE"):
+        shutil.copyfile(PACKAGE_DATA / name, folder / name)
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    old = draft.with_name(f"{draft.name}-old")
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    if old.exists():
+        shutil.rmtree(old)

@@ -1,0 +1,101 @@
+"""The model card of a bundle: what it was trained on, how well it does, what it is not for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+LICENCES = {
+    "ravdess": "CC-BY-NC-SA-4.0",
+    "savee": "research use only; the terms of SAVEE apply",
+    "builtin": "Apache-2.0",
+}
+CORPORA = {
+    "ravdess": "RAVDESS speech (Livingstone and Russo, PLoS ONE 13(5): e0196391, 2018), "
+    "CC BY-NC-SA 4.0: professional actors, two English sentences.",
+    "savee": "SAVEE (Haq and Jackson, 2010): four male speakers of British English.",
+    "builtin": "The built-in corpus: drawn faces and synthetic voices. It is for trying out and "
+    "for tests; its scores say nothing about people.",
+}
+
+
+def write_card(description: dict[str, Any], path: Path) -> None:
+    """README.md of a bundle, with the front matter that model hubs read."""
+    corpus = description["corpus"]
+    licence = description["licence"]
+    hub = licence.lower() if licence.startswith(("CC", "Apache")) else "other"
+    lines = [
+        "---",
+        f"license: {hub}",
+        "tags: [emotion-recognition, audio-visual, onnx, keras]",
+        "---",
+        f"# {description['name']}",
+        "",
+        f"`{description['model']}` ({description['preset']} preset, "
+        f"{description['parameters']:,} parameters), exported by keras_emo "
+        f"{description['versions']['keras_emo']}.",
+        "",
+        f"It takes {' and '.join(description['modalities'])} of one person speaking and answers "
+        f"with one of: {', '.join(description['labels'])}.",
+        "",
+        "## Data",
+        CORPORA.get(corpus["name"], corpus["name"]),
+        f"Training speakers: {_join(corpus['split']['train'])}. "
+        f"Validation: {_join(corpus['split']['val'])}. "
+        f"Test, never used for a choice: {_join(corpus['split']['test'])}.",
+    ]
+    if corpus.get("pretrained"):
+        lines.append(
+            "The face network was first trained on pictures of faces in the wild "
+            f"({corpus['pretrained']})."
+        )
+    lines += ["", "## Figures", *_figures(description["metrics"])]
+    lines += [
+        "",
+        "## Limits",
+        "- Acted speech in English. It names the expression people would perceive, "
+        "not what somebody feels.",
+        "- Few speakers, of few origins: expect it to do worse on others. The interval above "
+        "resamples speakers.",
+        "- Two sentences only, front view, good light, one speaker.",
+        "",
+        "## Not for",
+        "Inferring emotions of people at work or in education is banned in the EU "
+        "(Regulation 2024/1689, Article 5(1)(f)); other uses of emotion recognition are high-risk "
+        "and people exposed to it must be told (Article 50(3)). Not for decisions about persons.",
+        "",
+        "## Licence",
+        f"Weights: {licence}. The face detector in `detector/` is MTCNN, MIT licence, see there.",
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _figures(metrics: dict[str, Any]) -> list[str]:
+    rows = []
+    for part in ("val", "test"):
+        if part not in metrics:
+            continue
+        m = metrics[part]
+        low, high = (100 * v for v in m["interval_95"]["accuracy"])
+        cells = [
+            part,
+            m["n_speakers"],
+            m["n_clips"],
+            f"{100 * m['accuracy']:.1f} ({low:.1f} to {high:.1f})",
+            f"{100 * m['uar']:.1f}",
+            f"{100 * m['macro_f1']:.1f}",
+        ]
+        genders = m.get("by_gender", {})
+        cells.append(", ".join(f"{g} {100 * v['accuracy']:.1f}" for g, v in genders.items()))
+        rows.append("| " + " | ".join(str(c) for c in cells) + " |")
+    return [
+        "Per clip, in percent; 95 % interval by resampling speakers.",
+        "",
+        "| part | speakers | clips | accuracy | UAR | macro-F1 | accuracy by gender |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _join(names: list[str]) -> str:
+    return ", ".join(names) if names else "none"

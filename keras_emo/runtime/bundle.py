@@ -1,0 +1,120 @@
+"""The folder that deployment loads: its layout, its description and its verification."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_emo.core.errors import BundleError, Reason
+from keras_emo.core.inputs import FRAMES
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.spec import ClipSpec
+
+SCHEMA = 1
+DESCRIPTION = "bundle.json"
+MODEL = "model.onnx"
+GOLDEN = "golden.npz"
+DETECTOR = "detector"
+REQUIRED = (
+    "schema", "name", "model", "labels", "modalities", "frames", "inputs", "outputs",
+    "clip_spec", "detector", "opset", "versions", "corpus", "metrics", "parity", "files",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle folder.
+
+    inputs: names the network takes. frames: how face crops reach it, see core.inputs.
+    info: the whole of bundle.json.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    spec: ClipSpec
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / MODEL
+
+    @property
+    def detector_folder(self) -> Path:
+        return self.folder / DETECTOR
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(i["name"] for i in self.info["inputs"])
+
+    @property
+    def frames(self) -> str:
+        return self.info["frames"]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.info["modalities"])
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and verify a bundle: schema, labels in order, sha256 of every file it names.
+
+    Raises BundleError naming the file and what is wrong with it.
+    """
+    info = _read_description(folder)
+    for key in REQUIRED:
+        if key not in info:
+            raise _refuse(folder / DESCRIPTION, f"the entry {key!r} is missing")
+    if info["schema"] != SCHEMA:
+        raise _refuse(folder / DESCRIPTION, f"schema {info['schema']}, expected {SCHEMA}")
+    if tuple(info["labels"]) != EMOTIONS:
+        raise _refuse(folder / DESCRIPTION, f"labels {info['labels']}, expected {list(EMOTIONS)}")
+    if info["frames"] not in FRAMES:
+        raise _refuse(folder / DESCRIPTION, f"unknown frames {info['frames']!r}")
+    try:
+        spec = ClipSpec.from_dict(info["clip_spec"])
+    except (TypeError, ValueError, KeyError) as e:
+        raise _refuse(folder / DESCRIPTION, f"clip_spec: {e}") from None
+    if MODEL not in info["files"]:
+        raise _refuse(folder / DESCRIPTION, f"{MODEL} is not among its files")
+    for name, known in info["files"].items():
+        _verify_file(folder, name, known)
+    return Bundle(folder, info, spec)
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's content, hexadecimal."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if not folder.is_dir():
+        raise BundleError(folder, Reason.NO_BUNDLE, "no such bundle folder")
+    if not path.is_file():
+        raise BundleError(folder, Reason.NO_BUNDLE, f"the folder holds no {DESCRIPTION}")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise _refuse(path, f"not readable as JSON: {e}") from None
+    if not isinstance(info, dict):
+        raise _refuse(path, "not a JSON object")
+    return info
+
+
+def _verify_file(folder: Path, name: str, known: Any) -> None:
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise _refuse(folder / DESCRIPTION, f"the file name {name!r} leads out of the bundle")
+    if not path.is_file() or path.is_symlink():
+        raise _refuse(path, "named in bundle.json, but not a file here")
+    expected = known.get("sha256") if isinstance(known, dict) else None
+    found = digest_file(path)
+    if found != expected:
+        raise _refuse(path, f"sha256 {found[:16]}..., expected {str(expected)[:16]}...")
+
+
+def _refuse(path: Path, cause: str) -> BundleError:
+    return BundleError(path, Reason.BAD_BUNDLE, cause)

@@ -1,0 +1,111 @@
+"""A video to an answer: bundle, detector and session behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_emo.core.clip import ClipInputs, prepare_clip
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.inputs import Feed, answer_clips, can_answer
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.runtime.bundle import Bundle, load_bundle
+from keras_emo.runtime.detector import FaceDetector
+from keras_emo.runtime.session import available_cores, open_session
+
+
+@dataclass
+class Prediction:
+    """The answer for one clip.
+
+    probs: float (7,), in the order of EMOTIONS. modalities: which were used. states: why one
+    is missing. frames_with_face of frames_examined sampled frames showed a face.
+    """
+
+    path: Path
+    label: str
+    probs: np.ndarray
+    modalities: list[str]
+    states: list[Reason]
+    warnings: list[str]
+    frames_with_face: int
+    frames_examined: int
+    duration_s: float
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a modality of the network was missing."""
+        return bool(self.states)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``predict --format json`` writes them."""
+        return {
+            "path": str(self.path),
+            "label": self.label,
+            "probs": {n: round(float(p), 6) for n, p in zip(EMOTIONS, self.probs, strict=True)},
+            "modalities": self.modalities,
+            "states": [str(s) for s in self.states],
+            "faces": {"with_face": self.frames_with_face, "examined": self.frames_examined},
+            "duration_s": round(self.duration_s, 3),
+            "warnings": self.warnings,
+        }
+
+
+class Predictor:
+    """Loads a bundle once and answers clips; not to be shared between threads while it answers.
+
+    threads: of the network and the detector; 0: one a core this process may use.
+    Raises BundleError where the bundle is refused.
+    """
+
+    def __init__(self, folder: Path | Bundle, threads: int = 0):
+        self.bundle = folder if isinstance(folder, Bundle) else load_bundle(folder)
+        threads = threads or available_cores()
+        self.session = open_session(self.bundle.model_path, threads)
+        self.outputs = [o.name for o in self.session.get_outputs()]
+        self.detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face, threads)
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray]:
+        """The network on arrays, float32, as bundle.json describes them."""
+        return dict(zip(self.outputs, self.session.run(None, feed), strict=True))
+
+    def prepare(self, source: ClipSource | Path) -> ClipInputs:
+        """What the network sees of a clip. Raises ClipError where it cannot be answered."""
+        if not isinstance(source, ClipSource):
+            source = ClipSource(video=source)
+        inputs = prepare_clip(source, self.bundle.spec, self.detector, self.bundle.modalities)
+        if not can_answer(inputs, self.bundle.inputs):
+            needed = " and ".join(self.bundle.modalities)
+            reason = inputs.states[0] if inputs.states else Reason.NO_MODALITY
+            raise ClipError(source.path, reason, f"the network needs {needed}")
+        return inputs
+
+    def predict(self, source: ClipSource | Path) -> Prediction:
+        """Answer one clip: a file with picture and sound, or a ClipSource of several.
+
+        Raises ClipError where the file cannot be read or holds none of the modalities.
+        """
+        path = source.path if isinstance(source, ClipSource) else source
+        inputs = self.prepare(source)
+        probs = self.answer([inputs])[0]
+        return Prediction(
+            path=path,
+            label=EMOTIONS[int(probs.argmax())],
+            probs=probs,
+            modalities=inputs.modalities,
+            states=inputs.states,
+            warnings=inputs.warnings,
+            frames_with_face=int(inputs.face_found.sum()),
+            frames_examined=inputs.frames_examined,
+            duration_s=inputs.duration_s,
+        )
+
+    def answer(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
+        """Probabilities float32 (n_clips, 7) of prepared clips."""
+        bundle = self.bundle
+        return answer_clips(self.run, clips, bundle.inputs, bundle.frames, bundle.spec, batch)
