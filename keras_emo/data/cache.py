@@ -216,7 +216,7 @@ def _prepare(take: Take, path: Path, spec: ClipSpec) -> None:
     if spec.face not in _detectors:
         _detectors[spec.face] = FaceDetector(spec=spec.face)
     inputs = prepare_clip(take.source, spec, _detectors[spec.face])
-    arrays = {
+    arrays: dict[str, Any] = {
         "face_found": inputs.face_found,
         "times_s": inputs.times_s,
         "boxes": inputs.boxes,

@@ -57,7 +57,9 @@ def load_clips(
 ) -> Clips:
     """Read the prepared files of takes; takes without a file (they failed) are left out."""
     takes = [t for t in takes if t.take_id in files]
-    faces, found, count, middle = [], [], [], []
+    faces, found = [], []
+    count: list[int] = []
+    middle: list[int] = []
     mfcc = np.zeros((len(takes), *mfcc_shape), np.float32)
     has_voice = np.zeros(len(takes), bool)
     for i, take in enumerate(takes):

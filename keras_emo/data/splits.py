@@ -76,11 +76,11 @@ def make_split(
     unknown speakers and on whatever assert_disjoint refuses.
     """
     genders = {t.speaker: t.gender for t in takes}
-    tested = _resolve(test, genders, "test")
+    tested = resolve_speakers(test, genders, "test")
     if isinstance(val, int):
         checked = _draw({s: g for s, g in genders.items() if s not in tested}, val, seed)
     else:
-        checked = _resolve(val, genders, "val")
+        checked = resolve_speakers(val, genders, "val")
     train = genders.keys() - tested - checked
     split = Split(tuple(train), tuple(checked), tuple(tested))
     assert_disjoint(split, takes)
@@ -132,7 +132,8 @@ def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
                 raise _bad(f"train has no takes of {', '.join(missing)}")
 
 
-def _resolve(names: Sequence[str], known: Iterable[str], part: str) -> set[str]:
+def resolve_speakers(names: Sequence[str], known: Iterable[str], part: str) -> set[str]:
+    """Whole speaker ids for names as "11", "1", "DC" or "ravdess/11". Raises UsageError."""
     if isinstance(names, str):
         names = (names,)
     speakers, chosen, unknown = sorted(known), set(), []

@@ -90,11 +90,9 @@ def _fill(draft, model, entry, spec, facts, formats) -> dict[str, Any]:
         model.save(draft / "model.keras")
     _copy_detector(draft / DETECTOR)
     golden = sample_feed(entry, 1, spec, golden=True)
-    np.savez_compressed(
-        draft / GOLDEN,
-        **{f"in_{k}": v for k, v in golden.items()},
-        **{f"out_{k}": v for k, v in ours(golden).items()},
-    )
+    arrays: dict[str, Any] = {f"in_{k}": v for k, v in golden.items()}
+    arrays |= {f"out_{k}": v for k, v in ours(golden).items()}
+    np.savez_compressed(draft / GOLDEN, **arrays)
     description |= {"parity": parity, "export_seconds": seconds}
     write_card(description, draft / "README.md")
     description["files"] = {

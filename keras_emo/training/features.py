@@ -108,7 +108,7 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
         ).numpy(),
     )
     for i in np.flatnonzero(clips.has_face):
-        _put(out, "face", i, {k: v[owner == i].mean(axis=0) for k, v in said.items()})
+        _put(out, "face", int(i), {k: v[owner == i].mean(axis=0) for k, v in said.items()})
     mfcc = clips.mfcc
     if clips.variants is not None:
         choice = rng.integers(0, clips.variants.shape[1], len(clips))
@@ -120,7 +120,7 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
         lambda s: change_mfcc(mfcc[s], _seed(rng), config.mfcc).numpy(),
     )
     for i in np.flatnonzero(clips.has_voice):
-        _put(out, "voice", i, {k: v[i] for k, v in said.items()})
+        _put(out, "voice", int(i), {k: v[i] for k, v in said.items()})
     return out
 
 

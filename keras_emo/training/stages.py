@@ -86,7 +86,7 @@ def open_run(folder: Path, config: TrainConfig, prepared: Prepared) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    asked = {
+    asked: dict[str, Any] = {
         "config": config.to_dict(),
         "split": prepared.split.to_dict(),
         "corpus": prepared.corpus.name,
