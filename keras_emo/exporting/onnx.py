@@ -57,11 +57,7 @@ def convert_onnx(model: keras.Model, metadata: dict[str, Any]) -> Any:
         logger.removeHandler(watch)
     if watch.messages:
         raise ExportError(model.name, Reason.EXPORT_FAILED, "; ".join(watch.messages))
-    constants = {f"kernel_{i}": w.numpy() for i, w in enumerate(large)}
-    for value, placeholder in function.get_concrete_function(inputs, kernels).graph.captures:
-        if value.dtype != tf.resource:  # a Normalization layer's mean, which is no variable
-            constants[placeholder.name] = value.numpy()
-    _insert_constants(proto, constants)
+    _insert_kernels(proto, {f"kernel_{i}": w.numpy() for i, w in enumerate(large)})
     _name_dimensions(proto, model)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "keras_emo", ""
@@ -93,19 +89,16 @@ def check_proto(proto: Any, path: Path) -> None:
         raise ExportError(path, Reason.EXPORT_FAILED, cause)
 
 
-def _insert_constants(proto: Any, constants: dict[str, np.ndarray]) -> None:
-    """Turn inputs that stood for constants back into constants of the graph."""
+def _insert_kernels(proto: Any, kernels: dict[str, np.ndarray]) -> None:
+    """Turn the inputs that stood for kernels back into constants of the graph."""
     from onnx import numpy_helper
 
     graph = proto.graph
-    used = {name for node in graph.node for name in node.input}
     for given in list(graph.input):
-        value = constants.get(given.name, constants.get(given.name.removesuffix(":0")))
-        if value is None:
-            continue
-        graph.input.remove(given)
-        if given.name in used:
-            graph.initializer.append(numpy_helper.from_array(np.asarray(value), given.name))
+        name = given.name.removesuffix(":0")
+        if name in kernels:
+            graph.input.remove(given)
+            graph.initializer.append(numpy_helper.from_array(kernels[name], given.name))
 
 
 def _name_dimensions(proto: Any, model: keras.Model) -> None:

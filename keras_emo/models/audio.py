@@ -5,17 +5,12 @@ from __future__ import annotations
 import keras
 
 from keras_emo.core.spec import AudioSpec
-from keras_emo.models.layers import classify
+from keras_emo.models.layers import Standardise, classify
 from keras_emo.models.registry import register
 from keras_emo.models.visual import convolve, dense_head, scale_channels
 
 CHANNELS = (128, 128, 128, 256, 256)
 GRID = 6  # the last pooling leaves 6 x 6, as AlexNet's does
-
-
-def normalise(mfcc):
-    """Each coefficient to zero mean and unit variance, learned from training speakers."""
-    return keras.layers.Normalization(axis=1, name="mfcc_norm")(mfcc)
 
 
 def pool_to_grid(x):
@@ -44,7 +39,7 @@ def build_audio_cnn(
     """
     mfcc = keras.Input(AudioSpec().shape, name="mfcc", dtype="float32")
     c1, c2, c3, c4, c5 = scale_channels(CHANNELS, width)
-    x = normalise(mfcc)
+    x = Standardise(name="mfcc_norm")(mfcc)
     x = keras.layers.Reshape((*AudioSpec().shape, 1), name="picture")(x)
     x = convolve(x, c1, (5, 11), (1, 3), batch_norm=batch_norm, name="conv1")  # (20, 94)
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)  # (10, 47)
@@ -72,7 +67,9 @@ def build_audio_lstm(units: int, time_pool: int, dropout: float) -> keras.Model:
     step. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, units).
     """
     mfcc = keras.Input(AudioSpec().shape, name="mfcc", dtype="float32")
-    x = keras.layers.Permute((2, 1), name="time_first")(normalise(mfcc))  # (282, 20)
+    x = keras.layers.Permute((2, 1), name="time_first")(
+        Standardise(name="mfcc_norm")(mfcc)
+    )  # (282, 20)
     if time_pool > 1:
         x = keras.layers.AveragePooling1D(time_pool, name="time_pool")(x)
     x = keras.layers.LSTM(units, return_sequences=True, name="lstm1")(x)

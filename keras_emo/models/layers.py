@@ -13,6 +13,33 @@ register = keras.saving.register_keras_serializable("keras_emo")
 
 
 @register
+class Standardise(keras.layers.Layer):
+    """Each coefficient to zero mean and unit variance, as learned from training speakers.
+
+    Input (batch, n, frames). Unlike keras.layers.Normalization it works on its weights and not
+    on copies of them, which set_weights leaves behind and an export traces as constants.
+    """
+
+    def build(self, x_shape):
+        size = (x_shape[1], 1)
+        self.mean = self.add_weight(name="mean", shape=size, initializer="zeros", trainable=False)
+        self.variance = self.add_weight(
+            name="variance", shape=size, initializer="ones", trainable=False
+        )
+
+    def adapt(self, data) -> None:
+        """Learn mean and variance from an array (n_clips, n, frames)."""
+        self.mean.assign(data.mean(axis=(0, 2))[:, None])
+        self.variance.assign(data.var(axis=(0, 2))[:, None])
+
+    def call(self, x):
+        return (x - self.mean) / ops.sqrt(self.variance + 1e-6)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+
+@register
 class FoldFrames(keras.layers.Layer):
     """(batch, frames, ...) to (batch * frames, ...): every frame goes through as its own clip."""
 

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ import numpy as np
 from keras_emo.core.errors import EmoError, Reason
 from keras_emo.core.metrics import confusion, score
 from keras_emo.data.cache import write_atomic
+
+
+SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
 
 
 class ClipValidation(keras.callbacks.Callback):
@@ -93,18 +96,19 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class EpochLine(keras.callbacks.Callback):
-    """Prints one line an epoch."""
+    """Prints a line an epoch, or every so many where epochs are many and short."""
 
-    def __init__(self, stage: str, epochs: int, shown: Sequence[str] = ()):
+    def __init__(self, stage: str, epochs: int):
         super().__init__()
-        self.stage, self.epochs = stage, epochs
-        self.shown = shown or ("loss", "val_loss", "val_accuracy", "val_uar")
+        self.stage, self.epochs, self.every = stage, epochs, max(1, epochs // 60)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.start_s = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        figures = "  ".join(f"{k} {logs[k]:.3f}" for k in self.shown if logs and k in logs)
+        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+            return
+        figures = "  ".join(f"{k} {logs[k]:.3f}" for k in SHOWN if logs and k in logs)
         took_s = time.monotonic() - self.start_s
         print(f"{self.stage} {epoch + 1}/{self.epochs}  {figures}  {took_s:.1f} s", flush=True)
 

@@ -80,7 +80,9 @@ def default_stage(name: str, preset: str) -> StageConfig:
     if name == "fusion_concat":
         return StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
     if name in FUSIONS:
-        return StageConfig(epochs=100, learning_rate=0.05, weight_decay=0.0, label_smoothing=0.0)
+        return StageConfig(
+            epochs=60, patience=60, learning_rate=0.05, weight_decay=0.0, label_smoothing=0.0
+        )
     return StageConfig(epochs=20, learning_rate=rate)
 
 

@@ -1,0 +1,207 @@
+"""What every registered network promises, from building to the exported bundle."""
+
+import json
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("tensorflow")
+
+from keras_emo.core.errors import ExitCode  # noqa: E402
+from keras_emo.core.inputs import FRAMES  # noqa: E402
+from keras_emo.core.labels import EMOTIONS  # noqa: E402
+from keras_emo.core.spec import ClipSpec  # noqa: E402
+from keras_emo.exporting.bundle import export_bundle  # noqa: E402
+from keras_emo.exporting.onnx import ExportError  # noqa: E402
+from keras_emo.exporting.parity import sample_feed  # noqa: E402
+from keras_emo.models import MODELS, build_model  # noqa: E402
+from keras_emo.models.layers import Standardise  # noqa: E402
+from keras_emo.runtime.predictor import Predictor  # noqa: E402
+from keras_emo.training.evaluate import run_keras  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow
+
+SPEC = ClipSpec()
+TINY = {
+    "visual_alexnet": {"width": 0.125, "dense_units": 16},
+    "audio_cnn": {"width": 0.125, "dense_units": 16},
+    "audio_lstm": {"units": 16, "time_pool": 6},
+    "fusion_concat": {"units": (16, 8)},
+}
+FACTS = {
+    "preset": "compact",
+    "corpus": {"name": "builtin", "split": {"train": ["a"], "val": ["b"], "test": []}},
+    "metrics": {},
+}
+
+
+def build_tiny(name: str, preset: str = "compact"):
+    """A small network whose every weight was moved, so that agreement means something."""
+    keras.utils.set_random_seed(7)
+    model = build_model(name, preset, TINY)
+    rng = np.random.default_rng(7)
+    for weight in model.weights:
+        kind = weight.path.rsplit("/", 1)[-1]
+        if kind in ("bias", "beta", "balance", "log_scale", "moving_mean"):
+            weight.assign(rng.normal(0, 0.2, weight.shape))
+        elif kind == "moving_variance":
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    for layer in model._flatten_layers():
+        if isinstance(layer, Standardise):
+            layer.adapt(rng.normal(0, 25, (8, *SPEC.audio.shape)))
+    return model
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def case(request, tmp_path_factory):
+    """(entry, model, bundle folder, figures) for each registered network."""
+    model, entry = build_tiny(request.param), MODELS[request.param]
+    folder = tmp_path_factory.mktemp("bundles") / request.param
+    figures = export_bundle(model, entry, SPEC, FACTS, folder, ("onnx", "saved_model", "keras"))
+    return entry, model, folder, figures
+
+
+def test_inputs_and_outputs_are_as_registered(case):
+    entry, model, _, _ = case
+    assert tuple(model.input) == entry.inputs
+    assert list(model.output) == ["probs", "logits", "embedding"]
+    assert entry.frames in FRAMES
+    assert set(entry.modalities) <= {"face", "voice"}
+    assert set(entry.presets) == {"faithful", "compact"}
+
+
+def test_outputs_are_probabilities_of_the_logits(case):
+    entry, model, _, _ = case
+    out = run_keras(model)(sample_feed(entry, 3, SPEC))
+    assert out["logits"].shape == out["probs"].shape == (3, len(EMOTIONS))
+    assert out["embedding"].ndim == 2
+    expected = np.exp(out["logits"] - out["logits"].max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(out["probs"], expected, atol=1e-5)
+
+
+def test_every_clip_is_answered_alone(case):
+    """A clip's answer does not depend on the others in its batch, nor on padding."""
+    entry, _, folder, _ = case
+    predictor, feed = Predictor(folder, threads=1), sample_feed(entry, 4, SPEC)
+    together = predictor.run(feed)["logits"]
+    for i in range(4):
+        alone = predictor.run({k: v[i : i + 1] for k, v in feed.items()})["logits"]
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-4)
+
+
+def test_absent_modality_has_no_say(case):
+    """Under a zero mask any finite values give the same, finite answer."""
+    entry, _, folder, _ = case
+    predictor = Predictor(folder, threads=1)
+    for name, mask in (("face", "face_mask"), ("mfcc", "mfcc_mask")):
+        if mask not in entry.inputs:
+            continue
+        feed = sample_feed(entry, 2, SPEC)
+        feed[mask] = np.zeros_like(feed[mask])
+        first = predictor.run(feed)["logits"]
+        feed[name] = feed[name][::-1] * 0.5 + 3
+        assert np.isfinite(first).all()
+        np.testing.assert_allclose(predictor.run(feed)["logits"], first, atol=1e-4)
+
+
+def test_export_agrees_with_keras(case):
+    entry, model, folder, figures = case
+    assert set(figures["parity"]) == {"onnx", "saved_model"}
+    for result in figures["parity"].values():
+        assert result["batches"] == [1, 7]
+        assert result["max_difference"]["logits"] <= 1e-4
+    feed = sample_feed(entry, 3, SPEC, seed=99)  # not what the gate saw
+    ours, theirs = run_keras(model)(feed), Predictor(folder).run(feed)
+    for key, value in ours.items():
+        np.testing.assert_allclose(theirs[key], value, atol=1e-4)
+
+
+def test_threads_do_not_change_the_answer(case):
+    entry, _, folder, _ = case
+    feed = sample_feed(entry, 2, SPEC)
+    one, eight = (Predictor(folder, threads=n).run(feed)["probs"] for n in (1, 8))
+    np.testing.assert_allclose(one, eight, atol=1e-5)
+
+
+def test_saved_weights_come_back(case):
+    entry, model, folder, _ = case
+    again = build_model(entry.name, "compact", TINY)
+    again.load_weights(folder / "model.keras")
+    feed = sample_feed(entry, 2, SPEC)
+    np.testing.assert_allclose(
+        run_keras(again)(feed)["logits"], run_keras(model)(feed)["logits"], atol=1e-6
+    )
+
+
+def test_lone_graph_describes_itself(case):
+    onnx = pytest.importorskip("onnx")
+    entry, _, folder, _ = case
+    proto = onnx.load(folder / "model.onnx")
+    known = {p.key: p.value for p in proto.metadata_props}
+    assert json.loads(known["labels"]) == list(EMOTIONS)
+    assert ClipSpec.from_dict(json.loads(known["clip_spec"])) == SPEC
+    assert [i.name for i in proto.graph.input] == list(entry.inputs)
+    assert {o.version for o in proto.opset_import if o.domain == ""} == {18}
+    for value in (*proto.graph.input, *proto.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_one_step_of_training_lowers_the_loss(case):
+    entry, _, _, _ = case
+    model = build_tiny(entry.name)
+    feed = sample_feed(entry, 7, SPEC)
+    truth = {"logits": np.eye(7, dtype=np.float32)}
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        loss={"logits": keras.losses.CategoricalCrossentropy(from_logits=True)},
+    )
+    history = model.fit(feed, truth, batch_size=7, epochs=12, verbose=0, shuffle=False)
+    losses = history.history["loss"]
+    assert np.isfinite(losses).all()
+    assert min(losses[-3:]) < losses[0]
+
+
+def test_gate_refuses_an_untrained_network(tmp_path):
+    model = build_model("audio_lstm", "compact", TINY)
+    for weight in model.weights:
+        if weight.path.endswith("bias"):
+            weight.assign(np.zeros(weight.shape))
+    with pytest.raises(ExportError, match="every bias is zero") as caught:
+        export_bundle(model, MODELS["audio_lstm"], SPEC, FACTS, tmp_path / "b", ("onnx",))
+    assert caught.value.exit_code == ExitCode.REJECTED
+    assert not (tmp_path / "b").exists()
+
+
+def test_gate_refuses_a_graph_that_disagrees(tmp_path, monkeypatch):
+    """A file that differs from Keras is not written, and an older bundle stays."""
+    from keras_emo.exporting import bundle, onnx
+
+    entry, model = MODELS["audio_cnn"], build_tiny("audio_cnn")
+    export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",))
+    before = (tmp_path / "b" / "bundle.json").read_bytes()
+
+    def convert_wrong(model, metadata):
+        proto = onnx.convert_onnx(model, metadata)
+        bias = next(t for t in proto.graph.initializer if tuple(t.dims) == (7,))
+        values = np.frombuffer(bias.raw_data, np.float32) + 0.01
+        bias.raw_data = values.astype(np.float32).tobytes()
+        return proto
+
+    monkeypatch.setattr(bundle, "convert_onnx", convert_wrong)
+    with pytest.raises(ExportError, match="differ from Keras"):
+        export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",))
+    assert (tmp_path / "b" / "bundle.json").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("visual_alexnet", 57.0), ("audio_cnn", 56.0), ("audio_lstm", 0.2)],
+)
+def test_faithful_sizes(name, millions):
+    model = build_model(name, "faithful")
+    assert model.count_params() / 1e6 == pytest.approx(millions, abs=0.1)
+    if name != "audio_lstm":
+        assert model.output["embedding"].shape[-1] == 4096

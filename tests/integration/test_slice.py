@@ -1,0 +1,193 @@
+"""Clips in, networks trained in two stages, bundles out, answers without TensorFlow."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_emo.core.clip import prepare_clip
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.spec import ClipSpec
+from keras_emo.data.cache import build_cache, load_clip
+from keras_emo.data.corpora import read_corpus
+from keras_emo.runtime.predictor import Predictor
+
+from .conftest import run_cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+
+NETWORKS = (
+    "visual_alexnet", "audio_cnn", "audio_lstm", "fusion_concat", "fusion_single_cnn",
+    "fusion_single_lstm", "fusion_multi_cnn", "fusion_multi_lstm",
+)  # fmt: skip
+
+
+def test_run_folder_holds_what_a_reader_needs(trained):
+    split = json.loads((trained.run / "split.json").read_text())
+    assert split["test"] == ["builtin/06"]
+    assert split["val"] == ["builtin/04", "builtin/05"]
+    assert not set(split["train"]) & {*split["val"], *split["test"]}
+    summary = (trained.run / "summary.md").read_text()
+    for name in NETWORKS:
+        folder = trained.run / name
+        metrics = json.loads((folder / "metrics.json").read_text())
+        for part, n in (("val", 16), ("test", 8)):
+            assert metrics[part]["n_clips"] == n
+            for key in ("accuracy", "uar", "macro_f1", "interval_95", "recall", "confusion"):
+                assert key in metrics[part]
+            assert (folder / f"confusion_{part}.png").stat().st_size > 1000
+        assert (folder / "curves.png").stat().st_size > 1000
+        assert list((folder / "tensorboard").rglob("events*"))
+        assert not list(folder.glob("epoch-*.keras"))
+        assert f"| {name} | test |" in summary
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n.startswith("fusion")])
+def test_a_whole_fusion_says_what_its_head_said_in_training(trained, name):
+    rows = list(csv.DictReader((trained.run / name / "history.csv").open()))
+    metrics = json.loads((trained.run / name / "metrics.json").read_text())
+    best = max(rows, key=lambda r: (float(r["val_uar"]), -float(r["val_loss"])))
+    assert metrics["val"]["uar"] == pytest.approx(float(best["val_uar"]), abs=1e-6)
+    assert metrics["val"]["accuracy"] == pytest.approx(float(best["val_accuracy"]), abs=1e-6)
+
+
+def test_same_command_does_nothing_again(trained):
+    before = {p: p.stat().st_mtime_ns for p in trained.run.glob("*/model.keras")}
+    again = trained.train()
+    assert again.returncode == 0, again.stderr
+    assert "1/2" not in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in trained.run.glob("*/model.keras")} == before
+
+
+def test_other_settings_refuse_the_run(trained):
+    refused = trained.train("--seed", "4")
+    assert refused.returncode == 2
+    assert "bad_config" in refused.stderr
+    assert "config.seed is 3, asked 4" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_fusion_alone_names_the_missing_stage(trained, tmp_path):
+    refused = trained.train("--stages", "fusion_concat", out=tmp_path / "run")
+    assert refused.returncode == 2
+    assert "missing_stage" in refused.stderr
+    assert "visual_alexnet" in refused.stderr
+
+
+def test_an_interrupted_stage_goes_on(trained, tmp_path):
+    """Stopped after one of three epochs, it takes up the optimiser and the epoch count."""
+    run = tmp_path / "run"
+    options = ("--stages", "audio_lstm", "--deterministic")
+    whole = trained.train(*options, "--epochs", "3", out=tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    code = (
+        "import sys, os, keras_emo.training.callbacks as c\n"
+        "old = c.KeepBest.on_epoch_end\n"
+        "def die(self, epoch, logs=None):\n"
+        "    old(self, epoch, logs)\n"
+        "    os._exit(9) if epoch == 0 else None\n"
+        "c.KeepBest.on_epoch_end = die\n"
+        "from keras_emo.training.command import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    import subprocess
+    import sys
+
+    arguments = [
+        "--data", str(trained.corpus), "--cache", str(trained.cache), "--config",
+        str(trained.config), "--out", str(run), *options, "--epochs", "3",
+    ]  # fmt: skip
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
+    assert killed.returncode == 9
+    resumed = trained.train(*options, "--epochs", "3", out=run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after epoch 1" in resumed.stdout
+    rows = [
+        list(csv.DictReader((folder / "audio_lstm/history.csv").open()))
+        for folder in (tmp_path / "whole", run)
+    ]
+    assert [r["epoch"] for r in rows[1]] == ["0", "1", "2"]
+    for a, b in zip(*rows, strict=True):
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
+        assert float(a["val_loss"]) == pytest.approx(float(b["val_loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bundle_answers_like_keras(trained, bundles, tmp_path, name):
+    """evaluate, without TensorFlow and from the files, agrees clip by clip with training."""
+    scores = tmp_path / "scores.json"
+    done = run_cli(
+        "evaluate", "--data", trained.corpus, "--bundle", bundles / name,
+        "--speakers", "test", "--json", scores,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "say nothing about people" in done.stdout
+    figures = json.loads(scores.read_text())
+    known = {
+        r["take_id"]: r
+        for r in csv.DictReader((trained.run / name / "predictions_test.csv").open())
+    }
+    assert {c["take_id"] for c in figures["clips"]} == set(known)
+    for clip in figures["clips"]:
+        expected = [float(known[clip["take_id"]][e]) for e in EMOTIONS]
+        np.testing.assert_allclose(clip["probs"], expected, atol=2e-4)
+    metrics = json.loads((trained.run / name / "metrics.json").read_text())["test"]
+    for key in ("accuracy", "uar", "macro_f1"):
+        assert figures[key] == pytest.approx(metrics[key], abs=1e-9)
+
+
+def test_predict_json(trained, bundles):
+    clip = next((trained.corpus / "Actor_06").glob("*.mp4"))
+    done = run_cli("predict", clip, "--bundle", bundles / "fusion_multi_cnn", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout)
+    assert answer["path"] == str(clip)
+    assert answer["label"] in EMOTIONS
+    assert list(answer["probs"]) == list(EMOTIONS)
+    assert sum(answer["probs"].values()) == pytest.approx(1, abs=1e-4)
+    assert answer["label"] == max(answer["probs"], key=answer["probs"].get)
+    assert answer["modalities"] == ["face", "voice"]
+    assert 0 < answer["faces"]["with_face"] <= answer["faces"]["examined"]
+    assert answer["faces"]["examined"] >= 9
+    assert 2.9 < answer["duration_s"] < 3.8
+
+
+def test_cache_holds_what_the_predictor_sees(trained, bundles):
+    """One transform: prepared for training, prepared for an answer, the same arrays."""
+    predictor = Predictor(bundles / "fusion_multi_cnn", threads=1)
+    takes = read_corpus(trained.corpus).takes[:3]
+    files = build_cache(takes, ClipSpec(), trained.cache, workers=1)
+    assert files.computed == 0
+    for take in takes:
+        cached, seen = load_clip(files.files[take.take_id]), predictor.prepare(take.source)
+        np.testing.assert_array_equal(cached.face, seen.face)
+        np.testing.assert_array_equal(cached.face_found, seen.face_found)
+        np.testing.assert_array_equal(cached.mfcc, seen.mfcc)
+
+
+def test_eight_threads_see_the_same(trained, bundles):
+    clip = next((trained.corpus / "Actor_01").glob("*.mp4"))
+    answers = [Predictor(bundles / "fusion_concat", threads=n).predict(clip) for n in (1, 8)]
+    np.testing.assert_allclose(answers[0].probs, answers[1].probs, atol=1e-4)
+
+
+def test_prepare_is_the_same_from_a_copied_bundle(trained, bundles):
+    """The bundle's own detector and spec are used, not the ones installed."""
+    predictor = Predictor(bundles / "visual_alexnet", threads=1)
+    clip = next((trained.corpus / "Actor_02").glob("*.mp4"))
+    direct = prepare_clip(clip, ClipSpec(), predictor.detector, ("face",))
+    np.testing.assert_array_equal(direct.face, predictor.prepare(clip).face)
+    assert predictor.bundle.detector_folder.is_relative_to(bundles)
+
+
+def test_readme_commands_are_those_of_the_demo():
+    root = Path(__file__).resolve().parents[2]
+    shown = (root / "README.md").read_text().split("<!-- demo -->\n```sh\n")[1].split("```")[0]
+    recipe = (root / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0]
+    run = recipe.replace("$(BIN)/", "").replace("$(DEMO)", ".demo")
+    commands = [line.strip() for line in run.splitlines()[1:]]
+    assert commands == shown.strip().splitlines()

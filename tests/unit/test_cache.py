@@ -1,0 +1,258 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_emo.core.clip import prepare_clip
+from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.data import cache
+from keras_emo.data.augment import WaveSpec
+from keras_emo.data.cache import build_cache, build_variants, load_clip, write_atomic
+from keras_emo.data.takes import Take
+
+SPEC = ClipSpec(face=FaceSpec(size_px=32))
+
+
+def take_of(name: str, **source: Path) -> Take:
+    return Take(f"builtin/{name}", "builtin", "builtin/01", "male", "happy", ClipSource(**source))
+
+
+@pytest.fixture(scope="module")
+def takes(make, tmp_path_factory) -> list[Take]:
+    """Half a second each: a clip, its picture alone, and sound alone."""
+    folder = tmp_path_factory.mktemp("cache")
+    frames, sound = make.grey_frames(15), make.sine(0.5)
+    return [
+        take_of("whole", video=make.video(folder / "whole.mp4", frames, sound=sound)),
+        take_of("mute", video=make.video(folder / "mute.mp4", frames)),
+        take_of("voice", audio=make.wav(folder / "voice.wav", sound)),
+    ]
+
+
+@pytest.fixture
+def box(make, monkeypatch):
+    """Every frame holds one face; the networks have a digest of their own."""
+
+    class Stub(make.detector):
+        def __init__(self, folder=None, spec=None, threads=1):
+            super().__init__([make.face((10, 10, 20, 20))])
+
+        @staticmethod
+        def weights_digest(folder=None):
+            return "stub"
+
+    monkeypatch.setattr(cache, "FaceDetector", Stub)
+    monkeypatch.setattr(cache, "_detectors", {})
+    return Stub
+
+
+def results(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.npz"))
+
+
+def test_files_hold_what_prepare_clip_gives(takes, box, tmp_path):
+    report = build_cache(takes, SPEC, tmp_path, workers=1)
+    assert (report.computed, report.failures) == (3, [])
+    assert set(report.files) == {t.take_id for t in takes}
+    for take in takes:
+        stored = load_clip(report.files[take.take_id])
+        fresh = prepare_clip(take.source, SPEC, box())
+        for name in ("face", "face_found", "times_s", "boxes", "mfcc"):
+            np.testing.assert_array_equal(getattr(stored, name), getattr(fresh, name))
+        assert (stored.states, stored.warnings) == (fresh.states, fresh.warnings)
+        assert stored.duration_s == fresh.duration_s
+        assert stored.frames_examined == fresh.frames_examined
+    assert load_clip(report.files["builtin/voice"]).states == [Reason.NO_VIDEO]
+
+
+def test_second_run_computes_nothing(takes, box, tmp_path, monkeypatch):
+    first = build_cache(takes, SPEC, tmp_path, workers=1)
+    stamps = [p.stat().st_mtime_ns for p in results(tmp_path)]
+    monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("computed again"))
+    again = build_cache(takes, SPEC, tmp_path, workers=1)
+    assert (again.computed, again.files) == (0, first.files)
+    assert [p.stat().st_mtime_ns for p in results(tmp_path)] == stamps
+
+
+def test_worker_processes_and_progress(takes, tmp_path):
+    """With the real detector, which finds no face in grey: the mute clip fails."""
+    seen = []
+    report = build_cache(takes, SPEC, tmp_path, workers=2, progress=lambda *n: seen.append(n))
+    assert set(report.files) == {"builtin/whole", "builtin/voice"}
+    assert [e.reason for e in report.failures] == [Reason.NO_MODALITY]
+    assert load_clip(report.files["builtin/whole"]).states == [Reason.NO_FACE]
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert len(results(tmp_path)) == report.computed == 2
+    assert build_cache(takes[::2], SPEC, tmp_path, workers=2).computed == 0
+
+
+def test_failing_clips_do_not_stop_the_others(takes, box, tmp_path):
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(takes[0].source.path.read_bytes()[:2000])
+    bad = [take_of("gone", video=tmp_path / "gone.mp4"), take_of("damaged", video=damaged)]
+    report = build_cache([bad[0], takes[0], bad[1], takes[2]], SPEC, tmp_path / "root", workers=1)
+    assert set(report.files) == {"builtin/whole", "builtin/voice"}
+    failed = {Path(e.path).name: e.reason for e in report.failures}
+    assert failed == {"gone.mp4": Reason.NOT_FOUND, "damaged.mp4": Reason.TRUNCATED_CONTAINER}
+    assert all(isinstance(e, ClipError) for e in report.failures)
+
+
+def test_other_settings_use_another_folder(takes, box, tmp_path, monkeypatch):
+    def file_of(spec):
+        return build_cache(takes[:1], spec, tmp_path, workers=1).files["builtin/whole"]
+
+    first = file_of(SPEC)
+    other = file_of(replace(SPEC, face=FaceSpec(size_px=48)))
+    assert (first.name, first.parent != other.parent) == (other.name, True)
+    assert load_clip(first).face.shape[1] == 32
+    assert load_clip(other).face.shape[1] == 48
+    monkeypatch.setattr(box, "weights_digest", staticmethod(lambda folder=None: "other"))
+    assert file_of(SPEC).parent not in (first.parent, other.parent)
+    assert len({(p / "spec.json").read_text() for p in tmp_path.iterdir()}) == 3
+
+
+def test_key_is_content_and_role(takes, box, tmp_path):
+    """A copy under another name is the same clip; one file as picture or as sound is not."""
+    path = takes[0].source.path
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(path.read_bytes())
+    root = tmp_path / "root"
+    first = build_cache([take_of("a", video=path)], SPEC, root, workers=1)
+    again = build_cache([take_of("b", video=copy)], SPEC, root, workers=1)
+    assert (again.computed, again.files["builtin/b"]) == (0, first.files["builtin/a"])
+    sound = build_cache([take_of("c", audio=path)], SPEC, root, workers=1)
+    assert load_clip(sound.files["builtin/c"]).modalities == ["voice"]
+
+
+@pytest.mark.parametrize("left", [0, 100, 5000, -30])
+def test_cut_file_is_computed_again(left, takes, box, tmp_path):
+    path = build_cache(takes[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    report = build_cache(takes[:1], SPEC, tmp_path, workers=1)
+    assert (report.computed, report.files["builtin/whole"]) == (1, path)
+    assert path.read_bytes() == whole
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from tests_takes import takes
+from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.data import cache
+
+whole, done = np.savez, []
+
+def stall(file, **arrays):
+    whole(file, **arrays)
+    done.append(file)
+    if len(done) == 2:  # the second file is cut short, and then the power fails
+        file.truncate(file.tell() // 2)
+        file.flush()
+        print("stalled", flush=True)
+        time.sleep(60)
+
+np.savez = stall
+cache.build_cache(takes, ClipSpec(face=FaceSpec(size_px=32)), Path(sys.argv[1]), workers=1)
+"""
+
+
+def test_killed_build_is_completed(takes, tmp_path):
+    """A process killed while it writes leaves whole files and parts that nobody takes."""
+    takes = takes[::2]
+    root = tmp_path / "root"
+    (tmp_path / "tests_takes.py").write_text(
+        "from pathlib import PosixPath\nfrom keras_emo.core.media import ClipSource\n"
+        f"from keras_emo.data.takes import Take\ntakes = {takes!r}\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(root)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    try:
+        assert process.stdout.readline() == "stalled\n"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert len(results(root)) == 1
+    assert list(root.rglob(".part-*"))
+    report = build_cache(takes, SPEC, root, workers=1)
+    assert (report.computed, report.failures) == (1, [])
+    assert sorted(report.files.values()) == results(root)
+    assert [load_clip(p).modalities for p in report.files.values()] == [["voice"]] * 2
+
+
+def test_write_atomic(tmp_path):
+    path = tmp_path / "a.bin"
+    write_atomic(path, lambda f: f.write(b"old"))
+    assert path.read_bytes() == b"old"
+
+    def fail(error):
+        def write(f):
+            f.write(b"new, but")
+            raise error
+
+        return write
+
+    with pytest.raises(EnvironmentFailure, match="No space left") as caught:
+        write_atomic(path, fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    assert (caught.value.reason, caught.value.path) == (Reason.WRITE_FAILED, str(path))
+    with pytest.raises(ZeroDivisionError):
+        write_atomic(path, fail(ZeroDivisionError()))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    write_atomic(path, lambda f: f.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_written_files_have_the_usual_rights(tmp_path):
+    (tmp_path / "usual").write_bytes(b"")
+    write_atomic(tmp_path / "a.bin", lambda f: f.write(b"x"))
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_root_that_cannot_be_written_is_named(takes, box, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(EnvironmentFailure) as caught:
+            build_cache(takes[:1], SPEC, root, workers=1)
+        assert (caught.value.reason, caught.value.path) == (Reason.WRITE_FAILED, str(root))
+
+
+def test_full_disk_stops_the_build(takes, box, tmp_path, monkeypatch):
+    def savez(file, **arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(EnvironmentFailure, match="No space left"):
+        build_cache(takes, SPEC, tmp_path, workers=1)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["spec.json"]
+
+
+def test_variants_of_the_sound(takes, tmp_path):
+    pytest.importorskip("librosa")
+    waves = WaveSpec(n_variants=2)
+    report = build_variants(takes, SPEC, waves, tmp_path, workers=1)
+    assert set(report.files) == {"builtin/whole", "builtin/voice"}
+    assert [e.reason for e in report.failures] == [Reason.NO_AUDIO]
+    with np.load(report.files["builtin/voice"]) as data:
+        assert data["mfcc"].shape == (2, *SPEC.audio.shape)
+    assert build_variants(takes[::2], SPEC, waves, tmp_path, workers=1).computed == 0
+    other = build_variants(takes[2:], SPEC, replace(waves, seed=1), tmp_path, workers=1)
+    assert other.computed == 1
+
+
+def test_nothing_to_do(tmp_path):
+    assert build_cache([], SPEC, tmp_path).files == {}

@@ -1,0 +1,193 @@
+import cv2
+import numpy as np
+import pytest
+
+from keras_emo.core.clip import prepare_clip
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import ClipSpec, FaceSpec
+
+SPEC = ClipSpec(face=FaceSpec(size_px=32, min_confidence=0.8))
+
+
+@pytest.fixture(scope="module")
+def files(make, tmp_path_factory):
+    """Recordings of one second (four sampled frames), each with something amiss."""
+    folder = tmp_path_factory.mktemp("clips")
+    frames = make.grey_frames(31)
+    for name, sound in {
+        "whole": make.sine(),
+        "mute": None,
+        "silent": np.zeros(48_000),
+        "offset": np.full(48_000, 0.5),  # a constant is no sound
+        "brief": make.sine(0.02),
+    }.items():
+        if name in ("whole", "mute"):
+            make.video(folder / f"{name}.mp4", frames, sound=sound)
+        if sound is not None:
+            make.wav(folder / f"{name}.wav", sound)
+    broken = make.sine()
+    broken[30_000] = np.nan
+    make.wav(folder / "broken.wav", broken, codec="pcm_f32le")
+    return folder
+
+
+@pytest.fixture
+def face(make):
+    return make.face((10, 10, 20, 20))
+
+
+def rejected(source, detector, reason, spec=SPEC, **options) -> ClipError:
+    with pytest.raises(ClipError) as caught:
+        prepare_clip(source, spec, detector, **options)
+    assert caught.value.reason is reason
+    return caught.value
+
+
+def test_whole_clip(files, make, face):
+    detector = make.detector([face])
+    inputs = prepare_clip(files / "whole.mp4", SPEC, detector)
+    assert (inputs.face.shape, inputs.face.dtype) == ((4, 32, 32, 3), np.uint8)
+    assert (inputs.mfcc.shape, inputs.mfcc.dtype) == (SPEC.audio.shape, np.float32)
+    assert [make.read_grey(f) for f in inputs.face] == [0, 10, 20, 30]
+    assert inputs.face_found.tolist() == [True] * 4
+    np.testing.assert_allclose(inputs.times_s, [0, 1 / 3, 2 / 3, 1], atol=1e-3)
+    np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
+    assert (inputs.modalities, inputs.states, inputs.warnings) == (["face", "voice"], [], [])
+    assert inputs.frames_examined == len(detector.frames) == 4
+    assert inputs.duration_s == pytest.approx(1.03, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sound", "state"),
+    [
+        ("silent", Reason.SILENT_AUDIO),
+        ("offset", Reason.SILENT_AUDIO),
+        ("brief", Reason.TOO_SHORT),
+    ],
+)
+def test_sound_of_no_use_is_a_state(sound, state, files, make, face):
+    source = ClipSource(video=files / "mute.mp4", audio=files / f"{sound}.wav")
+    inputs = prepare_clip(source, SPEC, make.detector([face]))
+    assert (inputs.states, inputs.modalities, inputs.mfcc) == ([state], ["face"], None)
+    alone = ClipSource(audio=files / f"{sound}.wav")
+    error = rejected(alone, make.detector([face]), Reason.NO_MODALITY)
+    assert state in error.cause
+    assert Reason.NO_VIDEO in error.cause
+
+
+def test_no_sound_is_a_state(files, make, face):
+    inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector([face]))
+    assert (inputs.states, inputs.modalities, inputs.mfcc) == ([Reason.NO_AUDIO], ["face"], None)
+
+
+def test_no_face_is_a_state(files, make):
+    inputs = prepare_clip(files / "whole.mp4", SPEC, make.detector([]))
+    assert (inputs.states, inputs.modalities) == ([Reason.NO_FACE], ["voice"])
+    assert (inputs.face, inputs.frames_examined) == (None, 4)
+    assert len(inputs.face_found) == len(inputs.times_s) == len(inputs.boxes) == 0
+
+
+def test_no_picture_is_a_state(files, make, face):
+    detector = make.detector([face])
+    for source in (files / "whole.wav", ClipSource(audio=files / "whole.wav")):
+        inputs = prepare_clip(source, SPEC, detector)
+        assert (inputs.states, inputs.modalities) == ([Reason.NO_VIDEO], ["voice"])
+    assert detector.frames == []
+
+
+def test_neither_is_rejected_and_says_why(files, make):
+    error = rejected(files / "mute.mp4", make.detector([]), Reason.NO_MODALITY)
+    assert error.path == str(files / "mute.mp4")
+    assert error.cause == "no_face and no_audio; 4 frames examined"
+
+
+def test_quiet_sound_is_sound(files, make, tmp_path):
+    path = make.wav(tmp_path / "a.wav", make.sine(level=10 ** (-66 / 20)))
+    assert prepare_clip(path, SPEC, make.detector([])).modalities == ["voice"]
+
+
+def test_largest_face_is_taken(files, make, face):
+    others = [make.face((0, 0, 5, 30)), face, make.face((40, 20, 19, 19))]
+    inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector(others))
+    np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
+
+
+def test_unsure_faces_are_ignored(files, make, face):
+    unsure, sure = make.face((0, 0, 48, 48), 0.79), make.face(face.box, 0.8)
+    inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector([unsure, sure]))
+    np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
+    rejected(files / "mute.mp4", make.detector([unsure]), Reason.NO_MODALITY)
+
+
+def test_missed_face_takes_the_neighbours_box(files, make, face):
+    last = make.face((30, 10, 16, 16))
+    detector = make.detector([], [face], [], [last])
+    inputs = prepare_clip(files / "mute.mp4", SPEC, detector)
+    assert inputs.face_found.tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(inputs.boxes, [face.box, face.box, face.box, last.box])
+    assert [make.read_grey(f) for f in inputs.face] == [0, 10, 20, 30]  # still its own picture
+
+
+def test_broken_sound_rejects_the_clip(files, make, face):
+    source = ClipSource(video=files / "mute.mp4", audio=files / "broken.wav")
+    error = rejected(source, make.detector([face]), Reason.NON_FINITE_AUDIO)
+    assert error.path == str(files / "broken.wav")
+
+
+def test_unreadable_file_rejects_the_clip(files, make, face):
+    source = ClipSource(video=files / "mute.mp4", audio=files / "gone.wav")
+    rejected(source, make.detector([face]), Reason.NOT_FOUND)
+    rejected(files / "gone.mp4", make.detector([face]), Reason.NOT_FOUND)
+
+
+def test_sound_file_replaces_the_videos_own(files, make, face):
+    own = prepare_clip(files / "whole.mp4", SPEC, make.detector([face]))
+    source = ClipSource(video=files / "whole.mp4", audio=files / "silent.wav")
+    other = prepare_clip(source, SPEC, make.detector([face]))
+    assert (own.states, other.states) == ([], [Reason.SILENT_AUDIO])
+    apart = ClipSource(video=files / "mute.mp4", audio=files / "whole.wav")
+    assert prepare_clip(apart, SPEC, make.detector([face])).modalities == ["face", "voice"]
+
+
+def test_face_pictures_with_a_sound_file(files, make, face, tmp_path):
+    paths = []
+    for i, rgb in enumerate(make.grey_frames(3)):
+        paths.append(tmp_path / f"{i}.png")
+        cv2.imwrite(str(paths[-1]), rgb)
+    source = ClipSource(audio=files / "whole.wav", frames=tuple(paths))
+    inputs = prepare_clip(source, SPEC, make.detector([face]))
+    assert [make.read_grey(f) for f in inputs.face] == [0, 1, 2]
+    np.testing.assert_allclose(inputs.times_s, [0, 1 / 3, 2 / 3])
+    assert inputs.modalities == ["face", "voice"]
+    short = ClipSpec(face=FaceSpec(size_px=32, max_frames=2), audio=SPEC.audio)
+    cut = prepare_clip(source, short, make.detector([face]))
+    assert (len(cut.face), len(cut.warnings)) == (2, 1)
+
+
+def test_long_clip_is_cut_and_says_so(files, make, face):
+    spec = ClipSpec(face=FaceSpec(size_px=32, max_frames=2), audio=SPEC.audio)
+    inputs = prepare_clip(files / "whole.mp4", spec, make.detector([face]))
+    assert (len(inputs.face), inputs.frames_examined) == (2, 2)
+    assert "first 2 sampled frames" in inputs.warnings[0]
+
+
+def test_only_what_is_asked_for(files, make, face):
+    detector = make.detector([face])
+    voice = prepare_clip(files / "whole.mp4", SPEC, detector, modalities=["voice"])
+    assert (voice.modalities, voice.states, detector.frames) == (["voice"], [], [])
+    seen = prepare_clip(files / "whole.mp4", SPEC, detector, modalities=["face"])
+    assert (seen.modalities, seen.states) == (["face"], [])
+    rejected(files / "whole.wav", detector, Reason.NO_VIDEO, modalities=["face"])
+    rejected(files / "mute.mp4", detector, Reason.NO_AUDIO, modalities=["voice"])
+
+
+def test_sound_at_another_rate_gives_the_same_mfcc(make, tmp_path):
+    """What 16 kHz holds of a sound, it holds at 48 kHz too."""
+    waves = [
+        make.wav(tmp_path / f"{rate_hz}.wav", make.sine(3.0, rate_hz, 700.0), rate_hz, "pcm_f32le")
+        for rate_hz in (16_000, 44_100, 48_000)
+    ]
+    low, middle, own = (prepare_clip(p, SPEC, make.detector([])).mfcc for p in waves)
+    assert np.abs(middle - own)[:, 10:-10].mean() < 2
+    assert np.abs(low - own)[:, 10:-10].mean() < 2

@@ -1,0 +1,171 @@
+import json
+
+import pytest
+
+from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.training.config import (
+    FUSIONS,
+    PARTS,
+    STAGES,
+    TrainConfig,
+    default_stage,
+    read_config,
+)
+
+FULL = """
+[run]
+preset = "faithful"
+seed = 7
+test = ["1", "ravdess/11"]
+val = ["3"]
+stages = ["fusion_concat", "audio_cnn"]
+
+[clip.face]
+size_px = 96
+margin = 0.2
+[clip.audio]
+duration_s = 2.5
+
+[waves]
+n_variants = 2
+stretch = [0.9, 1.1]
+[faces]
+flip = false
+[mfcc]
+time_masks = 0
+
+[stage.audio_cnn]
+epochs = 3
+learning_rate = 5e-4
+[model.audio_cnn]
+dropout = 0.4
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str):
+        path = tmp_path / "run.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refused(path, *mentioned: str, reason=Reason.BAD_CONFIG, changes=None) -> None:
+    """Reading fails with a usage error that names the file and all that is mentioned."""
+    with pytest.raises(UsageError) as caught:
+        read_config(path, changes)
+    assert caught.value.reason is reason
+    assert caught.value.exit_code is ExitCode.USAGE
+    for text in (str(path or "options"), *mentioned):
+        assert text in str(caught.value)
+
+
+def to_toml(data: dict, name: str = "") -> str:
+    """Tables of plain values; JSON's scalars and lists are TOML's too."""
+    scalars = {k: v for k, v in data.items() if not isinstance(v, dict)}
+    lines = [f"[{name}]"] if name else []
+    lines += [f"{k} = {json.dumps(v)}" for k, v in scalars.items()]
+    for key in data.keys() - scalars.keys():
+        lines.append(to_toml(data[key], f"{name}.{key}" if name else key))
+    return "\n".join(lines) + "\n"
+
+
+def test_defaults():
+    config = read_config(None)
+    assert config == TrainConfig()
+    assert config.stages == (*PARTS, *FUSIONS)
+
+
+def test_every_table_is_read(write):
+    config = read_config(write(FULL))
+    assert (config.preset, config.seed, config.val) == ("faithful", 7, ("3",))
+    assert config.test == ("1", "ravdess/11")
+    assert config.stages == ("audio_cnn", "fusion_concat")  # in the order of training
+    assert (config.clip.face.size_px, config.clip.face.margin) == (96, 0.2)
+    assert config.clip.audio.duration_s == 2.5
+    assert (config.waves.n_variants, config.waves.stretch) == (2, (0.9, 1.1))
+    assert not config.faces.flip
+    assert config.mfcc.time_masks == 0
+    stage = config.of_stage("audio_cnn")
+    assert (stage.epochs, stage.learning_rate) == (3, 5e-4)
+    assert stage.patience == default_stage("audio_cnn", "faithful").patience
+    assert config.of_stage("fusion_concat") == default_stage("fusion_concat", "faithful")
+    assert config.model == {"audio_cnn": {"dropout": 0.4}}
+
+
+@pytest.mark.parametrize("text", ["", FULL])
+def test_toml_roundtrip(text, write):
+    """What a run records of its settings starts the same run again."""
+    recorded = read_config(write(text)).to_dict()
+    tables = ("clip", "waves", "faces", "mfcc", "stage", "model")
+    run = {k: v for k, v in recorded.items() if k not in tables}
+    again = read_config(write(to_toml({"run": run, **{k: recorded[k] for k in tables}})))
+    assert again.to_dict() == recorded
+
+
+def test_options_override_the_file(write):
+    path = write(FULL)
+    config = read_config(path, {"seed": 9, "test": None, "val": 3, "stages": ("audio_lstm",)})
+    assert (config.seed, config.val, config.stages) == (9, 3, ("audio_lstm",))
+    assert config.test == ("1", "ravdess/11")  # None: not given
+
+
+def test_epochs_override_every_stage_of_the_run(write):
+    config = read_config(write(FULL), {"epochs": 2})
+    assert {config.of_stage(name).epochs for name in config.stages} == {2}
+    assert config.of_stage("audio_cnn").learning_rate == 5e-4
+    assert config.to_dict()["stage"]["fusion_concat"]["epochs"] == 2
+    assert config.of_stage("audio_lstm").epochs == default_stage("audio_lstm", "faithful").epochs
+    assert read_config(write("[run]\nepochs = 4")).of_stage("audio_cnn").epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "mentioned"),
+    [
+        ("[run]\nstages = ['audio_cnn', 'audio_rnn']", "audio_rnn"),
+        ("[stage.audio_rnn]\nepochs = 3", "audio_rnn"),
+        ("[trian]\nseed = 1", "trian"),
+        ("seed = 1", "seed"),
+        ("[run]\nsede = 1", "sede"),
+        ("[run]\npreset = 'huge'", "huge"),
+        ("[stage.audio_cnn]\nepoch = 3", "epoch"),
+        ("[clip.face]\nsize = 3", "size"),
+        ("[clip.face]\nsize_px = 3", "size_px=3"),
+        ("[clip.audio]\nn_mfcc = 200", "n_mfcc=200"),
+        ("[clip.fase]\nsize_px = 96", "fase"),
+        ("[clip]\nsize_px = 96", "size_px"),
+        ("[waves]\nstrech = [1, 2]", "strech"),
+        ("[faces]\nflop = true", "flop"),
+        ("[mfcc]\nmask = 1", "mask"),
+        ("[model.audio_rnn]\ndropout = 0.1", "audio_rnn"),
+        ("[stage.audio_cnn]\nepochs = 'many'", "epochs"),
+        ("[run]\nseed = 'x'", "seed"),
+        ("[run\nseed = 1", "line 1"),
+    ],
+)
+def test_what_is_wrong_is_named(text, mentioned, write):
+    refused(write(text), mentioned)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    refused(tmp_path / "gone.toml", reason=Reason.NOT_FOUND)
+    refused(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"[run]\npreset = '\xe4'\n")
+    refused(tmp_path / "latin.toml")
+
+
+def test_bad_options_are_named():
+    refused(None, "audio_rnn", changes={"stages": ("audio_rnn",)})
+    refused(None, "huge", changes={"preset": "huge"})
+
+
+@pytest.mark.parametrize("preset", ["compact", "faithful"])
+def test_every_stage_has_defaults(preset):
+    for name in STAGES:
+        stage = default_stage(name, preset)
+        assert stage.epochs >= 1
+        assert 0 < stage.learning_rate < 1
+    settings = TrainConfig(preset=preset).to_dict()
+    assert set(settings["stage"]) == {*PARTS, *FUSIONS}

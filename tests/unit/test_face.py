@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_emo.core.face import crop_face, fill_boxes
+from keras_emo.core.spec import FaceSpec
+
+SPEC = FaceSpec(size_px=32)
+HEIGHT, WIDTH = 60, 80
+
+
+def ramp() -> np.ndarray:
+    """Red says the column and green the row, twice over."""
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frame[..., 0] = 2 * np.arange(WIDTH)
+    frame[..., 1] = 2 * np.arange(HEIGHT)[:, None]
+    return frame
+
+
+def borders(crop: np.ndarray) -> tuple[float, ...]:
+    """Left, top, right, bottom pixel of the frame that a crop of ramp() shows."""
+    red, green = crop[..., 0].mean(axis=0) / 2, crop[..., 1].mean(axis=1) / 2
+    return red[0], green[0], red[-1], green[-1]
+
+
+def test_square_of_the_same_size_is_copied():
+    crop = crop_face(ramp(), (10, 20, 32, 32), SPEC)
+    np.testing.assert_array_equal(crop, ramp()[20:52, 10:42])
+
+
+@pytest.mark.parametrize(
+    ("box", "square"),
+    [
+        ((10, 20, 20, 20), (10, 20, 29, 39)),
+        ((10, 25, 30, 10), (10, 15, 39, 44)),  # wide: taller about its centre
+        ((30, 5, 10, 40), (15, 5, 54, 44)),  # tall: wider about its centre
+    ],
+)
+def test_square_about_the_centre(box, square):
+    np.testing.assert_allclose(borders(crop_face(ramp(), box, SPEC)), square, atol=0.8)
+
+
+def test_margin_is_part_of_the_longer_side_on_each_side():
+    crop = crop_face(ramp(), (30, 20, 10, 20), replace(SPEC, margin=0.25))
+    np.testing.assert_allclose(borders(crop), (20, 15, 49, 44), atol=0.8)
+
+
+@pytest.mark.parametrize(
+    "corner", [(-16, 10), (64, 10), (10, -16), (10, 44), (-16, -16), (64, 44), (-40, 10), (10, 70)]
+)
+def test_outside_repeats_the_edge(corner):
+    x, y = corner
+    expected = np.pad(ramp(), ((50, 50), (50, 50), (0, 0)), "edge")[y + 50 :, x + 50 :][:32, :32]
+    np.testing.assert_array_equal(crop_face(ramp(), (x, y, 32, 32), SPEC), expected)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (79, 59), (40, 30)])
+def test_one_pixel_boxes(corner):
+    crop = crop_face(ramp(), (*corner, 1, 1), SPEC)
+    assert crop.shape == SPEC.shape
+    np.testing.assert_array_equal(crop, np.broadcast_to(ramp()[corner[1], corner[0]], crop.shape))
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_boxes_that_are_not_finite_are_refused(place, value):
+    box = [10.0, 10.0, 20.0, 20.0]
+    box[place] = value
+    with pytest.raises(ValueError):  # noqa: PT011 - of whatever wording
+        crop_face(ramp(), tuple(box), SPEC)
+
+
+@pytest.mark.parametrize("sides", [(0, 0), (0, 20), (20, 0), (-5, 20), (20, -5), (0.2, 0.2)])
+def test_boxes_without_area_are_refused(sides):
+    with pytest.raises(ValueError, match="without area"):
+        crop_face(ramp(), (10, 10, *sides), SPEC)
+
+
+near = st.floats(-300, 300, allow_nan=False)
+side = st.floats(1, 300, allow_nan=False)
+
+
+@given(near, near, side, side, st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1, 1), (7, 90)]))
+def test_any_box_near_a_frame_gives_a_crop(x, y, width, height, margin, shape):
+    frame = np.full((*shape, 3), 7, np.uint8)
+    crop = crop_face(frame, (x, y, width, height), replace(SPEC, margin=margin))
+    assert (crop.shape, crop.dtype) == ((32, 32, 3), np.uint8)
+    assert (crop == 7).all()
+
+
+def test_frame_is_left_as_it_was():
+    frame = ramp()
+    crop_face(frame, (-5, -5, 32, 32), SPEC)[:] = 0
+    crop_face(frame, (5, 5, 32, 32), SPEC)[:] = 0
+    np.testing.assert_array_equal(frame, ramp())
+
+
+A, B = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "times_s", "filled"),
+    [
+        ([A, B], [0, 1], [A, B]),
+        ([None, A, None], [0, 1, 2], [A, A, A]),
+        ([A, None, None, B], [0, 1, 2, 3], [A, A, B, B]),
+        ([A, None, B], [0, 2, 2.5], [A, B, B]),  # nearest in time, not in number
+        ([A, None, B], [0, 1, 2], [A, A, B]),
+        ([None, None], [0, 1], None),
+        ([], [], None),
+    ],
+)
+def test_frames_without_a_box_take_the_nearest(boxes, times_s, filled):
+    assert fill_boxes(boxes, times_s) == filled

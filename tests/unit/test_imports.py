@@ -1,0 +1,126 @@
+"""Who may import whom. Imports inside functions count as well."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_emo
+
+ROOT = Path(keras_emo.__file__).parent
+STDLIB = set(sys.stdlib_module_names)
+TRAINING_PACKAGES = ("tensorflow", "keras", "librosa", "mtcnn", "onnx", "tf2onnx")
+
+# part: (packages from outside, parts of keras_emo)
+ALLOWED = {
+    "core": ({"numpy", "cv2", "av", "soxr"}, {"core"}),
+    "runtime": ({"numpy", "cv2", "onnxruntime"}, {"core", "runtime"}),
+    "data": ({"numpy", "cv2", "av", "soxr"}, {"core", "runtime", "data"}),
+    "models": ({"numpy", "keras"}, {"core", "models"}),
+}
+LAZY = {"data/augment.py": {"librosa", "tensorflow"}, "data/pipeline.py": {"tensorflow"}}
+
+MODULES = [
+    path.relative_to(ROOT).as_posix()
+    for part in ALLOWED
+    for path in sorted((ROOT / part).rglob("*.py"))
+]
+
+
+def imports_of(source: str, package: str) -> list[tuple[str, bool]]:
+    """Full names imported anywhere, and whether inside a function."""
+    found = []
+
+    def visit(node: ast.AST, lazy: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            name = ".".join(
+                [*(base if node.level else ()), *([node.module] if node.module else ())]
+            )
+            found.extend((f"{name}.{alias.name}", lazy) for alias in node.names)
+        elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func):
+            raise AssertionError(f"line {node.lineno}: an import by name cannot be checked")
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            visit(child, lazy)
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def breaches(module: str, source: str) -> list[str]:
+    """Imports in a module, as core/face.py, that the rules forbid."""
+    packages, parts = ALLOWED[module.split("/")[0]]
+    package = ".".join(["keras_emo", *module.split("/")[:-1]])
+    wrong = []
+    for name, lazy in imports_of(source, package):
+        top, *rest = name.split(".")
+        if top == "keras_emo":
+            known = rest[0] in parts
+        else:
+            known = top in STDLIB | packages or (lazy and top in LAZY.get(module, ()))
+        if not known:
+            wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rules_hold(module):
+    assert breaches(module, (ROOT / module).read_text(encoding="utf-8")) == []
+
+
+def test_every_part_was_read():
+    assert {m.split("/")[0] for m in MODULES} == set(ALLOWED)
+    assert {"core/media.py", "runtime/predictor.py", "data/cache.py"} <= set(MODULES)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("core/face.py", "import keras_emo.data.takes"),
+        ("core/face.py", "def f():\n    import onnxruntime"),
+        ("runtime/bundle.py", "from keras_emo.data import cache"),
+        ("runtime/bundle.py", "from keras_emo import training"),
+        ("runtime/bundle.py", "from ..data import cache"),
+        ("data/augment.py", "import librosa"),
+        ("data/cache.py", "def f():\n    import tensorflow as tf"),
+        ("data/builtin/corpus.py", "from keras_emo.models.registry import MODELS"),
+        ("models/audio.py", "class A:\n    from keras_emo.runtime import session"),
+    ],
+)
+def test_breaches_are_found(module, source):
+    assert breaches(module, source)
+
+
+def test_lazy_imports_that_are_allowed():
+    assert breaches("data/augment.py", "def f():\n    import librosa") == []
+    assert breaches("data/builtin/corpus.py", "from . import faces\nfrom ..takes import Take") == []
+
+
+def test_inference_needs_no_training_package():
+    """With the training packages blocked, all that keras-emo needs still imports."""
+    script = f"""
+import sys
+
+BLOCKED = {TRAINING_PACKAGES!r}
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(name + " is blocked")
+
+sys.meta_path.insert(0, Block())
+import keras_emo.cli, keras_emo.runtime.predictor, keras_emo.data.corpora
+import keras_emo.data.builtin, keras_emo.data.cache, keras_emo.data.pipeline
+import keras_emo.data.augment, keras_emo.training.config
+print(sorted({{m.partition(".")[0] for m in sys.modules}} & set(BLOCKED)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == "[]"

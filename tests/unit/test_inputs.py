@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+
+from keras_emo.core.clip import ClipInputs
+from keras_emo.core.inputs import answer_clips, can_answer, choose_frame, feed_clips, softmax
+from keras_emo.core.labels import N_EMOTIONS
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+
+SPEC = ClipSpec(
+    FaceSpec(size_px=16), AudioSpec(sample_rate_hz=16_000, duration_s=0.2, n_mfcc=5, n_mels=20)
+)
+BOTH = ("face", "face_mask", "mfcc", "mfcc_mask")
+
+
+def clip(n_frames: int, voice: bool = True, found: list[int] | None = None, seed=0) -> ClipInputs:
+    """Crop i of a clip is grey level 10 + i; its sound is noise."""
+    levels = np.arange(10, 10 + n_frames, dtype=np.uint8)
+    face = np.broadcast_to(levels[:, None, None, None], (n_frames, *SPEC.face.shape))
+    rng = np.random.default_rng((seed, n_frames))
+    return ClipInputs(
+        face=face if n_frames else None,
+        face_found=np.isin(np.arange(n_frames), range(n_frames) if found is None else found),
+        times_s=np.arange(n_frames) / 3,
+        boxes=np.zeros((n_frames, 4), np.float32),
+        mfcc=rng.normal(size=SPEC.audio.shape).astype(np.float32) if voice else None,
+        duration_s=1.0,
+        frames_examined=n_frames,
+    )
+
+
+def levels(face: np.ndarray) -> list:
+    assert face.dtype == np.float32
+    assert np.ptp(face, axis=(-3, -2, -1)).max() == 0
+    return face[..., 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [([1], 0), ([0, 1], 1), ([1, 1, 1], 1), ([0, 0, 1, 0, 1, 1], 4), ([1, 0, 0, 0], 0)],
+)
+def test_middle_of_the_found(found, chosen):
+    assert choose_frame(np.array(found, bool)) == chosen
+
+
+def test_no_picture():
+    clips = [clip(2), clip(0)]
+    feed = feed_clips(clips, ("mfcc",), "none", SPEC)
+    assert list(feed) == ["mfcc"]
+    np.testing.assert_array_equal(feed["mfcc"], [c.mfcc for c in clips])
+    assert feed["mfcc"].dtype == np.float32
+
+
+def test_each_crop_is_a_row():
+    feed = feed_clips([clip(2), clip(1), clip(3, voice=False)], ("face",), "each", SPEC)
+    assert levels(feed["face"]) == [10, 11, 10, 10, 11, 12]
+    assert feed["face"].shape == (6, 16, 16, 3)
+
+
+def test_one_crop_a_clip():
+    feed = feed_clips([clip(5), clip(5, found=[0, 3, 4])], ("face",), "one", SPEC)
+    assert feed["face"].shape == (2, 16, 16, 3)
+    assert levels(feed["face"]) == [12, 13]
+
+
+def test_one_crop_with_masks():
+    feed = feed_clips([clip(3), clip(0), clip(1, voice=False)], BOTH, "one", SPEC)
+    assert list(feed) == list(BOTH)
+    assert levels(feed["face"]) == [11, 0, 10]
+    assert feed["face_mask"].tolist() == [[1], [0], [1]]
+    assert feed["mfcc_mask"].tolist() == [[1], [1], [0]]
+    assert not feed["mfcc"][2].any()
+
+
+def test_all_crops_are_padded_to_the_longest():
+    feed = feed_clips([clip(2), clip(0), clip(3, voice=False)], BOTH, "all", SPEC)
+    assert feed["face"].shape == (3, 3, 16, 16, 3)
+    assert levels(feed["face"]) == [[10, 11, 0], [0, 0, 0], [10, 11, 12]]
+    assert feed["face_mask"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
+    assert feed["mfcc_mask"].tolist() == [[1], [1], [0]]
+    assert {a.dtype.name for a in feed.values()} == {"float32"}
+
+
+def test_all_without_any_face_has_one_empty_frame():
+    feed = feed_clips([clip(0)], BOTH, "all", SPEC)
+    assert feed["face"].shape == (1, 1, 16, 16, 3)
+    assert feed["face_mask"].tolist() == [[0]]
+
+
+def test_a_clip_that_lacks_an_input_is_refused():
+    with pytest.raises(ValueError, match="clip 1 lacks"):
+        feed_clips([clip(1), clip(0)], ("face",), "one", SPEC)
+    with pytest.raises(ValueError, match="clip 0 lacks"):
+        feed_clips([clip(1, voice=False)], ("mfcc",), "none", SPEC)
+
+
+@pytest.mark.parametrize(
+    ("names", "both", "face", "voice", "neither"),
+    [
+        (("face",), True, True, False, False),
+        (("mfcc",), True, False, True, False),
+        (("face", "mfcc"), True, False, False, False),
+        (BOTH, True, True, True, False),
+        (("face", "face_mask", "mfcc"), True, False, True, False),
+        (("face", "mfcc", "mfcc_mask"), True, True, False, False),
+        (("face", "face_mask"), True, True, False, False),
+    ],
+)
+def test_who_can_be_answered(names, both, face, voice, neither):
+    clips = [clip(1), clip(1, voice=False), clip(0), clip(0, voice=False)]
+    assert [can_answer(c, names) for c in clips] == [both, face, voice, neither]
+
+
+def masked_network(feed) -> dict[str, np.ndarray]:
+    """Says something of every crop under the mask and of the sound, as a real one would."""
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=N_EMOTIONS), rng.normal(size=(SPEC.audio.n_mfcc, N_EMOTIONS))
+    mask, crops = feed["face_mask"], feed["face"].mean(axis=(-3, -2, -1))
+    seen = (mask * crops).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    heard = (feed["mfcc"].mean(axis=2) @ b) * feed["mfcc_mask"]
+    return {"logits": (seen[:, None] * a / 10 + heard).astype(np.float32)}
+
+
+def test_answers_do_not_depend_on_the_batch():
+    clips = [clip(n % 5, voice=n % 3 > 0 or n % 5 == 0, seed=n) for n in range(19)]
+    answers = {
+        batch: answer_clips(masked_network, clips, BOTH, "all", SPEC, batch)
+        for batch in (1, 2, 8, 100)
+    }
+    assert answers[1].shape == (19, N_EMOTIONS)
+    assert answers[1].dtype == np.float32
+    np.testing.assert_allclose(answers[1].sum(axis=1), 1, rtol=1e-5)
+    assert len(np.unique(answers[1].round(4), axis=0)) > 10
+    for batch in (2, 8, 100):
+        np.testing.assert_allclose(answers[batch], answers[1], rtol=1e-5, atol=1e-7)
+    turned = answer_clips(masked_network, clips[::-1], BOTH, "all", SPEC)[::-1]
+    np.testing.assert_allclose(turned, answers[1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_each_means_the_crops_logits(batch):
+    def run(feed):
+        return {"logits": np.eye(16, N_EMOTIONS, dtype=np.float32)[levels_of(feed)] * 3}
+
+    def levels_of(feed):
+        return np.array(levels(feed["face"]), int) - 10
+
+    clips = [clip(1), clip(0), clip(3), clip(2)]
+    probs = answer_clips(run, clips, ("face",), "each", SPEC, batch)
+    for row, n in ((0, 1), (2, 3), (3, 2)):
+        logits = np.zeros(N_EMOTIONS)
+        logits[:n] = 3 / n
+        np.testing.assert_allclose(probs[row], softmax(logits), rtol=1e-5)
+    assert np.isnan(probs[1]).all()
+
+
+def test_rows_of_nan_where_there_is_no_answer():
+    calls = []
+
+    def run(feed):
+        calls.append(len(feed["mfcc"]))
+        return {"logits": feed["mfcc"][:, 0, :N_EMOTIONS], "more": feed["mfcc"]}
+
+    clips = [clip(1, voice=False), clip(1), clip(0, voice=False), clip(0)]
+    probs = answer_clips(run, clips, ("mfcc",), "none", SPEC)
+    assert np.isnan(probs).all(axis=1).tolist() == [True, False, True, False]
+    assert np.isfinite(probs[[1, 3]]).all()
+    assert calls == [2]
+    assert np.isnan(answer_clips(run, clips[:1], ("mfcc",), "none", SPEC)).all()
+    assert answer_clips(run, [], ("mfcc",), "none", SPEC).shape == (0, N_EMOTIONS)
+    assert calls == [2]
+
+
+def test_softmax_of_large_logits():
+    probs = softmax(np.array([[1e4, 1e4, 0.0], [-1e4, 0.0, 0.0]], np.float32))
+    np.testing.assert_allclose(probs, [[0.5, 0.5, 0], [0, 0.5, 0.5]])

@@ -1,0 +1,319 @@
+import os
+import struct
+import wave
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_emo.core import media
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.media import ClipSource, Media, check_file, read_images, read_media, resample
+
+
+def refused(path: Path, reason: Reason, read=read_media) -> ClipError:
+    with pytest.raises(ClipError) as caught:
+        read(path)
+    assert caught.value.reason is reason
+    assert str(path) in str(caught.value)
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def clip(make, tmp_path_factory) -> Path:
+    """Two seconds at 30 fps and a last frame at 2 s, with B-frames, and a sine."""
+    folder = tmp_path_factory.mktemp("media")
+    return make.video(folder / "clip.mp4", make.grey_frames(61), sound=make.sine(2.0), bf="2")
+
+
+@pytest.fixture(scope="module")
+def noisy(make, tmp_path_factory) -> bytes:
+    """An mp4 with more than a few bytes of picture in it, index at the end."""
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(60)]
+    folder = tmp_path_factory.mktemp("noisy")
+    data = make.video(folder / "noisy.mp4", frames, sound=make.sine(2.0)).read_bytes()
+    assert data.find(b"moov") > 0.9 * len(data)
+    return data
+
+
+def test_every_tenth_frame_to_the_last(clip, make):
+    read = read_media(clip)
+    np.testing.assert_allclose(read.times_s, np.arange(7) / 3, atol=1e-3)
+    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20, 30, 40, 50, 60]
+    assert {(f.shape, f.dtype.name) for f in read.frames} == {((48, 64, 3), "uint8")}
+    assert read.duration_s == pytest.approx(2.03, abs=0.03)
+    assert (read.has_video, read.cut, read.damaged_packets) == (True, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("fps", "indices"),
+    [
+        (24, [0, 8, 16, 24, 32, 40]),
+        (25, [0, 8, 17, 25, 33, 42]),
+        (Fraction(30000, 1001), [0, 10, 20, 30, 40]),
+        (60, [0, 20, 40]),
+        (2, list(range(6))),  # slower than asked for: each once
+    ],
+)
+def test_other_rates_by_time(fps, indices, make, tmp_path):
+    n = indices[-1] + 1
+    read = read_media(make.video(tmp_path / "a.mp4", make.grey_frames(n), fps=fps))
+    assert [make.read_grey(f) for f in read.frames] == indices
+    np.testing.assert_allclose(read.times_s, np.array(indices) / float(fps), atol=1e-3)
+
+
+def test_variable_rate_by_time_stamp(make, tmp_path):
+    times_s = [i / 30 for i in range(30)] + [3 + i / 30 for i in range(30)]  # a gap of 2 s
+    read = read_media(make.video(tmp_path / "a.mp4", make.grey_frames(60), times_s=times_s))
+    shown = [make.read_grey(f) for f in read.frames]
+    np.testing.assert_allclose(read.times_s, [times_s[i] for i in shown], atol=2e-3)
+    wanted_s = [0, 1 / 3, 2 / 3, 1, 3, 10 / 3, 11 / 3, 4]
+    np.testing.assert_allclose(read.times_s, wanted_s, atol=0.05)
+
+
+def test_frame_rate_and_limit(clip, make):
+    assert len(read_media(clip, frame_rate_hz=30).frames) == 61
+    read = read_media(clip, max_frames=3)
+    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20]
+    assert read.cut
+    assert not read_media(clip, max_frames=7).cut
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "audio_codec"),
+    [("a.mkv", "libx264", "aac"), ("a.webm", "libvpx", "libopus"), ("a.avi", "mpeg4", "pcm_s16le")],
+)
+def test_other_containers(name, codec, audio_codec, make, tmp_path):
+    sound, path = make.sine(), tmp_path / name
+    make.video(path, make.grey_frames(31), 30, None, sound, codec=codec, audio_codec=audio_codec,
+               b="4000000")  # fmt: skip
+    read = read_media(path)
+    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20, 30]
+    assert len(read.waveform) == pytest.approx(48_000, abs=2100)  # whole blocks
+    assert np.abs(np.fft.rfft(read.waveform[:48_000])).argmax() == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((0, 1, -1, 0), "top right"),
+        ((-1, 0, 0, -1), "bottom right"),
+        ((0, -1, 1, 0), "bottom left"),
+    ],
+)
+def test_phone_orientation(matrix, corner, make, tmp_path):
+    """A frame with one bright corner, top left, under the track matrix of a turned phone."""
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:16, :16] = 250
+    path = make.video(tmp_path / "a.mp4", [frame] * 5)
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (v << 16 for v in matrix)
+    at = data.find(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    shown = read_media(path).frames[0]
+    assert shown.shape == ((64, 48, 3) if a == 0 else (48, 64, 3))
+    y, x = np.unravel_index(cv2.blur(shown[..., 1], (9, 9)).argmax(), shown.shape[:2])
+    vertical = "top" if y < shown.shape[0] / 2 else "bottom"
+    assert f"{vertical} {'left' if x < shown.shape[1] / 2 else 'right'}" == corner
+
+
+def test_sound_of_a_video(clip, make):
+    read = read_media(clip)
+    assert (read.sample_rate_hz, read.waveform.dtype) == (48_000, np.float32)
+    spectrum = np.abs(np.fft.rfft(read.waveform[:48_000]))
+    assert spectrum.argmax() == 440
+    assert np.std(read.waveform[4800:90_000]) == pytest.approx(0.5 / 2**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("codec", "step"),
+    [("pcm_u8", 2**-7), ("pcm_s16le", 2**-15), ("pcm_s32le", 1e-6), ("pcm_f32le", 0)],
+)
+def test_sample_formats_agree(codec, step, make, tmp_path):
+    sound = make.sine(0.2, level=0.9)
+    read = read_media(make.wav(tmp_path / "a.wav", sound, codec=codec))
+    assert read.waveform.dtype == np.float32
+    np.testing.assert_allclose(read.waveform, sound, rtol=0, atol=step)
+    assert (read.frames, read.has_video) == ([], False)
+    assert read.duration_s == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le"])
+def test_stereo_is_averaged(codec, make, tmp_path):
+    left, right = make.sine(0.1), make.sine(0.1, hz=1000.0, level=0.2)
+    path = make.wav(tmp_path / "a.wav", np.stack([left, right]), codec=codec)
+    np.testing.assert_allclose(read_media(path).waveform, (left + right) / 2, atol=1e-4)
+
+
+def test_sound_limit(clip, make, tmp_path):
+    assert len(read_media(clip, audio_s=0.5).waveform) == 24_000
+    assert read_media(clip, audio_s=0).waveform is None
+    path = make.wav(tmp_path / "a.wav", make.sine(0.2, 8000), 8000)
+    assert len(read_media(path, audio_s=0.1).waveform) == 800
+    assert len(read_media(path, audio_s=9).waveform) == 1600
+
+
+def test_one_stream_alone(clip, make, tmp_path):
+    silent = read_media(make.video(tmp_path / "a.mp4", make.grey_frames(5)))
+    assert (silent.waveform, len(silent.frames)) == (None, 1)
+    blind = read_media(clip, frame_rate_hz=None)
+    assert (blind.frames, blind.has_video) == ([], False)
+    assert len(blind.waveform) >= 96_000
+    assert read_media(clip, frame_rate_hz=None, audio_s=0) == Media()
+
+
+def test_sound_file_without_samples(tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as f:
+        f.setparams((1, 2, 48_000, 0, "NONE", ""))
+    assert read_media(tmp_path / "a.wav").waveform is None
+
+
+def test_files_that_are_no_recordings(tmp_path):
+    rng = np.random.default_rng(0)
+    contents = {
+        Reason.EMPTY_FILE: b"",
+        Reason.NOT_MEDIA: rng.integers(0, 256, 50_000, dtype=np.uint8).tobytes(),
+        Reason.FORMAT_NOT_ALLOWED: b"ffconcat version 1.0\nfile /etc/hostname\n",
+    }
+    for reason, content in contents.items():
+        for suffix in ("mp4", "avi", "wav", "mp3"):
+            path = tmp_path / f"{reason}.{suffix}"
+            path.write_bytes(content)
+            refused(path, reason)
+
+
+def test_playlist_is_not_followed(clip, tmp_path):
+    path = tmp_path / "list.mp4"
+    path.write_text(f"ffconcat version 1.0\nfile '{clip}'\n")
+    refused(path, Reason.FORMAT_NOT_ALLOWED)
+    path.write_text(f"#EXTM3U\n#EXTINF:2,\n{clip}\n#EXT-X-ENDLIST\n")
+    refused(path, Reason.FORMAT_NOT_ALLOWED)
+
+
+def test_paths_that_are_no_files(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_bytes(b"x")
+    os.mkfifo(tmp_path / "fifo")
+    assert refused(tmp_path / "gone", Reason.NOT_FOUND).cause == "no such file"
+    assert "link" in refused(tmp_path / "link", Reason.NOT_FOUND).cause
+    assert refused(tmp_path, Reason.NOT_REGULAR_FILE).cause == "a folder"
+    assert "regular" in refused(tmp_path / "fifo", Reason.NOT_REGULAR_FILE).cause
+    refused(tmp_path / "loop", Reason.UNREADABLE)
+    refused(tmp_path / "file" / "below", Reason.UNREADABLE)
+
+
+def test_link_to_a_file_is_read(clip, tmp_path):
+    (tmp_path / "link.mp4").symlink_to(clip)
+    assert len(read_media(tmp_path / "link.mp4").frames) == 7
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_truncated_mp4(part, noisy, tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(noisy[: int(part * len(noisy))])
+    refused(path, Reason.TRUNCATED_CONTAINER)
+
+
+def test_truncated_wav_keeps_what_is_there(make, tmp_path):
+    path = make.wav(tmp_path / "a.wav", make.sine())
+    path.write_bytes(path.read_bytes()[:50_000])
+    assert len(read_media(path).waveform) == pytest.approx(25_000, abs=100)
+
+
+@pytest.mark.parametrize("n_bytes", [1000, 30_000])
+def test_damage_in_the_middle_is_survived(n_bytes, noisy, tmp_path):
+    data = bytearray(noisy)
+    start = (data.find(b"mdat") + data.find(b"moov")) // 2
+    data[start : start + n_bytes] = np.random.default_rng(1).bytes(n_bytes)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data)
+    read = read_media(path)
+    assert read.damaged_packets > 0
+    assert 4 <= len(read.frames) <= 6
+    assert read.times_s == sorted(read.times_s)
+    assert len(read.waveform) > 0.7 * 96_000
+
+
+def test_picture_without_one_whole_frame(noisy, tmp_path):
+    start, end = noisy.find(b"mdat") + 4, noisy.find(b"moov") - 4
+    path = tmp_path / "a.mp4"
+    path.write_bytes(noisy[:start] + bytes(end - start) + noisy[end:])
+    refused(path, Reason.NO_FRAMES)
+
+
+def test_unknown_codec_is_named(clip, tmp_path):
+    data = clip.read_bytes()
+    at = data.find(b"avc1", data.find(b"moov"))
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data[:at] + b"zzzz" + data[at + 4 :])
+    refused(path, Reason.UNSUPPORTED_CODEC)
+
+
+def test_limits(clip, make, monkeypatch, tmp_path):
+    monkeypatch.setattr(media, "MAX_PIXELS", 64 * 48)
+    assert read_media(clip).frames
+    monkeypatch.setattr(media, "MAX_PIXELS", 64 * 48 - 1)
+    assert "64x48" in refused(clip, Reason.RESOLUTION_LIMIT).cause
+    monkeypatch.undo()
+    monkeypatch.setattr(media, "MAX_DURATION_S", 1.5)
+    refused(clip, Reason.DURATION_LIMIT)
+    refused(make.wav(tmp_path / "a.wav", make.sine(0.1, 2000), 2000), Reason.BAD_HEADER)
+
+
+@pytest.mark.parametrize("name", ["a b.mp4", "Ärger 愤怒.mp4", "-y.mp4", "%03d.mp4", "a:b#c?.mp4"])
+def test_odd_names(name, clip, tmp_path, monkeypatch):
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(read_media(Path(name)).frames) == 7
+    assert check_file(Path(name)) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("from_hz", "to_hz"), [(44_100, 48_000), (16_000, 48_000), (48_000, 16_000)]
+)
+def test_resample_keeps_pitch_and_length(from_hz, to_hz, make):
+    sound = resample(make.sine(1.0, from_hz, 1000.0), from_hz, to_hz)
+    assert (sound.dtype, len(sound)) == (np.float32, to_hz)
+    np.testing.assert_allclose(sound[500:-500], make.sine(1.0, to_hz, 1000.0)[500:-500], atol=2e-3)
+
+
+def test_pictures(tmp_path):
+    paths = tuple(tmp_path / name for name in ("10.png", "ü %d.png", "a.jpg"))
+    for i, path in enumerate(paths):
+        bgr = np.zeros((20 + i, 30, 3), np.uint8)
+        bgr[..., 2] = 200  # red
+        path.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())
+    read = read_images(paths, 4.0)
+    assert [f.shape for f in read.frames] == [(20, 30, 3), (21, 30, 3), (22, 30, 3)]
+    assert all(f[5, 5, 0] > 190 and f[5, 5, 2] < 10 for f in read.frames)
+    assert (read.times_s, read.duration_s, read.has_video) == ([0, 0.25, 0.5], 0.75, True)
+
+
+def test_bad_pictures(tmp_path):
+    def read(path):
+        return read_images((path,), 3.0)
+
+    refused(tmp_path / "gone.png", Reason.NOT_FOUND, read)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"no picture")
+    refused(path, Reason.NOT_MEDIA, read)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    data = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+    with pytest.raises(ClipError, match=r"a\.png"):  # more pixels than OpenCV takes
+        read(path)
+
+
+def test_source_names_its_files():
+    a, b, c = (Path(n) for n in "abc")
+    assert ClipSource(video=a, audio=b).files == (a, b)
+    assert ClipSource(audio=b, frames=(a, c)).files == (b, a, c)
+    assert ClipSource(frames=(c, a)).path == c
+    with pytest.raises(ValueError, match="no file"):
+        _ = ClipSource().path

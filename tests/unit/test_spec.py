@@ -1,0 +1,165 @@
+import json
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+
+
+def real(low: float, high: float, **options):
+    return st.floats(low, high, allow_nan=False, **options)
+
+
+faces = st.builds(
+    FaceSpec,
+    frame_rate_hz=real(0.1, 240),
+    size_px=st.integers(16, 1024),
+    margin=real(0, 1),
+    min_face_px=st.integers(20, 400),
+    min_confidence=real(0, 1),
+    detect_max_px=st.integers(64, 4000),
+    max_frames=st.integers(1, 10_000),
+)
+
+
+@st.composite
+def audios(draw):
+    rate_hz = draw(st.integers(1000, 384_000))
+    low_hz = draw(real(0, rate_hz / 4))
+    n_fft = 2 * draw(st.integers(8, 4096))
+    n_mels = draw(st.integers(1, 256))
+    return AudioSpec(
+        sample_rate_hz=rate_hz,
+        duration_s=draw(real(0.01, 600)),
+        n_fft=n_fft,
+        hop_length=draw(st.integers(1, n_fft)),
+        n_mels=n_mels,
+        fmin_hz=low_hz,
+        fmax_hz=draw(real(low_hz, rate_hz / 2, exclude_min=True)),
+        n_mfcc=draw(st.integers(1, n_mels)),
+        top_db=draw(real(1, 200)),
+        silence_dbfs=draw(real(-200, 0)),
+    )
+
+
+specs = st.builds(ClipSpec, faces, audios())
+
+
+@given(specs)
+def test_dict_roundtrip(spec):
+    again = ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert again.digest() == spec.digest()
+
+
+@given(specs, specs)
+def test_equal_digests_mean_equal_specs(a, b):
+    assert (a.digest() == b.digest()) == (a == b)
+
+
+def test_digest_is_sixteen_hex_digits_and_does_not_drift():
+    assert ClipSpec().digest() == "d531e016f77f06bf"
+    assert len(ClipSpec().digest()) == 16
+
+
+CHANGED = {
+    "frame_rate_hz": 5.0,
+    "size_px": 96,
+    "margin": 0.1,
+    "min_face_px": 60,
+    "min_confidence": 0.8,
+    "detect_max_px": 320,
+    "max_frames": 10,
+    "sample_rate_hz": 44_100,
+    "duration_s": 2.0,
+    "n_fft": 1024,
+    "hop_length": 256,
+    "n_mels": 64,
+    "fmin_hz": 20.0,
+    "fmax_hz": 7000.0,
+    "n_mfcc": 13,
+    "top_db": 60.0,
+    "silence_dbfs": -60.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [(p, f.name) for p, c in (("face", FaceSpec), ("audio", AudioSpec)) for f in fields(c)],
+)
+def test_digest_changes_with_any_setting(part, name):
+    spec = ClipSpec()
+    changed = replace(spec, **{part: replace(getattr(spec, part), **{name: CHANGED[name]})})
+    assert changed != spec
+    assert changed.digest() != spec.digest()
+
+
+def test_equal_specs_have_equal_digests():
+    """3 and 3.0 are the same rate: in TOML either is likely."""
+    assert ClipSpec(FaceSpec(frame_rate_hz=3)) == ClipSpec()
+    assert ClipSpec(FaceSpec(frame_rate_hz=3)).digest() == ClipSpec().digest()
+
+
+def test_default_shapes():
+    assert AudioSpec().n_samples == 144_000
+    assert AudioSpec().n_frames == 282
+    assert AudioSpec().shape == (20, 282)
+    assert FaceSpec().shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frame_rate_hz": 0},
+        {"frame_rate_hz": -3.0},
+        {"frame_rate_hz": float("nan")},
+        {"frame_rate_hz": 241},
+        {"size_px": 15},
+        {"size_px": 1025},
+        {"margin": -0.1},
+        {"margin": 1.1},
+        {"margin": float("nan")},
+        {"min_face_px": 19},
+        {"max_frames": 0},
+    ],
+)
+def test_face_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match="face spec out of range"):
+        FaceSpec(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sample_rate_hz": 999},
+        {"sample_rate_hz": 500_000},
+        {"sample_rate_hz": 8000},  # below twice fmax_hz
+        {"duration_s": 0},
+        {"duration_s": -1},
+        {"duration_s": 601},
+        {"duration_s": float("nan")},
+        {"fmin_hz": -1},
+        {"fmin_hz": 8000.0},
+        {"fmax_hz": 24_001.0},
+        {"n_mfcc": 0},
+        {"n_mfcc": 129},
+        {"hop_length": 0},
+        {"hop_length": 2049},
+    ],
+)
+def test_audio_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match="audio spec out of range"):
+        AudioSpec(**settings)
+
+
+@pytest.mark.parametrize("part", ["face", "audio"])
+def test_unknown_and_missing_keys(part):
+    data = ClipSpec().to_dict()
+    data[part]["more"] = 1
+    with pytest.raises(TypeError, match="more"):
+        ClipSpec.from_dict(data)
+    del data[part]
+    with pytest.raises(KeyError, match=part):
+        ClipSpec.from_dict(data)
