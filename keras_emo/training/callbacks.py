@@ -101,16 +101,23 @@ class EpochLine(keras.callbacks.Callback):
     def __init__(self, stage: str, epochs: int):
         super().__init__()
         self.stage, self.epochs, self.every = stage, epochs, max(1, epochs // 60)
+        self.steps, self.train_s = 0, 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.start_s = time.monotonic()
+        self.start_s, self.steps = time.monotonic(), 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.steps += 1
+        self.train_s = time.monotonic() - self.start_s  # validation comes after the last one
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         figures = "  ".join(f"{k} {logs[k]:.3f}" for k in SHOWN if logs and k in logs)
         took_s = time.monotonic() - self.start_s
-        print(f"{self.stage} {epoch + 1}/{self.epochs}  {figures}  {took_s:.1f} s", flush=True)
+        rate = f"{self.steps / self.train_s:.1f} steps/s" if self.train_s > 0 else ""
+        line = f"{self.stage} {epoch + 1}/{self.epochs}  {figures}  {took_s:.1f} s  {rate}"
+        print(line.rstrip(), flush=True)
 
 
 def save_model(model: keras.Model, path: Path) -> None:
