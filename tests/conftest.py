@@ -5,7 +5,7 @@ The fixtures are builders, for the whole session, so that hypothesis may use the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -122,17 +122,16 @@ def write_wav(
     return path
 
 
-@dataclass(frozen=True)
 class Builders:
     """Everything above under one name."""
 
-    face: type[StubFace] = StubFace
-    detector: type[StubDetector] = StubDetector
-    sine: Callable[..., np.ndarray] = staticmethod(make_sine)
-    grey_frames: Callable[..., list[np.ndarray]] = staticmethod(grey_frames)
-    read_grey: Callable[[np.ndarray], int] = staticmethod(read_grey)
-    video: Callable[..., Path] = staticmethod(write_video)
-    wav: Callable[..., Path] = staticmethod(write_wav)
+    face = StubFace
+    detector = StubDetector
+    sine = staticmethod(make_sine)
+    grey_frames = staticmethod(grey_frames)
+    read_grey = staticmethod(read_grey)
+    video = staticmethod(write_video)
+    wav = staticmethod(write_wav)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def test_answers_outside_the_classes_present():
 def test_all_right_all_wrong_all_silent():
     everything = list(range(N_EMOTIONS))
     assert set(score_of(everything, everything).values()) == {1.0}
-    assert set(score_of(everything, everything[1:] + [0]).values()) == {0.0}
+    assert set(score_of(everything, [*everything[1:], 0]).values()) == {0.0}
     assert set(score_of(everything, [ABSTAINED] * 7).values()) == {0.0}
 
 
