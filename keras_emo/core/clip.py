@@ -104,7 +104,9 @@ def read_source(source: ClipSource, spec: ClipSpec, modalities: Sequence[str]) -
     audio_s = spec.audio.duration_s if "voice" in modalities else 0.0
     own_sound = source.audio is None
     if source.frames:
-        media = read_images(source.frames, spec.face.frame_rate_hz)
+        media = Media(has_video=True)
+        if rate_hz is not None:
+            media = read_images(source.frames, rate_hz, spec.face.max_frames)
     elif source.video is not None:
         media = read_media(
             source.video, rate_hz, spec.face.max_frames, audio_s if own_sound else 0.0
@@ -143,6 +145,9 @@ def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, source: ClipSo
 def _add_faces(inputs: ClipInputs, media: Media, spec: ClipSpec, detector: Detector) -> None:
     if not media.has_video:
         inputs.states.append(Reason.NO_VIDEO)
+        return
+    if not media.frames:
+        inputs.states.append(Reason.NO_FRAMES)
         return
     boxes: list[Box | None] = []
     for frame in media.frames:

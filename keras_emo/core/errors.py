@@ -54,6 +54,7 @@ class Reason(StrEnum):
     EXPORT_FAILED = "export_failed"
     BAD_BUNDLE = "bad_bundle"
     NO_BUNDLE = "no_bundle"
+    WORKER_DIED = "worker_died"
     WRITE_FAILED = "write_failed"
     MISSING_PACKAGE = "missing_package"
 

@@ -20,9 +20,9 @@ def crop_face(frame: np.ndarray, box: Box, spec: FaceSpec) -> np.ndarray:
     Returns RGB uint8 (size_px, size_px, 3). Raises ValueError for a box without area.
     """
     x, y, width, height = box
-    side_px = round(max(width, height) * (1 + 2 * spec.margin))
-    if not np.isfinite(box).all() or width <= 0 or height <= 0 or side_px < 1:
+    if not np.isfinite(box).all() or width <= 0 or height <= 0:
         raise ValueError(f"a face box without area: {box}")
+    side_px = max(1, round(max(width, height) * (1 + 2 * spec.margin)))
     left = round(x + width / 2 - side_px / 2)
     top = round(y + height / 2 - side_px / 2)
     rows, columns = frame.shape[:2]

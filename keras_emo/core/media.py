@@ -146,6 +146,9 @@ def _check_limits(path: Path, container) -> None:
     if container.duration is not None and container.duration / 1e6 > MAX_DURATION_S:
         cause = f"{container.duration / 1e6:.0f} s, at most {MAX_DURATION_S:.0f} s"
         raise ClipError(path, Reason.DURATION_LIMIT, cause)
+    for s in (*container.streams.video, *container.streams.audio):
+        if s.codec_context is None:
+            raise ClipError(path, Reason.UNSUPPORTED_CODEC, f"no decoder for its {s.type} stream")
     for s in container.streams.video:
         if s.codec_context.width * s.codec_context.height > MAX_PIXELS:
             cause = f"{s.codec_context.width}x{s.codec_context.height}, at most {MAX_PIXELS} pixels"
@@ -161,8 +164,11 @@ def _decode(path, container, streams, media, rate_hz, max_frames, audio_s) -> No
     import av
 
     blocks: list[np.ndarray] = []
-    n_samples, decoded, next_index, last_frame = 0, 0, 0, None
+    n_samples, next_index, last_frame, hears_on = 0, 0, None, len(streams) > media.has_video
     for packet in _packets(container, streams, media):
+        if media.cut and not hears_on:  # all that is kept has been read
+            media.duration_s = max(media.duration_s, (container.duration or 0) / 1e6)
+            break
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -171,7 +177,6 @@ def _decode(path, container, streams, media, rate_hz, max_frames, audio_s) -> No
         for frame in frames:
             start_s = float(frame.time or 0.0)
             if isinstance(frame, av.VideoFrame):
-                decoded += 1
                 step_s = _frame_step_s(packet.stream)
                 media.duration_s = max(media.duration_s, start_s + step_s)
                 if start_s + step_s / 2 < next_index / rate_hz:
@@ -189,15 +194,16 @@ def _decode(path, container, streams, media, rate_hz, max_frames, audio_s) -> No
                 media.duration_s = max(
                     media.duration_s, start_s + frame.samples / frame.sample_rate
                 )
-                if audio_s is None or n_samples < audio_s * frame.sample_rate:
+                hears_on = audio_s is None or n_samples < audio_s * frame.sample_rate
+                if hears_on:
                     block = _to_mono(frame)
                     n_samples += len(block)
                     blocks.append(block)
-    if media.has_video and not media.frames:
-        if last_frame is None:
-            raise ClipError(path, Reason.NO_FRAMES, f"no picture decoded ({decoded} frames)")
+    if media.has_video and not media.frames and last_frame is not None:
         media.frames.append(_to_rgb(last_frame))  # a stream that starts late
         media.times_s.append(float(last_frame.time or 0.0))
+    if media.has_video and not media.frames and not blocks:
+        raise ClipError(path, Reason.NO_FRAMES, "no picture could be decoded")
     if blocks:
         waveform = np.concatenate(blocks)
         if audio_s is not None:
@@ -247,15 +253,23 @@ def _to_mono(frame) -> np.ndarray:
     return data.astype(np.float32).mean(axis=0)
 
 
-def read_images(paths: tuple[Path, ...], rate_hz: float) -> Media:
-    """Pictures on disk as frames at rate_hz. Raises ClipError on one that is no picture."""
-    media = Media(has_video=True)
-    for i, path in enumerate(paths):
-        data = np.fromfile(check_file(path), np.uint8)  # cv2.imread fails on some names
+def read_image(path: Path) -> np.ndarray:
+    """A picture on disk as RGB uint8 (height, width, 3). Raises ClipError."""
+    data = np.fromfile(check_file(path), np.uint8)  # cv2.imread fails on some names
+    try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ClipError(path, Reason.NOT_MEDIA, "not a readable picture")
-        media.frames.append(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        bgr = None
+    if bgr is None:
+        raise ClipError(path, Reason.NOT_MEDIA, "not a readable picture")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def read_images(paths: tuple[Path, ...], rate_hz: float, max_frames: int = 96) -> Media:
+    """Pictures on disk as frames at rate_hz, the first max_frames of them. Raises ClipError."""
+    media = Media(has_video=True, cut=len(paths) > max_frames)
+    for i, path in enumerate(paths[:max_frames]):
+        media.frames.append(read_image(path))
         media.times_s.append(i / rate_hz)
     media.duration_s = len(paths) / rate_hz
     return media

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+
+def _make_floats(spec: Any) -> None:
+    """3 and 3.0 are one setting and must have one digest."""
+    for f in fields(spec):
+        if f.type == "float":
+            object.__setattr__(spec, f.name, float(getattr(spec, f.name)))
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,12 @@ class FaceSpec:
     max_frames: int = 96  # 32 s; a longer clip is cut there and says so
 
     def __post_init__(self) -> None:
+        _make_floats(self)
         if not (0 < self.frame_rate_hz <= 240 and 16 <= self.size_px <= 1024):
             raise ValueError(f"face spec out of range: {self}")
         if not (0 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
+            raise ValueError(f"face spec out of range: {self}")
+        if not (0 <= self.min_confidence <= 1 and self.detect_max_px >= self.min_face_px):
             raise ValueError(f"face spec out of range: {self}")
 
     @property
@@ -48,11 +58,14 @@ class AudioSpec:
     silence_dbfs: float = -70.0  # a louder peak counts as sound
 
     def __post_init__(self) -> None:
+        _make_floats(self)
         if not (1000 <= self.sample_rate_hz <= 384_000 and 0 < self.duration_s <= 600):
             raise ValueError(f"audio spec out of range: {self}")
         if not (0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2):
             raise ValueError(f"audio spec out of range: {self}")
         if not (1 <= self.n_mfcc <= self.n_mels and 0 < self.hop_length <= self.n_fft):
+            raise ValueError(f"audio spec out of range: {self}")
+        if not (self.n_fft % 2 == 0 and self.top_db > 0 and -200 <= self.silence_dbfs <= 0):
             raise ValueError(f"audio spec out of range: {self}")
 
     @property

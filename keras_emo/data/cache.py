@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
+import time
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,18 @@ import numpy as np
 
 from keras_emo.core.clip import ClipInputs, prepare_clip
 from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.media import check_file
+from keras_emo.core.media import ClipSource, check_file
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec, vary_clip
 from keras_emo.data.takes import Take
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.session import available_cores
 
+_UMASK = os.umask(0)  # can only be read by setting it
+os.umask(_UMASK)
+
 Progress = Callable[[int, int], None]
+STALE_S = 24 * 3600.0
 FORMAT = 1  # of the files below; another number, another folder
 
 
@@ -39,10 +46,14 @@ class CacheReport:
     computed: int = 0
 
 
-def digest_files(paths: Iterable[Path]) -> str:
-    """sha256 over the content of files in order, 24 hex digits."""
+def digest_source(source: ClipSource) -> str:
+    """sha256 over what each file of a clip serves as and its content, 24 hex digits."""
     total = hashlib.sha256()
-    for path in paths:
+    roles = [("video", source.video), ("audio", source.audio)]
+    for role, path in (*roles, *(("frame", p) for p in source.frames)):
+        if path is None:
+            continue
+        total.update(role.encode())
         with open(check_file(path), "rb") as f:
             total.update(hashlib.file_digest(f, "sha256").digest())
     return total.hexdigest()[:24]
@@ -112,6 +123,7 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
         with os.fdopen(handle, "wb") as f:
             write(f)
             f.flush()
+            os.fchmod(f.fileno(), 0o666 & ~_UMASK)  # mkstemp lets nobody else read
             os.fsync(f.fileno())
         os.replace(temporary, path)
         temporary = None
@@ -129,6 +141,9 @@ def _folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise EnvironmentFailure(root, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    for part in folder.glob(".part-*"):  # left by a kill
+        if time.time() - part.stat().st_mtime > STALE_S:
+            part.unlink(missing_ok=True)
     if not (folder / "spec.json").exists():
         write_atomic(folder / "spec.json", lambda f: f.write(text.encode()))
     return folder
@@ -146,7 +161,7 @@ def _fill(
     jobs: list[tuple[Take, Path]] = []
     for take in takes:
         try:
-            path = folder / f"{digest_files(take.source.files)}.npz"
+            path = folder / f"{digest_source(take.source)}.npz"
         except ClipError as e:
             report.failures.append(e)
             continue
@@ -192,6 +207,9 @@ def _run(jobs, worker, arguments, workers):
                 for job in wait(waiting, return_when=FIRST_COMPLETED).done:
                     take, path = waiting.pop(job)
                     yield take, path, job.result()
+        except BrokenProcessPool as e:
+            cause = "a worker process died, perhaps for lack of memory; try fewer workers"
+            raise EnvironmentFailure(take.source.path, Reason.WORKER_DIED, cause) from e
         finally:
             for job in waiting:
                 job.cancel()
@@ -207,6 +225,14 @@ def _attempt(worker, take: Take, path: Path, arguments: tuple) -> ClipError | No
 
 def _be_single() -> None:
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # a killed parent cannot say goodbye
 
 
 _detectors: dict[Any, FaceDetector] = {}  # one a process and spec: loading takes longer than a clip

@@ -12,6 +12,7 @@ from keras_emo.core.errors import BundleError, Reason
 from keras_emo.core.inputs import FRAMES
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
+from keras_emo.runtime.detector import NETWORKS
 
 SCHEMA = 1
 DESCRIPTION = "bundle.json"
@@ -66,6 +67,7 @@ def load_bundle(folder: Path) -> Bundle:
     for key in REQUIRED:
         if key not in info:
             raise _refuse(folder / DESCRIPTION, f"the entry {key!r} is missing")
+    _check_forms(folder / DESCRIPTION, info)
     if info["schema"] != SCHEMA:
         raise _refuse(folder / DESCRIPTION, f"schema {info['schema']}, expected {SCHEMA}")
     if tuple(info["labels"]) != EMOTIONS:
@@ -76,8 +78,9 @@ def load_bundle(folder: Path) -> Bundle:
         spec = ClipSpec.from_dict(info["clip_spec"])
     except (TypeError, ValueError, KeyError) as e:
         raise _refuse(folder / DESCRIPTION, f"clip_spec: {e}") from None
-    if MODEL not in info["files"]:
-        raise _refuse(folder / DESCRIPTION, f"{MODEL} is not among its files")
+    for name in (MODEL, *(f"{DETECTOR}/{n}" for n in NETWORKS)):
+        if name not in info["files"]:
+            raise _refuse(folder / DESCRIPTION, f"{name} is not among its files")
     for name, known in info["files"].items():
         _verify_file(folder, name, known)
     return Bundle(folder, info, spec)
@@ -87,6 +90,17 @@ def digest_file(path: Path) -> str:
     """sha256 of a file's content, hexadecimal."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _check_forms(path: Path, info: dict[str, Any]) -> None:
+    """Refuse entries of another JSON type than the code relies on."""
+    forms = {"labels": list, "modalities": list, "inputs": list, "files": dict, "corpus": dict}
+    for key, form in forms.items():
+        if not isinstance(info[key], form):
+            raise _refuse(path, f"the entry {key!r} is not a {form.__name__}")
+    for given in info["inputs"]:
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            raise _refuse(path, "the entry 'inputs' holds something without a name")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -108,7 +122,7 @@ def _verify_file(folder: Path, name: str, known: Any) -> None:
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise _refuse(folder / DESCRIPTION, f"the file name {name!r} leads out of the bundle")
-    if not path.is_file() or path.is_symlink():
+    if not path.is_file() or path.resolve() != folder.resolve() / name:
         raise _refuse(path, "named in bundle.json, but not a file here")
     expected = known.get("sha256") if isinstance(known, dict) else None
     found = digest_file(path)

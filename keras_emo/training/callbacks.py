@@ -18,7 +18,6 @@ from keras_emo.core.errors import EmoError, Reason
 from keras_emo.core.metrics import confusion, score
 from keras_emo.data.cache import write_atomic
 
-
 SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
 
 
@@ -93,6 +92,21 @@ class KeepBest(keras.callbacks.Callback):
     def _write_state(self) -> None:
         text = json.dumps(self.state, indent=1).encode()
         write_atomic(self.folder / "state.json", lambda f: f.write(text))
+
+
+class SeedEpochs(keras.callbacks.Callback):
+    """Seeds dropout by epoch, so that a resumed run draws what the whole one would have."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        for number, layer in enumerate(self.model._flatten_layers()):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                state = np.random.default_rng((self.seed, epoch, number)).integers(0, 2**31, 2)
+                generator.state.assign(state)
 
 
 class EpochLine(keras.callbacks.Callback):

@@ -89,9 +89,9 @@ def default_stage(name: str, preset: str) -> StageConfig:
 def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> TrainConfig:
     """A TrainConfig from a TOML file (or defaults) with changes to [run] on top.
 
-    Tables: [run] preset, seed, test, val (names or a number), stages,
-    epochs; [clip.face], [clip.audio], [waves], [faces],
-    [mfcc]; [stage.NAME]; [model.NAME]. Raises UsageError naming the file and the key.
+    Tables: [run] preset, seed, test, val (names or a number), stages, epochs;
+    [clip.face], [clip.audio], [waves], [faces], [mfcc]; [stage.NAME]; [model.NAME].
+    Raises UsageError naming the file and the key.
     """
     data: dict[str, Any] = {}
     where = path or Path("options")
@@ -126,26 +126,53 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
         if name not in STAGES:
             raise ValueError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
     clip = data.get("clip", {})
+    _refuse_unknown("clip", clip, ("face", "audio"))
+    _refuse_unknown("model", data.get("model", {}), (*PARTS, *FUSIONS))
+    for name, values in data.get("stage", {}).items():
+        _check(StageConfig, values, f"stage.{name}")
     stage = {
         name: dataclasses.replace(default_stage(name, preset), **values)
         for name, values in data.get("stage", {}).items()
     }
     if epochs is not None:
+        _check(StageConfig, {"epochs": epochs}, "run")
         for name in stages:
             known_stage = stage.get(name) or default_stage(name, preset)
             stage[name] = dataclasses.replace(known_stage, epochs=epochs)
+    _check(TrainConfig, run, "run")
+
+    def build(cls: type, table: str, values: dict[str, Any]) -> Any:
+        _check(cls, values, table)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
     return TrainConfig(
         **{**run, "stages": tuple(s for s in STAGES if s in stages)},
         clip=ClipSpec(
-            face=FaceSpec(**clip.get("face", {})), audio=AudioSpec(**clip.get("audio", {}))
+            face=build(FaceSpec, "clip.face", clip.get("face", {})),
+            audio=build(AudioSpec, "clip.audio", clip.get("audio", {})),
         ),
-        waves=WaveSpec(**_tuples(data.get("waves", {}))),
-        faces=FaceChanges(**data.get("faces", {})),
-        mfcc=MfccChanges(**data.get("mfcc", {})),
+        waves=build(WaveSpec, "waves", data.get("waves", {})),
+        faces=build(FaceChanges, "faces", data.get("faces", {})),
+        mfcc=build(MfccChanges, "mfcc", data.get("mfcc", {})),
         stage=stage,
         model=data.get("model", {}),
     )
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+def _refuse_unknown(table: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"[{table}] has no {', '.join(unknown)}; known: {', '.join(known)}")
+
+
+def _check(cls: Any, values: Mapping[str, Any], table: str) -> None:
+    """Refuse keys a dataclass lacks and plain values of another type than it declares."""
+    declared = {f.name: str(f.type) for f in dataclasses.fields(cls)}
+    _refuse_unknown(table, values, tuple(declared))
+    plain: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    for key, value in values.items():
+        kind = plain.get(declared[key])
+        if kind is None:
+            continue
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"[{table}] {key} = {value!r} is not of type {declared[key]}")

@@ -66,6 +66,7 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
         keep,
         lambda: softmax(heard({k: val[k] for k in head.input})["logits"]),
         labels,
+        run.config.seed,
     )
     return model
 

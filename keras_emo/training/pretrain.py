@@ -13,7 +13,7 @@ import numpy as np
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.inputs import softmax
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS
-from keras_emo.core.media import IMAGE_SUFFIXES
+from keras_emo.core.media import IMAGE_SUFFIXES, read_image
 from keras_emo.core.metrics import confusion, score
 from keras_emo.data.pipeline import stream_images
 from keras_emo.training.callbacks import KeepBest, save_model
@@ -61,7 +61,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         ]
         return softmax(np.concatenate(parts))
 
-    fit(model, data, steps, stage, folder, keep, answer, truth)
+    fit(model, data, steps, stage, folder, keep, answer, truth, run.config.seed)
     figures = {
         "source": root.resolve().name,
         "n_train": int((~held).sum()),
@@ -78,7 +78,8 @@ def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarr
     """Pictures uint8 (n, size, size, 3) RGB, labels int32 (n,), held-out flags bool (n,).
 
     The class is the name of the nearest folder that is an emotion's. The same content twice
-    counts once. Raises UsageError where nothing is found or a picture cannot be read.
+    counts once. Raises UsageError where nothing is found, ClipError for a
+    picture that cannot be read.
     """
     if not root.is_dir():
         raise UsageError(root, Reason.NOT_FOUND, "no such folder")
@@ -93,14 +94,10 @@ def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarr
         raise UsageError(root, Reason.NO_CLIPS, cause)
     faces = np.empty((len(found), size_px, size_px, 3), np.uint8)
     for i, (path, _) in enumerate(found.values()):
-        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise UsageError(path, Reason.NOT_MEDIA, "not a readable picture")
-        shrinking = max(bgr.shape[:2]) > size_px
+        picture = read_image(path)
+        shrinking = max(picture.shape[:2]) > size_px
         how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-        faces[i] = cv2.cvtColor(
-            cv2.resize(bgr, (size_px, size_px), interpolation=how), cv2.COLOR_BGR2RGB
-        )
+        faces[i] = cv2.resize(picture, (size_px, size_px), interpolation=how)
     labels = np.array([label for _, label in found.values()], np.int32)
     held = np.array([int(digest[:8], 16) % VAL_SHARE == 0 for digest in found])
     return faces, labels, held

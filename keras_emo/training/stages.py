@@ -19,7 +19,13 @@ from keras_emo.data.pipeline import Clips, stream_faces, stream_voices
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, ModelEntry, build_model
 from keras_emo.training import features
-from keras_emo.training.callbacks import ClipValidation, EpochLine, KeepBest, save_model
+from keras_emo.training.callbacks import (
+    ClipValidation,
+    EpochLine,
+    KeepBest,
+    SeedEpochs,
+    save_model,
+)
 from keras_emo.training.config import FUSIONS, PRETRAIN, StageConfig, TrainConfig
 from keras_emo.training.data import Prepared, write_failures
 from keras_emo.training.evaluate import (
@@ -82,6 +88,11 @@ def open_run(folder: Path, config: TrainConfig, prepared: Prepared) -> Run:
     config.json and split.json are written first. Raises UsageError where the folder holds a run
     with other settings (stages aside), EnvironmentFailure where it cannot be written.
     """
+    for name, settings in config.model.items():
+        try:
+            MODELS[name].settings(config.preset, **settings)
+        except KeyError as e:
+            raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, e.args[0]) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -215,7 +226,7 @@ def fit_part(
     clips_to_check = [(t, c) for t, c in run.val if set(entry.modalities) & set(c.modalities)]
     answer = follow_answers(model, entry, [c for _, c in clips_to_check], config.clip)
     labels = np.array([t.label for t, _ in clips_to_check])
-    fit(model, data, steps, stage, folder, keep, answer, labels)
+    fit(model, data, steps, stage, folder, keep, answer, labels, config.seed)
 
 
 def follow_answers(model, entry, clips, spec) -> Callable[[], np.ndarray]:
@@ -232,6 +243,7 @@ def fit(
     keep: KeepBest,
     answer: Callable[[], np.ndarray],
     labels: np.ndarray,
+    seed: int,
 ) -> None:
     """Model.fit with this project's callbacks; leaves the best epoch's weights in the model."""
     compile_model(model, stage, steps)
@@ -252,6 +264,7 @@ def fit(
             verbose=0,
             shuffle=False,  # the stream is shuffled already
             callbacks=[
+                SeedEpochs(seed),
                 ClipValidation(answer, labels),
                 keras.callbacks.CSVLogger(str(folder / "history.csv"), append=first > 0),
                 keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),

@@ -8,9 +8,10 @@ from keras_emo.core.errors import BundleError, ExitCode, Reason
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.runtime.bundle import REQUIRED, digest_file, load_bundle
+from keras_emo.runtime.detector import NETWORKS
 
 SPEC = ClipSpec(face=FaceSpec(size_px=64))
-FILES = ("model.onnx", "golden.npz", "detector/pnet.onnx", "detector/rnet.onnx")
+FILES = ("model.onnx", "golden.npz", *(f"detector/{n}" for n in NETWORKS))
 
 
 def describe(folder: Path, **changes) -> None:

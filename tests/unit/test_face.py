@@ -73,7 +73,7 @@ def test_boxes_that_are_not_finite_are_refused(place, value):
         crop_face(ramp(), tuple(box), SPEC)
 
 
-@pytest.mark.parametrize("sides", [(0, 0), (0, 20), (20, 0), (-5, 20), (20, -5), (0.2, 0.2)])
+@pytest.mark.parametrize("sides", [(0, 0), (0, 20), (20, 0), (-5, 20), (20, -5)])
 def test_boxes_without_area_are_refused(sides):
     with pytest.raises(ValueError, match="without area"):
         crop_face(ramp(), (10, 10, *sides), SPEC)

@@ -19,7 +19,7 @@ faces = st.builds(
     margin=real(0, 1),
     min_face_px=st.integers(20, 400),
     min_confidence=real(0, 1),
-    detect_max_px=st.integers(64, 4000),
+    detect_max_px=st.integers(400, 4000),
     max_frames=st.integers(1, 10_000),
 )
 
