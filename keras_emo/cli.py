@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from keras_emo import __version__
-from keras_emo.core.errors import (
-    ClipError,
-    EmoError,
-    EnvironmentFailure,
-    ExitCode,
-    Reason,
-    UsageError,
-)
+from keras_emo.core.command import run_command
+from keras_emo.core.errors import ClipError, ExitCode, Reason, UsageError
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.data.builtin import SPEAKER_NOTE
 from keras_emo.data.corpora import KINDS, read_corpus
-from keras_emo.data.corpus import walk
+from keras_emo.data.corpus import Problem, walk
 from keras_emo.data.splits import resolve_speakers
 from keras_emo.data.takes import Take
 from keras_emo.runtime.bundle import load_bundle
 from keras_emo.runtime.evaluation import LabelledClip, evaluate_clips
-from keras_emo.runtime.predictor import Prediction, Predictor
-from keras_emo.runtime.writers import WRITERS
+from keras_emo.runtime.predictor import Predictor
+from keras_emo.runtime.writers import FORMATS, AnswerWriter, open_output
 
 DEFAULT_BUNDLE = Path("saved_models/default")
 
@@ -49,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=DEFAULT_BUNDLE,
         help=f"bundle folder (default: {DEFAULT_BUNDLE})",
     )
-    shared.add_argument("--threads", type=int, default=0, help="default: the cores at hand")
+    shared.add_argument("--threads", type=_count, default=0, help="default: the cores at hand")
 
     predict = commands.add_parser("predict", parents=[shared], help="answer clips")
     predict.add_argument(
@@ -59,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CLIP",
         help="video or sound files, or folders of them",
     )
-    predict.add_argument("--format", choices=sorted(WRITERS), default="text")
+    predict.add_argument("--format", choices=FORMATS, default="text")
     predict.add_argument("--out", type=Path, help="write here instead of to stdout")
     predict.set_defaults(run=run_predict)
 
@@ -80,57 +75,84 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run keras-emo; returns the exit code."""
     options = build_parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except EmoError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    except BrokenPipeError:  # the reader of a pipe went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except KeyboardInterrupt:
-        return 130
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
+    return run_command(lambda: options.run(options))
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than 0")
+    return number
 
 
 def run_predict(options: argparse.Namespace) -> int:
     """Answer every clip; one that fails is reported and the rest go on."""
-    predictor = Predictor(load_bundle(options.bundle), options.threads)
-    predictions: list[Prediction] = []
-    failed = 0
-    for path in find_clips(options.clips):
+    answered, degraded = 0, False
+    with open_output(options.out) as stream:
+        predictor = Predictor(load_bundle(options.bundle), options.threads)
+        clips, problems = find_clips(options.clips)
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+        failed = len(problems)
+        writer = AnswerWriter(stream, options.format)
         try:
-            prediction = predictor.predict(path)
-        except ClipError as e:
-            print(f"error: {e}", file=sys.stderr)
-            failed += 1
-            continue
-        predictions.append(prediction)
-        used = " and ".join(prediction.modalities)
-        for state in prediction.states:
-            print(f"warning: {str(path)!r}: {state}: answered from {used}", file=sys.stderr)
-    _deliver(WRITERS[options.format](predictions), options.out)
+            for path in clips:
+                try:
+                    prediction = predictor.predict(path)
+                except ClipError as e:
+                    print(f"error: {e}", file=sys.stderr)
+                    failed += 1
+                    continue
+                used = " and ".join(prediction.modalities)
+                states = [f"{state}: answered from {used}" for state in prediction.states]
+                for text in (*states, *prediction.warnings):
+                    print(f"warning: {str(path)!r}: {text}", file=sys.stderr)
+                writer.add(prediction)
+                answered += 1
+                degraded |= prediction.degraded
+        finally:
+            writer.finish()  # what is done is delivered, whatever stopped the rest
     if failed:
-        print(f"{len(predictions)} answered, {failed} rejected", file=sys.stderr)
-        return ExitCode.PARTIAL if predictions else ExitCode.REJECTED
-    return ExitCode.PARTIAL if any(p.degraded for p in predictions) else ExitCode.OK
+        print(f"{answered} answered, {failed} rejected", file=sys.stderr)
+        return ExitCode.PARTIAL if answered else ExitCode.REJECTED
+    return ExitCode.PARTIAL if degraded else ExitCode.OK
 
 
-def find_clips(paths: Iterable[Path]) -> list[Path]:
-    """Files as named, and the recordings below folders. Raises UsageError for an empty folder."""
+def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[Problem]]:
+    """Files as named and the recordings below folders; and what in the folders is not read.
+
+    Raises UsageError for a folder without either.
+    """
     clips: list[Path] = []
+    problems: list[Problem] = []
     for path in paths:
         if not path.is_dir():
             clips.append(path)
             continue
-        found = [f.path for f in walk(path)[0] if f.kind in ("video", "audio")]
-        if not found:
+        found, unread = walk(path)
+        recordings = [f.path for f in found if f.kind in ("video", "audio")]
+        for item in found:
+            if item.kind == "other":
+                cause = f"{item.path.suffix} is not read; convert it to .mp4 or .wav"
+                unread.append(Problem(item.path, Reason.FORMAT_NOT_ALLOWED, cause))
+        if not (recordings or unread):
             raise UsageError(path, Reason.NO_CLIPS, "no video or sound files in this folder")
-        clips += found
-    return clips
+        clips += recordings
+        problems += unread
+    return clips, problems
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Score a bundle on a labelled corpus and print the figures."""
+    if options.json is None:
+        return _evaluate(options, None)
+    with open_output(options.json) as stream:
+        return _evaluate(options, stream)
+
+
+def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
     bundle = load_bundle(options.bundle)
     corpus = read_corpus(options.data, options.corpus, options.skip_bad)
     trained = bundle.info["corpus"]["split"]
@@ -146,12 +168,15 @@ def run_evaluate(options: argparse.Namespace) -> int:
     figures["bundle"] = bundle.info["name"]
     figures["speakers_seen_in_training"] = seen
     print(format_figures(figures, corpus.name), end="")
-    if options.json:
-        _deliver(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", options.json)
+    if stream is not None:
+        stream.write(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     for failure in figures["failures"]:
         print(f"error: {failure['path']!r}: {failure['reason']}: {failure['cause']}",
               file=sys.stderr)  # fmt: skip
-    return ExitCode.PARTIAL if figures["failures"] or corpus.problems else ExitCode.OK
+    if figures["n_abstained"] == figures["n_clips"]:
+        return ExitCode.REJECTED
+    partial = figures["failures"] or figures["n_degraded"] or corpus.problems
+    return ExitCode.PARTIAL if partial else ExitCode.OK
 
 
 def choose_takes(
@@ -181,6 +206,7 @@ def format_figures(figures: dict, corpus: str) -> str:
         f"{low:.1f} to {high:.1f})  UAR {100 * figures['uar']:.1f}  "
         f"macro-F1 {100 * figures['macro_f1']:.1f}  "
         f"majority {100 * figures['majority_accuracy']:.1f}",
+        f"{figures['n_abstained']} without an answer, {figures['n_degraded']} degraded",
         "recall  " + "  ".join(
             f"{name} {100 * value:.0f}" for name, value in figures["recall"].items()
             if value is not None
@@ -196,17 +222,6 @@ def format_figures(figures: dict, corpus: str) -> str:
     if corpus == "builtin":
         lines.append(SPEAKER_NOTE)
     return "\n".join(lines) + "\n"
-
-
-def _deliver(text: str, path: Path | None) -> None:
-    if path is None:
-        sys.stdout.write(text)
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise EnvironmentFailure(path, Reason.WRITE_FAILED, e.strerror or str(e)) from e
 
 
 def _show_progress(done: int, total: int) -> None:

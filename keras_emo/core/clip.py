@@ -11,9 +11,16 @@ import numpy as np
 
 from keras_emo.core.audio import compute_mfcc
 from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.face import Box, crop_face, fill_boxes
-from keras_emo.core.media import ClipSource, Media, read_images, read_media, resample
-from keras_emo.core.spec import AudioSpec, ClipSpec
+from keras_emo.core.face import Box, FaceTrack
+from keras_emo.core.media import (
+    ClipSource,
+    Media,
+    TakeFrame,
+    read_images,
+    read_media,
+    resample,
+)
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 
 
 class DetectedFace(Protocol):
@@ -40,6 +47,7 @@ class ClipInputs:
     times_s, boxes: float32 (n_frames,), (n_frames, 4) x, y, width, height in px of the frame.
     mfcc: float32 (n_mfcc, n_frames), or None without usable sound.
     frames_examined: pictures the detector saw. states: reasons why a modality is missing.
+    damaged_packets, missing_s: as in Media.
     """
 
     face: np.ndarray | None
@@ -51,6 +59,8 @@ class ClipInputs:
     frames_examined: int
     states: list[Reason] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    damaged_packets: int = 0
+    missing_s: float = 0.0
 
     @property
     def modalities(self) -> list[str]:
@@ -72,7 +82,8 @@ def prepare_clip(
     """
     if not isinstance(source, ClipSource):
         source = ClipSource(video=source)
-    media = read_source(source, spec, modalities)
+    finder = _FaceFinder(spec.face, detector)
+    media = read_source(source, spec, modalities, finder.take)
     inputs = ClipInputs(
         face=None,
         face_found=np.zeros(0, bool),
@@ -80,37 +91,56 @@ def prepare_clip(
         boxes=np.zeros((0, 4), np.float32),
         mfcc=None,
         duration_s=media.duration_s,
-        frames_examined=len(media.frames),
+        frames_examined=finder.n_examined,
+        damaged_packets=media.damaged_packets,
+        missing_s=media.missing_s,
     )
     if "face" in modalities:
-        _add_faces(inputs, media, spec, detector)
+        _add_faces(inputs, media, finder)
     if "voice" in modalities:
         _add_voice(inputs, media, spec.audio, source)
+    inputs.warnings += [f"no decoder for its {kind} stream" for kind in media.undecodable]
     if media.damaged_packets:
-        inputs.warnings.append(f"{media.damaged_packets} damaged packets skipped")
+        inputs.warnings.append(f"{media.damaged_packets} damaged packets")
+    if media.missing_s:
+        inputs.warnings.append(f"cut short: {media.missing_s:.1f} s less than declared")
     if media.cut:
         inputs.warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
     if not inputs.modalities:
-        reasons = [str(s) for s in inputs.states] or ["nothing asked for"]
-        reason = inputs.states[0] if len(inputs.states) == 1 else Reason.NO_MODALITY
-        examined = f"{inputs.frames_examined} frames examined"
-        raise ClipError(source.path, reason, f"{' and '.join(reasons)}; {examined}")
+        raise _reject(source.path, inputs)
     return inputs
 
 
-def read_source(source: ClipSource, spec: ClipSpec, modalities: Sequence[str]) -> Media:
-    """Decode the files of a clip that the modalities need. Raises ClipError."""
+def _reject(path: Path, inputs: ClipInputs) -> ClipError:
+    reasons = [str(s) for s in inputs.states] or ["nothing asked for"]
+    if Reason.UNSUPPORTED_CODEC in inputs.states:
+        reason = Reason.UNSUPPORTED_CODEC
+    else:
+        reason = inputs.states[0] if len(inputs.states) == 1 else Reason.NO_MODALITY
+    examined = f"{inputs.frames_examined} frames examined"
+    return ClipError(path, reason, f"{' and '.join(reasons)}; {examined}")
+
+
+def read_source(
+    source: ClipSource,
+    spec: ClipSpec,
+    modalities: Sequence[str],
+    take: TakeFrame | None = None,
+) -> Media:
+    """Decode the files of a clip that the modalities need. Raises ClipError.
+
+    take: as in read_media.
+    """
     rate_hz = spec.face.frame_rate_hz if "face" in modalities else None
     audio_s = spec.audio.duration_s if "voice" in modalities else 0.0
     own_sound = source.audio is None
     if source.frames:
         media = Media(has_video=True)
         if rate_hz is not None:
-            media = read_images(source.frames, rate_hz, spec.face.max_frames)
+            media = read_images(source.frames, rate_hz, spec.face.max_frames, take)
     elif source.video is not None:
-        media = read_media(
-            source.video, rate_hz, spec.face.max_frames, audio_s if own_sound else 0.0
-        )
+        own_s = audio_s if own_sound else 0.0
+        media = read_media(source.video, rate_hz, spec.face.max_frames, own_s, take=take)
     else:
         media = Media()
     if source.audio is not None and audio_s:
@@ -118,13 +148,15 @@ def read_source(source: ClipSource, spec: ClipSpec, modalities: Sequence[str]) -
         media.waveform, media.sample_rate_hz = sound.waveform, sound.sample_rate_hz
         media.duration_s = max(media.duration_s, sound.duration_s)
         media.damaged_packets += sound.damaged_packets
+        media.missing_s = max(media.missing_s, sound.missing_s)
+        media.undecodable += sound.undecodable
     return media
 
 
 def check_waveform(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Reason:
     """The waveform at spec.sample_rate_hz, or the reason why there is none to use."""
     if media.waveform is None:
-        return Reason.NO_AUDIO
+        return Reason.UNSUPPORTED_CODEC if "audio" in media.undecodable else Reason.NO_AUDIO
     if not np.isfinite(media.waveform).all():
         raise ClipError(path, Reason.NON_FINITE_AUDIO, "the sound holds NaN or infinite samples")
     waveform = resample(media.waveform, media.sample_rate_hz, spec.sample_rate_hz)
@@ -142,24 +174,44 @@ def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, source: ClipSo
         inputs.mfcc = compute_mfcc(waveform, spec)
 
 
-def _add_faces(inputs: ClipInputs, media: Media, spec: ClipSpec, detector: Detector) -> None:
+class _FaceFinder:
+    """Looks at each frame as it is decoded and keeps what the network needs of it."""
+
+    def __init__(self, spec: FaceSpec, detector: Detector):
+        self.spec, self.detector = spec, detector
+        self.track = FaceTrack(spec)
+        self.n_examined = 0
+        self.several = False  # faces in one frame
+
+    def take(self, frame: np.ndarray, time_s: float) -> None:
+        sure = self.spec.min_confidence
+        faces = [f for f in self.detector.detect(frame) if f.confidence >= sure]
+        largest = max(faces, key=lambda f: f.box[2] * f.box[3], default=None)
+        self.track.add(frame, time_s, largest.box if largest is not None else None)
+        self.n_examined += 1
+        self.several |= len(faces) > 1
+
+
+def _add_faces(inputs: ClipInputs, media: Media, finder: _FaceFinder) -> None:
     if not media.has_video:
-        inputs.states.append(Reason.NO_VIDEO)
+        unsupported = "video" in media.undecodable
+        inputs.states.append(Reason.UNSUPPORTED_CODEC if unsupported else Reason.NO_VIDEO)
         return
-    if not media.frames:
+    if not finder.n_examined:
         inputs.states.append(Reason.NO_FRAMES)
         return
-    boxes: list[Box | None] = []
-    for frame in media.frames:
-        faces = [f for f in detector.detect(frame) if f.confidence >= spec.face.min_confidence]
-        largest = max(faces, key=lambda f: f.box[2] * f.box[3], default=None)
-        boxes.append(largest.box if largest is not None else None)
-    filled = fill_boxes(boxes, media.times_s)
-    if filled is None:
+    track = finder.track
+    track.finish()
+    n_found = sum(track.found)
+    if not n_found or n_found < finder.spec.min_coverage * finder.n_examined:
         inputs.states.append(Reason.NO_FACE)
+        if n_found:
+            text = f"a face in {n_found} of {finder.n_examined} frames is too few"
+            inputs.warnings.append(text)
         return
-    crops = [crop_face(f, b, spec.face) for f, b in zip(media.frames, filled, strict=True)]
-    inputs.face = np.stack(crops)
-    inputs.face_found = np.array([box is not None for box in boxes])
-    inputs.times_s = np.array(media.times_s, np.float32)
-    inputs.boxes = np.array(filled, np.float32)
+    if finder.several:
+        inputs.warnings.append("several faces; the largest was taken")
+    inputs.face = np.stack(track.crops)
+    inputs.face_found = np.array(track.found)
+    inputs.times_s = np.array(track.times_s, np.float32)
+    inputs.boxes = np.array(track.boxes, np.float32)

@@ -1,8 +1,8 @@
-"""Frame and box to face crop; a box for frames where none was found."""
+"""Frames and boxes to face crops, with a neighbour's box where no face was found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
 
 import cv2
 import numpy as np
@@ -43,10 +43,49 @@ def crop_face(frame: np.ndarray, box: Box, spec: FaceSpec) -> np.ndarray:
     return cv2.resize(inside, (spec.size_px, spec.size_px), interpolation=interpolation)
 
 
-def fill_boxes(boxes: Sequence[Box | None], times_s: Sequence[float]) -> list[Box] | None:
-    """Give frames without a box the one nearest in time; None where no frame has any."""
-    found = [i for i, box in enumerate(boxes) if box is not None]
-    if not found:
-        return None
-    nearest = [min(found, key=lambda j: abs(times_s[j] - t)) for t in times_s]
-    return [boxes[j] for j in nearest]  # type: ignore[misc]
+class FaceTrack:
+    """Crops of a clip's frames, given one by one in order of time.
+
+    A frame without a face is cropped by the box of the neighbour nearest in time, the earlier
+    of two as near, and left out where none is within spec.max_gap_s. Only such frames are
+    held, and only while a later neighbour may come.
+    """
+
+    def __init__(self, spec: FaceSpec):
+        self.spec = spec
+        self.crops: list[np.ndarray] = []  # RGB uint8 (size_px, size_px, 3)
+        self.boxes: list[Box] = []
+        self.times_s: list[float] = []
+        self.found: list[bool] = []  # False where the box is a neighbour's
+        self._waiting: deque[tuple[np.ndarray, float]] = deque()
+        self._last: tuple[float, Box] | None = None  # time and box of the last face
+
+    def add(self, frame: np.ndarray, time_s: float, box: Box | None) -> None:
+        """Take the next frame, RGB uint8 (height, width, 3), and its face's box if it has one."""
+        if box is None:
+            self._waiting.append((frame, time_s))
+            while time_s - self._waiting[0][1] > self.spec.max_gap_s:
+                self._settle(None)
+            return
+        while self._waiting:
+            self._settle((time_s, box))
+        self._keep(frame, time_s, box, True)
+        self._last = time_s, box
+
+    def finish(self) -> None:
+        """No further frame comes."""
+        while self._waiting:
+            self._settle(None)
+
+    def _settle(self, after: tuple[float, Box] | None) -> None:
+        frame, time_s = self._waiting.popleft()
+        near = [neighbour for neighbour in (self._last, after) if neighbour is not None]
+        face_s, box = min(near, key=lambda n: abs(n[0] - time_s), default=(np.inf, None))
+        if box is not None and abs(face_s - time_s) <= self.spec.max_gap_s:
+            self._keep(frame, time_s, box, False)
+
+    def _keep(self, frame: np.ndarray, time_s: float, box: Box, found: bool) -> None:
+        self.crops.append(crop_face(frame, box, self.spec))
+        self.times_s.append(time_s)
+        self.boxes.append(box)
+        self.found.append(found)

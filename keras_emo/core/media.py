@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +22,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 4096 * 2304
 MAX_DURATION_S = 4 * 3600.0
 SAMPLE_RATES_HZ = (4_000, 384_000)
+# FFmpeg guesses the length of these from their bit rate: nothing to hold a file to.
+UNSURE_OF_LENGTH = ("mp3", "ogg")
+# A stream may end this much before its declared end, encoder delay and the like, and be whole.
+TOLERANCE_S, TOLERANCE = 0.2, 0.05
+
+TakeFrame = Callable[[np.ndarray, float], None]  # RGB uint8 (height, width, 3), time in s
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,13 @@ class ClipSource:
 class Media:
     """What was decoded.
 
-    frames: RGB uint8 arrays (height, width, 3); times_s: their presentation times.
+    frames: RGB uint8 arrays (height, width, 3), unless they were handed on one by one.
+    times_s: their presentation times, from the first frame of the stream.
     waveform: mono float32 in [-1, 1] at sample_rate_hz, or None where there is no sound.
-    duration_s: of the longer stream as far as decoded. damaged_packets: skipped ones.
+    duration_s: of the longer stream as far as read. undecodable: kinds of stream, ``video`` or
+    ``audio``, that are there but have no decoder here. damaged_packets: skipped ones, and
+    pictures the decoder had to guess at. missing_s: what the file declares within the part to
+    read, but does not hold.
     """
 
     frames: list[np.ndarray] = field(default_factory=list)
@@ -64,7 +76,9 @@ class Media:
     sample_rate_hz: int = 0
     duration_s: float = 0.0
     damaged_packets: int = 0
+    missing_s: float = 0.0
     has_video: bool = False
+    undecodable: list[str] = field(default_factory=list)
     cut: bool = False  # frames beyond the limit were left out
 
 
@@ -93,12 +107,15 @@ def read_media(
     max_frames: int = 96,
     audio_s: float | None = None,
     threads: int = 1,
+    take: TakeFrame | None = None,
 ) -> Media:
     """Decode picture and sound of one file in one demux pass.
 
     frame_rate_hz: frames a second to keep, by presentation time (None: no picture). The frame
     kept for time t is the first at or after t, half a source frame tolerated, so 3 a second
-    takes every tenth frame at 30 fps. audio_s: keep at most this much sound; 0: none.
+    takes every tenth frame at 30 fps. audio_s: keep at most this much sound; 0: none. take:
+    called with each kept frame and its time as it comes, so that only one is held at a time;
+    None keeps them in Media.frames. The first stream of a kind that can be decoded is read.
     Damaged packets are skipped and counted. Raises ClipError.
     """
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
@@ -110,21 +127,25 @@ def read_media(
     except (av.error.FFmpegError, ValueError) as e:
         raise ClipError(path, *_open_failure(path, e)) from None
     with container:
-        _check_limits(path, container)
-        video = next((s for s in container.streams.video if not _is_cover(s)), None)
-        audio = container.streams.audio[0] if container.streams.audio else None
-        if frame_rate_hz is None:
-            video = None
-        if audio_s == 0:
-            audio = None
-        streams = [s for s in (video, audio) if s is not None]
-        if not streams:
-            return media
+        duration_s = (container.duration or 0) / 1e6
+        _check_duration(path, duration_s)
+        pictures = [s for s in container.streams.video if not _is_cover(s)]
+        video = _choose(pictures, media) if frame_rate_hz is not None else None
+        audio = _choose(container.streams.audio, media) if audio_s != 0 else None
         if video is not None:
+            _check_resolution(path, video.codec_context)
             video.codec_context.thread_count = threads
             video.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"
             media.has_video = True
-        _decode(path, container, streams, media, frame_rate_hz, max_frames, audio_s)
+        if audio is not None:
+            _check_sample_rate(path, audio)
+        if video is not None or audio is not None:
+            limit_s = float("inf") if audio_s is None else audio_s
+            reading = _Reading(
+                path, media, video, audio, frame_rate_hz or 0.0, max_frames, limit_s,
+                take or (lambda rgb, _: media.frames.append(rgb)),
+            )  # fmt: skip
+            reading.run(container)
     return media
 
 
@@ -142,88 +163,201 @@ def _open_failure(path: Path, error: Exception) -> tuple[Reason, str]:
     return Reason.NOT_MEDIA, f"not a readable audio or video file ({type(error).__name__})"
 
 
-def _check_limits(path: Path, container) -> None:
-    if container.duration is not None and container.duration / 1e6 > MAX_DURATION_S:
-        cause = f"{container.duration / 1e6:.0f} s, at most {MAX_DURATION_S:.0f} s"
+def _choose(streams: Sequence, media: Media):
+    """The first stream with a decoder; where none has one, None and a note of it."""
+    for stream in streams:
+        if stream.codec_context is not None:
+            return stream
+    media.undecodable += [s.type for s in streams[:1]]
+    return None
+
+
+def _check_duration(path: Path, duration_s: float) -> None:
+    if duration_s > MAX_DURATION_S:
+        cause = f"{duration_s:.0f} s, at most {MAX_DURATION_S:.0f} s"
         raise ClipError(path, Reason.DURATION_LIMIT, cause)
-    for s in (*container.streams.video, *container.streams.audio):
-        if s.codec_context is None:
-            raise ClipError(path, Reason.UNSUPPORTED_CODEC, f"no decoder for its {s.type} stream")
-    for s in container.streams.video:
-        if s.codec_context.width * s.codec_context.height > MAX_PIXELS:
-            cause = f"{s.codec_context.width}x{s.codec_context.height}, at most {MAX_PIXELS} pixels"
-            raise ClipError(path, Reason.RESOLUTION_LIMIT, cause)
+
+
+def _check_resolution(path: Path, picture) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        cause = f"{picture.width}x{picture.height}, at most {MAX_PIXELS} pixels"
+        raise ClipError(path, Reason.RESOLUTION_LIMIT, cause)
+
+
+def _check_sample_rate(path: Path, stream) -> None:
     low, high = SAMPLE_RATES_HZ
-    for s in container.streams.audio:
-        if not low <= (s.sample_rate or 0) <= high:
-            cause = f"sample rate {s.sample_rate} Hz, allowed {low} to {high}"
-            raise ClipError(path, Reason.BAD_HEADER, cause)
+    if not low <= (stream.sample_rate or 0) <= high:
+        cause = f"sample rate {stream.sample_rate} Hz, allowed {low} to {high}"
+        raise ClipError(path, Reason.BAD_HEADER, cause)
 
 
-def _decode(path, container, streams, media, rate_hz, max_frames, audio_s) -> None:
-    import av
+@dataclass
+class _Reading:
+    """One pass over the packets of the chosen streams, into media and take."""
 
-    blocks: list[np.ndarray] = []
-    n_samples, next_index, last_frame, hears_on = 0, 0, None, len(streams) > media.has_video
-    for packet in _packets(container, streams, media):
-        if media.cut and not hears_on:  # all that is kept has been read
-            media.duration_s = max(media.duration_s, (container.duration or 0) / 1e6)
-            break
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            media.damaged_packets += 1
-            continue
-        for frame in frames:
-            start_s = float(frame.time or 0.0)
-            if isinstance(frame, av.VideoFrame):
-                step_s = _frame_step_s(packet.stream)
-                media.duration_s = max(media.duration_s, start_s + step_s)
-                if start_s + step_s / 2 < next_index / rate_hz:
-                    last_frame = frame
-                    continue
-                last_frame = None
-                if len(media.frames) == max_frames:
-                    media.cut = True
-                    continue
-                media.frames.append(_to_rgb(frame))
-                media.times_s.append(start_s)
-                next_index = max(next_index + 1, int((start_s + step_s / 2) * rate_hz) + 1)
-            else:
-                media.sample_rate_hz = frame.sample_rate
-                media.duration_s = max(
-                    media.duration_s, start_s + frame.samples / frame.sample_rate
-                )
-                hears_on = audio_s is None or n_samples < audio_s * frame.sample_rate
-                if hears_on:
-                    block = _to_mono(frame)
-                    n_samples += len(block)
-                    blocks.append(block)
-    if media.has_video and not media.frames and last_frame is not None:
-        media.frames.append(_to_rgb(last_frame))  # a stream that starts late
-        media.times_s.append(float(last_frame.time or 0.0))
-    if media.has_video and not media.frames and not blocks:
-        raise ClipError(path, Reason.NO_FRAMES, "no picture could be decoded")
-    if blocks:
-        waveform = np.concatenate(blocks)
-        if audio_s is not None:
-            waveform = waveform[: round(audio_s * media.sample_rate_hz)]
-        media.waveform = waveform
+    path: Path
+    media: Media
+    video: Any
+    audio: Any
+    rate_hz: float
+    max_frames: int
+    audio_s: float
+    take: TakeFrame
+    next_index: int = 0  # of the sampling grid
+    starts_s: dict[str, float] = field(default_factory=dict)  # of each kind of stream
+    ends_s: dict[str, float] = field(default_factory=dict)  # from its start
+    blocks: list[np.ndarray] = field(default_factory=list)
+    n_samples: int = 0
+    heard: bool = False  # all the sound asked for
+    unstamped: bool = False  # the container has no presentation times
 
+    def run(self, container) -> None:
+        import av
 
-def _packets(container, streams, media):
-    """Packets until the end; a demuxer that stumbles ends the stream, counted as damage."""
-    import av
+        media = self.media
+        self.unstamped = container.format.name == "avi"
+        streams = [s for s in (self.video, self.audio) if s is not None]
+        for packet in self._packets(container, streams):
+            kind = packet.stream.type
+            if self._is_done(packet):
+                media.duration_s = max(media.duration_s, (container.duration or 0) / 1e6)
+                break
+            if media.cut if kind == "video" else self.heard:
+                self._note_end(kind, packet)  # nothing more of it is kept: damage is no matter
+                continue
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                media.damaged_packets += 1
+                continue
+            for frame in frames:
+                media.damaged_packets += bool(frame.is_corrupt)
+                if isinstance(frame, av.VideoFrame):
+                    self._see(frame)
+                else:
+                    self._hear(frame)
+        if media.has_video and not media.times_s and not self.blocks:
+            raise ClipError(self.path, Reason.NO_FRAMES, "no picture could be decoded")
+        if self.blocks:
+            waveform = np.concatenate(self.blocks)
+            if np.isfinite(self.audio_s):
+                waveform = waveform[: round(self.audio_s * media.sample_rate_hz)]
+            media.waveform = waveform
+        media.missing_s = self._missing_s(container, streams)
 
-    packets = container.demux(streams)
-    while True:
-        try:
-            yield next(packets)
-        except StopIteration:
+    def _packets(self, container, streams):
+        """Packets until the end; a demuxer that stumbles ends the stream, counted as damage."""
+        import av
+
+        packets = container.demux(streams)
+        while True:
+            try:
+                yield next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                self.media.damaged_packets += 1
+                return
+
+    def _is_done(self, packet) -> bool:
+        """Whether all that is kept has been read, or the sound has ended before the picture."""
+        if self.video is not None and not self.media.cut:
+            return False
+        if self.audio is None or self.heard:
+            return True
+        declared_s = _declared_s(self.audio)
+        if declared_s is None or packet.stream.type != "video" or packet.pts is None:
+            return False
+        past_s = float(packet.pts * packet.time_base) - self.starts_s.get("video", 0.0)
+        return past_s > declared_s + 1.0  # streams are interleaved within a second
+
+    def _note_end(self, kind: str, packet) -> None:
+        if packet.pts is not None:
+            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._extend(kind, end_s)
+
+    def _extend(self, kind: str, end_s: float) -> None:
+        end_s -= self.starts_s.get(kind, 0.0)
+        self.ends_s[kind] = max(self.ends_s.get(kind, 0.0), end_s)
+        self.media.duration_s = max(self.media.duration_s, end_s)
+        _check_duration(self.path, self.media.duration_s)  # whatever the header said
+
+    def _see(self, frame) -> None:
+        media, step_s = self.media, _frame_step_s(self.video)
+        shown_s = self._shown_s(frame, step_s)
+        start_s = shown_s - self.starts_s.setdefault("video", shown_s)
+        held_s = float((frame.duration or 0) * frame.time_base) if frame.time_base else 0.0
+        self._extend("video", shown_s + max(step_s, held_s))
+        if media.cut or start_s + step_s / 2 < self.next_index / self.rate_hz:
             return
-        except av.error.FFmpegError:
-            media.damaged_packets += 1
+        if len(media.times_s) == self.max_frames:
+            media.cut = True
             return
+        _check_resolution(self.path, frame)  # a stream may change it on the way
+        media.times_s.append(start_s)
+        self.next_index = max(self.next_index + 1, int((start_s + step_s / 2) * self.rate_hz) + 1)
+        self.take(_to_rgb(frame), start_s)
+
+    def _shown_s(self, frame, step_s: float) -> float:
+        """Presentation time on the container's clock."""
+        if not self.unstamped:
+            return float(frame.time or 0.0)
+        # An AVI stamps in the order of storage, so with B-frames 1, 3, 4, 2: frames come out in
+        # order of presentation, as their decoding times rise; the last ones have none.
+        if frame.dts is not None:
+            return float(frame.dts * frame.time_base)
+        return self.starts_s.get("video", 0.0) + self.ends_s.get("video", step_s)
+
+    def _hear(self, frame) -> None:
+        shown_s = float(frame.time or 0.0)
+        self.starts_s.setdefault("audio", shown_s)
+        self._extend("audio", shown_s + frame.samples / frame.sample_rate)
+        if self.heard:
+            return
+        self.media.sample_rate_hz = frame.sample_rate
+        block = _to_mono(frame)
+        self.n_samples += len(block)
+        self.blocks.append(block)
+        self.heard = self.n_samples >= self.audio_s * frame.sample_rate
+
+    def _missing_s(self, container, streams: Sequence) -> float:
+        """How much less than declared the streams hold, within what is read of them."""
+        if container.format.name in UNSURE_OF_LENGTH:
+            return 0.0
+        declared = {s.type: _declared_s(s) for s in streams}
+        if container.format.name == "wav":
+            declared["audio"] = _declared_wav_s(self.path, self.audio)
+        whole_s = (container.duration or 0) / 1e6
+        if None in declared.values() and len(streams) == len(container.streams):
+            longest = max(declared, key=lambda kind: self.ends_s.get(kind, 0.0))
+            declared[longest] = declared[longest] or whole_s
+        missing_s = 0.0
+        for kind, declared_s in declared.items():
+            if declared_s is None or (self.media.cut if kind == "video" else self.heard):
+                continue
+            wanted_s = declared_s if kind == "video" else min(declared_s, self.audio_s)
+            lack_s = wanted_s - self.ends_s.get(kind, 0.0)
+            if lack_s > max(TOLERANCE_S, TOLERANCE * wanted_s):
+                missing_s = max(missing_s, lack_s)
+        return missing_s
+
+
+def _declared_s(stream) -> float | None:
+    return float(stream.duration * stream.time_base) if stream.duration else None
+
+
+def _declared_wav_s(path: Path, stream) -> float | None:
+    """By the data chunk's own size, which FFmpeg cuts to the file's; None where it is unset."""
+    with open(path, "rb") as f:
+        f.seek(12)
+        while len(head := f.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                streamed = size == 0 or size >= 0xFFFFFF00  # written before the end was known
+                n_bytes_per_s = (stream.codec_context.bit_rate or 0) / 8
+                return None if streamed or not n_bytes_per_s else size / n_bytes_per_s
+            f.seek(size + size % 2, os.SEEK_CUR)
+    return None
 
 
 def _frame_step_s(stream) -> float:
@@ -265,12 +399,24 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def read_images(paths: tuple[Path, ...], rate_hz: float, max_frames: int = 96) -> Media:
-    """Pictures on disk as frames at rate_hz, the first max_frames of them. Raises ClipError."""
+def read_images(
+    paths: tuple[Path, ...],
+    rate_hz: float,
+    max_frames: int = 96,
+    take: TakeFrame | None = None,
+) -> Media:
+    """Pictures on disk as frames at rate_hz, the first max_frames of them. Raises ClipError.
+
+    take: as in read_media.
+    """
     media = Media(has_video=True, cut=len(paths) > max_frames)
     for i, path in enumerate(paths[:max_frames]):
-        media.frames.append(read_image(path))
-        media.times_s.append(i / rate_hz)
+        picture, time_s = read_image(path), i / rate_hz
+        media.times_s.append(time_s)
+        if take is None:
+            media.frames.append(picture)
+        else:
+            take(picture, time_s)
     media.duration_s = len(paths) / rate_hz
     return media
 

@@ -48,9 +48,12 @@ def interval(
     """95 % bootstrap intervals of score(), resampling whole speakers with replacement.
 
     Clips of one speaker are not independent, so the speaker is the unit. With few speakers the
-    interval is coarse: read it as a lower bound on the uncertainty.
+    interval is coarse: read it as a lower bound on the uncertainty. Without any speaker
+    nothing is known: 0 to 1.
     """
     names = sorted(set(speakers))
+    if not names:
+        return {key: [0.0, 1.0] for key in score(confusion(labels, answers))}
     who = np.array(speakers)
     tables = np.stack([confusion(labels[who == n], answers[who == n]) for n in names])
     rng = np.random.default_rng(seed)
@@ -87,6 +90,7 @@ def report(
     labels: int (n,). probs: float (n, 7), a row of NaN where the model abstained. Returns
     plain Python values.
     """
+    labels = np.asarray(labels, np.int64)  # an empty list would be float
     answered = np.isfinite(probs).all(axis=1)
     answers = np.full(len(labels), ABSTAINED)
     answers[answered] = probs[answered].argmax(axis=1)

@@ -26,6 +26,8 @@ class FaceSpec:
     min_confidence: float = 0.9
     detect_max_px: int = 640  # longer side of the picture the detector sees
     max_frames: int = 96  # 32 s; a longer clip is cut there and says so
+    max_gap_s: float = 1.0  # a missed face takes the box of a neighbour no further away
+    min_coverage: float = 0.1  # of the examined frames must show a face, or there is none
 
     def __post_init__(self) -> None:
         _make_floats(self)
@@ -34,6 +36,8 @@ class FaceSpec:
         if not (0 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
             raise ValueError(f"face spec out of range: {self}")
         if not (0 <= self.min_confidence <= 1 and self.detect_max_px >= self.min_face_px):
+            raise ValueError(f"face spec out of range: {self}")
+        if not (0 <= self.max_gap_s <= 60 and 0 <= self.min_coverage <= 1):
             raise ValueError(f"face spec out of range: {self}")
 
     @property

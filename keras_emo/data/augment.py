@@ -27,6 +27,14 @@ class WaveSpec:
     shift_s: tuple[float, float] = (-0.3, 0.3)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("stretch", "pitch_semitones", "gain_db", "noise_snr_db", "shift_s"):
+            bounds = getattr(self, name)
+            if not (isinstance(bounds, tuple) and len(bounds) == 2 and bounds[0] <= bounds[1]):
+                raise ValueError(f"{name} is not a pair (low, high): {bounds!r}")
+        if self.n_variants < 0 or self.stretch[0] <= 0:
+            raise ValueError(f"wave settings out of range: {self}")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -6,18 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from keras_emo.core.clip import ClipInputs, prepare_clip
@@ -26,6 +24,7 @@ from keras_emo.core.media import ClipSource, check_file
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec, vary_clip
 from keras_emo.data.takes import Take
+from keras_emo.data.workers import start_worker
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.session import available_cores
 
@@ -34,7 +33,7 @@ os.umask(_UMASK)
 
 Progress = Callable[[int, int], None]
 STALE_S = 24 * 3600.0
-FORMAT = 1  # of the files below; another number, another folder
+FORMAT = 2  # of the files below; another number, another folder
 
 
 @dataclass
@@ -111,6 +110,12 @@ def load_clip(path: Path) -> ClipInputs:
         )
 
 
+def count_crops(path: Path) -> int:
+    """How many face crops a prepared clip has, without reading them."""
+    with np.load(path, allow_pickle=False) as data:
+        return len(data["times_s"])
+
+
 def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
     """Call write(file) on a temporary file in the same folder, then put it in place.
 
@@ -132,6 +137,16 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text in one step, see write_atomic."""
+    write_atomic(path, lambda f: f.write(text.encode()))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain values as JSON in one step."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def _folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
@@ -192,7 +207,7 @@ def _run(jobs, worker, arguments, workers):
             yield take, path, _attempt(worker, take, path, arguments)
         return
     context = get_context("spawn")  # cv2 and av do not like fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_be_single) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         waiting: dict[Future, tuple[Take, Path]] = {}
         queue = iter(jobs)
         try:
@@ -209,7 +224,7 @@ def _run(jobs, worker, arguments, workers):
                     yield take, path, job.result()
         except BrokenProcessPool as e:
             cause = "a worker process died, perhaps for lack of memory; try fewer workers"
-            raise EnvironmentFailure(take.source.path, Reason.WORKER_DIED, cause) from e
+            raise EnvironmentFailure(path.parent, Reason.WORKER_DIED, cause) from e
         finally:
             for job in waiting:
                 job.cancel()
@@ -221,18 +236,6 @@ def _attempt(worker, take: Take, path: Path, arguments: tuple) -> ClipError | No
     except ClipError as e:
         return e
     return None
-
-
-def _be_single() -> None:
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # a killed parent cannot say goodbye
 
 
 _detectors: dict[Any, FaceDetector] = {}  # one a process and spec: loading takes longer than a clip

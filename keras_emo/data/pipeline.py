@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.inputs import choose_frame
 from keras_emo.core.labels import N_EMOTIONS
 from keras_emo.data.augment import FaceChanges, MfccChanges, change_faces, change_mfcc
-from keras_emo.data.cache import load_clip
+from keras_emo.data.cache import count_crops, load_clip
 from keras_emo.data.takes import Take
 
 
@@ -21,17 +20,14 @@ class Clips:
     """Clips of one part of the split, side by side.
 
     faces: uint8 (n_crops, size, size, 3), clip after clip; the crops of clip i are
-    first[i] .. first[i] + count[i]. found: bool (n_crops,). middle: int32 (n_clips,), the crop
-    a one-frame network sees. mfcc: float32 (n_clips, n_mfcc, n_frames), zeros where absent.
+    first[i] .. first[i] + count[i]. mfcc: float32 (n_clips, n_mfcc, n_frames), zeros where absent.
     variants: float32 (n_clips, n_variants, ...) altered sound, or None. labels: int32.
     """
 
     takes: list[Take]
     faces: np.ndarray
-    found: np.ndarray
     first: np.ndarray
     count: np.ndarray
-    middle: np.ndarray
     mfcc: np.ndarray
     has_voice: np.ndarray
     labels: np.ndarray
@@ -57,28 +53,23 @@ def load_clips(
 ) -> Clips:
     """Read the prepared files of takes; takes without a file (they failed) are left out."""
     takes = [t for t in takes if t.take_id in files]
-    faces, found = [], []
-    count: list[int] = []
-    middle: list[int] = []
+    counts = [count_crops(files[t.take_id]) for t in takes]
+    first = np.cumsum(counts, dtype=np.int64) - counts
+    # filled in place: a list and its concatenation would need the memory twice
+    faces = np.empty((sum(counts), *face_shape), np.uint8)
     mfcc = np.zeros((len(takes), *mfcc_shape), np.float32)
     has_voice = np.zeros(len(takes), bool)
     for i, take in enumerate(takes):
         clip = load_clip(files[take.take_id])
-        n = 0 if clip.face is None else len(clip.face)
-        middle.append(sum(count) + (choose_frame(clip.face_found) if n else 0))
-        count.append(n)
         if clip.face is not None:
-            faces.append(clip.face)
-            found.append(clip.face_found)
+            faces[first[i] : first[i] + counts[i]] = clip.face
         if clip.mfcc is not None:
             mfcc[i], has_voice[i] = clip.mfcc, True
     return Clips(
         takes=list(takes),
-        faces=np.concatenate(faces) if faces else np.zeros((0, *face_shape), np.uint8),
-        found=np.concatenate(found) if found else np.zeros(0, bool),
-        first=(np.cumsum(count) - count).astype(np.int32),
-        count=np.array(count, np.int32),
-        middle=np.array(middle, np.int32),
+        faces=faces,
+        first=first,
+        count=np.array(counts, np.int64),
         mfcc=mfcc,
         has_voice=has_voice,
         labels=np.array([t.label for t in takes], np.int32),

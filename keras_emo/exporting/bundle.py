@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_emo import __version__
-from keras_emo.core.errors import EnvironmentFailure, Reason
+from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.core.inputs import Feed
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
@@ -48,6 +48,7 @@ def export_bundle(
     Returns seconds, sizes and differences. Raises ExportError, EnvironmentFailure.
     """
     check_biases(model)
+    check_place(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -60,6 +61,18 @@ def export_bundle(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return figures
+
+
+def check_place(folder: Path) -> None:
+    """Raise UsageError where something other than a bundle would be replaced."""
+    if folder.exists() and not (folder / DESCRIPTION).is_file() and any_inside(folder):
+        cause = f"there is something that is no bundle (no {DESCRIPTION}); name another folder"
+        raise UsageError(folder, Reason.BAD_CONFIG, cause)
+
+
+def any_inside(folder: Path) -> bool:
+    """Whether a path is a file or a folder that is not empty."""
+    return not folder.is_dir() or any(folder.iterdir())
 
 
 def _fill(draft, model, entry, spec, facts, formats) -> dict[str, Any]:
@@ -180,6 +193,10 @@ def _put_in_place(draft: Path, folder: Path) -> None:
     old = draft.with_name(f"{draft.name}-old")
     if folder.exists():
         folder.rename(old)
-    draft.rename(folder)
-    if old.exists():
-        shutil.rmtree(old)
+    try:
+        draft.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -78,7 +78,7 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
         m = metrics[part]
         low, high = (100 * v for v in m["interval_95"]["accuracy"])
         cells = [
-            part,
+            f"{part} (its weight was fitted on these)" if m.get("fitted") else part,
             m["n_speakers"],
             m["n_clips"],
             f"{100 * m['accuracy']:.1f} ({low:.1f} to {high:.1f})",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_emo.core.errors import EmoError, ExitCode, Reason, UsageError
+from keras_emo.core.command import require, run_command
+from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.training.run import read_json
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,16 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on a GPU an LSTM becomes an operator ONNX lacks
-    try:
-        for line in _export(options):
-            print(line, flush=True)
-    except EmoError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    return ExitCode.OK
+    return run_command(lambda: _export(options))
 
 
-def _export(options: argparse.Namespace):
+def _export(options: argparse.Namespace) -> int:
+    require("keras", "tensorflow", "tf2onnx", "onnx")
     asked = _read_run(options.run)
     names = [options.model]
     if options.model == "all":
@@ -72,30 +67,32 @@ def _export(options: argparse.Namespace):
         if not weights.is_file():
             raise UsageError(weights, Reason.MISSING_STAGE, f"{name} has not been trained")
         config = asked["config"]
-        model = build_model(name, config["preset"], config["model"])
+        spec = ClipSpec.from_dict(config["clip"])
+        model = build_model(name, config["preset"], config["model"], spec)
         model.load_weights(weights)
         folder = options.out / name if options.model == "all" else options.out
         figures = export_bundle(
             model,
             MODELS[name],
-            ClipSpec.from_dict(config["clip"]),
+            spec,
             _collect_facts(options.run, name, asked),
             folder,
             formats,
         )
-        yield _format(name, folder, figures)
+        print(_format(name, folder, figures), flush=True)
+    return ExitCode.OK
 
 
 def _read_run(run: Path) -> dict[str, Any]:
     path = run / "config.json"
     if not path.is_file():
         raise UsageError(run, Reason.NOT_FOUND, "not a run folder of train.py: no config.json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _collect_facts(run: Path, name: str, asked: dict[str, Any]) -> dict[str, Any]:
-    split = json.loads((run / "split.json").read_text(encoding="utf-8"))
-    metrics = json.loads((run / name / "metrics.json").read_text(encoding="utf-8"))
+    split = read_json(run / "split.json")
+    metrics = read_json(run / name / "metrics.json")
     keep = ("n_clips", "n_speakers", "n_abstained", "accuracy", "uar", "macro_f1",
             "interval_95", "ece", "recall", "by_gender")  # fmt: skip
     parts = {
@@ -103,11 +100,12 @@ def _collect_facts(run: Path, name: str, asked: dict[str, Any]) -> dict[str, Any
         for part in ("val", "test")
         if part in metrics
     }
-    corpus: dict[str, Any] = {"name": asked["corpus"], "split": split}
-    pretrain = run / "pretrain" / "metrics.json"
-    if pretrain.is_file() and not name.startswith("audio"):
-        known = json.loads(pretrain.read_text(encoding="utf-8"))
-        corpus["pretrained"] = f"{known['n_train']} pictures of {known['source']}"
+    corpus: dict[str, Any] = {"name": asked["corpus"], "split": split, "clips": asked["clips"]}
+    visual = run / "visual_alexnet" / "metrics.json"
+    if not name.startswith("audio") and visual.is_file():
+        corpus["pretrained"] = read_json(visual).get("pretrained")
+    if metrics.get("fitted_on_val"):
+        parts["val"]["fitted"] = True
     return {"preset": asked["config"]["preset"], "metrics": parts, "corpus": corpus}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_emo.core.spec import AudioSpec
+from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import Standardise, classify
 from keras_emo.models.registry import register
 from keras_emo.models.visual import convolve, dense_head, scale_channels
@@ -30,17 +30,17 @@ def pool_to_grid(x):
     },
 )
 def build_audio_cnn(
-    width: float, dense_units: int, batch_norm: bool, dropout: float
+    spec: ClipSpec, width: float, dense_units: int, batch_norm: bool, dropout: float
 ) -> keras.Model:
     """AlexNet-like network over the MFCC as a picture.
 
     Input ``mfcc``: (batch, 20, 282), un-normalised. Outputs: ``probs`` and ``logits``
     (batch, 7), ``embedding`` (batch, dense_units), after ReLU.
     """
-    mfcc = keras.Input(AudioSpec().shape, name="mfcc", dtype="float32")
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     c1, c2, c3, c4, c5 = scale_channels(CHANNELS, width)
     x = Standardise(name="mfcc_norm")(mfcc)
-    x = keras.layers.Reshape((*AudioSpec().shape, 1), name="picture")(x)
+    x = keras.layers.Reshape((*spec.audio.shape, 1), name="picture")(x)
     x = convolve(x, c1, (5, 11), (1, 3), batch_norm=batch_norm, name="conv1")  # (20, 94)
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)  # (10, 47)
     x = convolve(x, c2, 5, batch_norm=batch_norm, name="conv2")
@@ -60,13 +60,13 @@ def build_audio_cnn(
         "compact": {"units": 128, "time_pool": 3, "dropout": 0.3},
     },
 )
-def build_audio_lstm(units: int, time_pool: int, dropout: float) -> keras.Model:
+def build_audio_lstm(spec: ClipSpec, units: int, time_pool: int, dropout: float) -> keras.Model:
     """Two LSTM layers over the MFCC frames, averaged over time.
 
     Input ``mfcc``: (batch, 20, 282), un-normalised; time_pool frames are averaged into one
     step. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, units).
     """
-    mfcc = keras.Input(AudioSpec().shape, name="mfcc", dtype="float32")
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     x = keras.layers.Permute((2, 1), name="time_first")(
         Standardise(name="mfcc_norm")(mfcc)
     )  # (282, 20)

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_emo.core.spec import AudioSpec, FaceSpec
+from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import (
     AnyFrame,
     FoldFrames,
@@ -38,13 +38,13 @@ class Branches:
     has_voice: Any
 
 
-def join_branches(parts: list[keras.Model], many_frames: bool) -> Branches:
+def join_branches(spec: ClipSpec, parts: list[keras.Model], many_frames: bool) -> Branches:
     """Run both networks inside one graph: several frames fold into the batch, then average."""
     visual, audio = parts
-    shape = (None, *FaceSpec().shape) if many_frames else FaceSpec().shape
+    shape = (None, *spec.face.shape) if many_frames else spec.face.shape
     face = keras.Input(shape, name="face", dtype="float32")
     face_mask = keras.Input((None,) if many_frames else (1,), name="face_mask", dtype="float32")
-    mfcc = keras.Input(AudioSpec().shape, name="mfcc", dtype="float32")
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
     if many_frames:
         seen = visual({"face": FoldFrames(name="fold_frames")(face)})
@@ -72,14 +72,25 @@ def head_inputs(visual: keras.Model, audio: keras.Model) -> dict[str, Any]:
     return inputs
 
 
-def finish(name: str, parts: list[keras.Model], many_frames: bool, head: keras.Model):
+def finish(
+    spec: ClipSpec, name: str, parts: list[keras.Model], many_frames: bool, head: keras.Model
+):
     """The whole graph: both networks, then the head."""
-    b = join_branches(parts, many_frames)
+    b = join_branches(spec, parts, many_frames)
     features = {f"face_{k}": b.face[k] for k in HEAD_INPUTS}
     features |= {f"voice_{k}": b.voice[k] for k in HEAD_INPUTS}
     features |= {"has_face": b.has_face, "has_voice": b.has_voice}
     said = head(features)
     return keras.Model(b.inputs, name_outputs(said["logits"], said["embedding"]), name=name)
+
+
+def join_embeddings(x: dict[str, Any]):
+    """Both embeddings side by side; an absent modality contributes zeros."""
+    sides = [
+        keras.layers.Multiply(name=f"{s}_part")([x[f"{s}_embedding"], x[f"has_{s}"]])
+        for s in ("face", "voice")
+    ]
+    return keras.layers.Concatenate(name="both")(sides)
 
 
 def average_head(parts: list[keras.Model], per_class: bool) -> keras.Model:
@@ -88,26 +99,16 @@ def average_head(parts: list[keras.Model], per_class: bool) -> keras.Model:
     logits = WeightedAverage(per_class, name="average")(
         x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
     )
-    embedding = keras.layers.Concatenate(name="both")(
-        [
-            keras.layers.Multiply(name="face_part")([x["face_embedding"], x["has_face"]]),
-            keras.layers.Multiply(name="voice_part")([x["voice_embedding"], x["has_voice"]]),
-        ]
-    )
+    embedding = join_embeddings(x)
     return keras.Model(x, name_outputs(logits, embedding), name="head")
 
 
 def concat_head(
     parts: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
 ) -> keras.Model:
-    """Concatenated embeddings through dense layers; an absent modality contributes zeros."""
+    """Concatenated embeddings through dense layers."""
     x = head_inputs(*parts)
-    y = keras.layers.Concatenate(name="both")(
-        [
-            keras.layers.Multiply(name="face_part")([x["face_embedding"], x["has_face"]]),
-            keras.layers.Multiply(name="voice_part")([x["voice_embedding"], x["has_voice"]]),
-        ]
-    )
+    y = join_embeddings(x)
     if batch_norm:
         y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(y)
     for i, n in enumerate(units, 1):
@@ -129,7 +130,11 @@ def concat_head(
     },
 )
 def build_fusion_concat(
-    parts: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
+    spec: ClipSpec,
+    parts: list[keras.Model],
+    units: tuple[int, ...],
+    dropout: float,
+    batch_norm: bool,
 ) -> keras.Model:
     """Feature fusion: both embeddings (the face's averaged over frames), three dense layers.
 
@@ -137,7 +142,7 @@ def build_fusion_concat(
     ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
     """
     head = concat_head(parts, tuple(units), dropout, batch_norm)
-    return finish("fusion_concat", parts, True, head)
+    return finish(spec, "fusion_concat", parts, True, head)
 
 
 def _register_average(name: str, audio: str, many_frames: bool) -> None:
@@ -148,8 +153,8 @@ def _register_average(name: str, audio: str, many_frames: bool) -> None:
         parts=("visual_alexnet", audio),
         presets=AVERAGE_PRESETS,
     )
-    def build(parts: list[keras.Model], per_class: bool) -> keras.Model:
-        return finish(name, parts, many_frames, average_head(parts, per_class))
+    def build(spec: ClipSpec, parts: list[keras.Model], per_class: bool) -> keras.Model:
+        return finish(spec, name, parts, many_frames, average_head(parts, per_class))
 
     frames = "several frames averaged, then the" if many_frames else "one frame, the"
     build.__doc__ = f"Decision fusion: {frames} learned weighted average with {audio}."

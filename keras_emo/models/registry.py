@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-PRESETS = ("faithful", "compact")
+from keras_emo.core.spec import ClipSpec
+
 Frames = Literal["none", "each", "one", "all"]
 
 
@@ -67,16 +68,19 @@ def build_model(
     name: str,
     preset: str = "compact",
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    spec: ClipSpec | None = None,
 ) -> Any:
     """A keras.Model with dict inputs and the outputs ``probs``, ``logits``, ``embedding``.
 
     settings: by model name, what differs from the preset; a fusion passes them on to its parts.
+    spec: decides the shapes of ``face`` and ``mfcc``; the default one where None.
     Raises KeyError for an unknown name, preset or setting.
     """
     if name not in MODELS:
         raise KeyError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
     entry = MODELS[name]
     chosen = entry.settings(preset, **(settings or {}).get(name, {}))
+    spec = spec or ClipSpec()
     if entry.parts:
-        chosen["parts"] = [build_model(part, preset, settings) for part in entry.parts]
-    return entry.build(**chosen)
+        chosen["parts"] = [build_model(part, preset, settings, spec) for part in entry.parts]
+    return entry.build(spec, **chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_emo.core.spec import FaceSpec
+from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import classify
 from keras_emo.models.registry import register
 
@@ -55,14 +55,14 @@ def dense_head(x, dense_units: int, dropout: float, batch_norm: bool):
     },
 )
 def build_visual_alexnet(
-    width: float, dense_units: int, batch_norm: bool, dropout: float
+    spec: ClipSpec, width: float, dense_units: int, batch_norm: bool, dropout: float
 ) -> keras.Model:
     """AlexNet with seven outputs.
 
     Input ``face``: RGB (batch, 224, 224, 3), values 0 to 255. Outputs: ``probs`` and
     ``logits`` (batch, 7), ``embedding`` (batch, dense_units), after ReLU.
     """
-    face = keras.Input(FaceSpec().shape, name="face", dtype="float32")
+    face = keras.Input(spec.face.shape, name="face", dtype="float32")
     c1, c2, c3, c4, c5 = scale_channels(CHANNELS, width)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(face)
     x = convolve(x, c1, 11, 4, batch_norm=batch_norm, name="conv1")  # (56, 56)

@@ -50,6 +50,10 @@ class Bundle:
         return tuple(i["name"] for i in self.info["inputs"])
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(o["name"] for o in self.info["outputs"])
+
+    @property
     def frames(self) -> str:
         return self.info["frames"]
 
@@ -82,7 +86,10 @@ def load_bundle(folder: Path) -> Bundle:
         if name not in info["files"]:
             raise _refuse(folder / DESCRIPTION, f"{name} is not among its files")
     for name, known in info["files"].items():
-        _verify_file(folder, name, known)
+        try:
+            _verify_file(folder, name, known)
+        except OSError as e:  # unreadable, or gone meanwhile
+            raise _refuse(folder / name, e.strerror or str(e)) from e
     return Bundle(folder, info, spec)
 
 
@@ -94,13 +101,19 @@ def digest_file(path: Path) -> str:
 
 def _check_forms(path: Path, info: dict[str, Any]) -> None:
     """Refuse entries of another JSON type than the code relies on."""
-    forms = {"labels": list, "modalities": list, "inputs": list, "files": dict, "corpus": dict}
+    forms = {"labels": list, "modalities": list, "inputs": list, "outputs": list,
+             "files": dict, "corpus": dict}  # fmt: skip
     for key, form in forms.items():
         if not isinstance(info[key], form):
             raise _refuse(path, f"the entry {key!r} is not a {form.__name__}")
-    for given in info["inputs"]:
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-            raise _refuse(path, "the entry 'inputs' holds something without a name")
+    for key in ("inputs", "outputs"):
+        for given in info[key]:
+            if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+                raise _refuse(path, f"the entry {key!r} holds something without a name")
+    split = info["corpus"].get("split")
+    for part in ("train", "val", "test"):
+        if not isinstance(split, dict) or not isinstance(split.get(part), list):
+            raise _refuse(path, f"the entry 'corpus' has no list of {part} speakers in its split")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -35,10 +35,11 @@ def evaluate_clips(
     """Figures over all clips and the answer to each; a clip that fails counts as wrong.
 
     Returns plain values: core.metrics.report, ``clips`` (take, label, answer, probs),
+    ``n_degraded`` (answers counted in although a modality was missing or the file damaged),
     ``failures`` and ``clips_per_second``.
     """
     probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
-    failures, rows = [], []
+    failures, rows, n_degraded = [], [], 0
     started_s = time.perf_counter()
     for i, clip in enumerate(clips):
         row: dict[str, Any] = {"take_id": clip.take_id, "label": EMOTIONS[clip.label]}
@@ -49,10 +50,13 @@ def evaluate_clips(
             row |= {"answer": None, "reason": str(e.reason)}
         else:
             probs[i] = answer.probs
+            n_degraded += answer.degraded
             row |= {
                 "answer": answer.label,
                 "probs": [round(float(p), 6) for p in answer.probs],
                 "modalities": answer.modalities,
+                "states": [str(s) for s in answer.states],
+                "warnings": answer.warnings,
             }
         rows.append(row)
         if progress:
@@ -64,5 +68,10 @@ def evaluate_clips(
         [c.speaker for c in clips],
         [c.gender for c in clips],
     )
-    rate = round(len(clips) / spent_s, 3)
-    return {**figures, "clips_per_second": rate, "failures": failures, "clips": rows}
+    return {
+        **figures,
+        "n_degraded": n_degraded,
+        "clips_per_second": round(len(clips) / spent_s, 3) if clips else 0.0,
+        "failures": failures,
+        "clips": rows,
+    }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.core.clip import ClipInputs, prepare_clip
-from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.errors import BundleError, ClipError, Reason
 from keras_emo.core.inputs import Feed, answer_clips, can_answer
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.media import ClipSource
@@ -25,6 +25,7 @@ class Prediction:
 
     probs: float (7,), in the order of EMOTIONS. modalities: which were used. states: why one
     is missing. frames_with_face of frames_examined sampled frames showed a face.
+    damaged_packets, missing_s: damage within what was read, as in core.media.Media.
     """
 
     path: Path
@@ -36,11 +37,13 @@ class Prediction:
     frames_with_face: int
     frames_examined: int
     duration_s: float
+    damaged_packets: int = 0
+    missing_s: float = 0.0
 
     @property
     def degraded(self) -> bool:
-        """Whether a modality of the network was missing."""
-        return bool(self.states)
+        """Whether a modality of the network was missing or what was read is damaged."""
+        return bool(self.states or self.damaged_packets or self.missing_s)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``predict --format json`` writes them."""
@@ -52,6 +55,10 @@ class Prediction:
             "states": [str(s) for s in self.states],
             "faces": {"with_face": self.frames_with_face, "examined": self.frames_examined},
             "duration_s": round(self.duration_s, 3),
+            "damage": {
+                "packets": self.damaged_packets,
+                "missing_s": round(self.missing_s, 3),
+            },
             "warnings": self.warnings,
         }
 
@@ -68,7 +75,18 @@ class Predictor:
         threads = threads or available_cores()
         self.session = open_session(self.bundle.model_path, threads)
         self.outputs = [o.name for o in self.session.get_outputs()]
+        self._check_names()
         self.detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face, threads)
+
+    def _check_names(self) -> None:
+        inputs = [i.name for i in self.session.get_inputs()]
+        for what, described, found in (
+            ("inputs", self.bundle.inputs, inputs),
+            ("outputs", self.bundle.outputs, self.outputs),
+        ):
+            if sorted(described) != sorted(found):
+                cause = f"its {what} are {found}, bundle.json says {list(described)}"
+                raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, cause)
 
     def run(self, feed: Feed) -> dict[str, np.ndarray]:
         """The network on arrays, float32, as bundle.json describes them."""
@@ -103,6 +121,8 @@ class Predictor:
             frames_with_face=int(inputs.face_found.sum()),
             frames_examined=inputs.frames_examined,
             duration_s=inputs.duration_s,
+            damaged_packets=inputs.damaged_packets,
+            missing_s=inputs.missing_s,
         )
 
     def answer(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_emo.core.errors import EmoError, Reason
 from keras_emo.core.metrics import confusion, score
-from keras_emo.data.cache import write_atomic
+from keras_emo.data.cache import write_json, write_text
 
 SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
 
@@ -90,8 +90,7 @@ class KeepBest(keras.callbacks.Callback):
         self._write_state()
 
     def _write_state(self) -> None:
-        text = json.dumps(self.state, indent=1).encode()
-        write_atomic(self.folder / "state.json", lambda f: f.write(text))
+        write_json(self.folder / "state.json", self.state)
 
 
 class SeedEpochs(keras.callbacks.Callback):
@@ -132,6 +131,14 @@ class EpochLine(keras.callbacks.Callback):
         rate = f"{self.steps / self.train_s:.1f} steps/s" if self.train_s > 0 else ""
         line = f"{self.stage} {epoch + 1}/{self.epochs}  {figures}  {took_s:.1f} s  {rate}"
         print(line.rstrip(), flush=True)
+
+
+def trim_history(path: Path, epochs: int) -> None:
+    """Drop rows of a CSV history beyond the epochs that a checkpoint covers."""
+    if path.exists():
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        kept = [row for row in rows if int(row.split(",")[0]) < epochs]
+        write_text(path, "\n".join([head, *kept]) + "\n")
 
 
 def save_model(model: keras.Model, path: Path) -> None:

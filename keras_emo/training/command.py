@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_emo.core.errors import EmoError, ExitCode
+from keras_emo.core.command import require, run_command
+from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.core.media import check_file
+from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
+from keras_emo.data.splits import RAVDESS_FOLDS, fold_split, make_split
+from keras_emo.training.config import FUSIONS, PARTS, PRETRAIN, read_config
+from keras_emo.training.data import open_corpus, prepare
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,6 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", choices=("compact", "faithful"))
     run.add_argument("--seed", type=int)
     run.add_argument("--test", type=_names, help="test speakers, as 1,11,20,2")
+    run.add_argument(
+        "--fold",
+        type=int,
+        choices=range(len(RAVDESS_FOLDS)),
+        help="test speakers of a RAVDESS fold, instead of --test and --val",
+    )
     run.add_argument("--val", type=_names, help="validation speakers (default: two are drawn)")
     run.add_argument("--stages", type=_names, help="as visual_alexnet,audio_cnn (default: all)")
     run.add_argument("--epochs", type=int, help="at most this many in every stage asked for")
@@ -51,43 +63,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run train.py; returns the exit code."""
     options = build_parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        print(_train(options), end="")
-    except EmoError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return run_command(lambda: _train(options))
+
+
+def _train(options: argparse.Namespace) -> int:
+    require("keras", "tensorflow", "librosa", "matplotlib")
+    config = read_config(options.config, _changes(options))
+    start = _digest_start(options.init_from, options.pretrain_data)
+    corpus = open_corpus(
+        options.data,
+        options.corpus,
+        options.cache,
+        options.skip_bad,
+        options.workers,
+        _size_builtin(options.builtin_speakers),
+    )
+    if options.fold is None:
+        split = make_split(corpus.takes, config.test, config.val, config.seed)
+    else:
+        split = fold_split(corpus.takes, options.fold, config.seed)
+    prepared = prepare(corpus, split, config.clip, options.cache, options.workers)
+    # TensorFlow takes seconds to load: only once the data is known to be good
+    from keras_emo.training.run import open_run
+    from keras_emo.training.stages import train_stages
+    from keras_emo.training.summary import format_summary
+
+    run = open_run(options.out, config, prepared, start)
+    rows = train_stages(run, options.init_from, options.pretrain_data)
+    if corpus.name == "builtin":
+        print(SPEAKER_NOTE)
+    print(format_summary(rows), end="")
     return ExitCode.OK
 
 
-def _train(options: argparse.Namespace) -> str:
-    from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
-    from keras_emo.data.splits import make_split
-    from keras_emo.training.config import read_config
-    from keras_emo.training.data import open_corpus, prepare
+def _size_builtin(n_speakers: int | None) -> BuiltinSpec:
+    try:
+        return BuiltinSpec() if n_speakers is None else BuiltinSpec(n_speakers=n_speakers)
+    except ValueError as e:
+        raise UsageError("--builtin-speakers", Reason.BAD_CONFIG, str(e)) from None
 
-    config = read_config(options.config, _changes(options))
-    size = options.builtin_speakers
-    builtin = BuiltinSpec() if size is None else BuiltinSpec(n_speakers=size)
-    corpus = open_corpus(
-        options.data, options.corpus, options.cache, options.skip_bad, options.workers, builtin
-    )
-    split = make_split(corpus.takes, config.test, config.val, config.seed)
-    prepared = prepare(corpus, split, config.clip, options.cache, options.workers)
-    # TensorFlow takes seconds to load: only once the data is known to be good
-    from keras_emo.training.stages import format_summary, open_run, train_stages
 
-    run = open_run(options.out, config, prepared)
-    rows = train_stages(run, options.init_from, options.pretrain_data)
-    note = f"{SPEAKER_NOTE}\n" if corpus.name == "builtin" else ""
-    return f"{note}{format_summary(rows)}"
+def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[str, str]:
+    """What the face network begins with, so that a run does not go on from something else."""
+    start: dict[str, str] = {}
+    if init_from is not None:
+        content = check_file(init_from).read_bytes()
+        start["init_from"] = hashlib.sha256(content).hexdigest()[:16]
+    if pretrain_data is not None:
+        files = sorted(p for p in pretrain_data.rglob("*") if p.is_file())
+        names = [f"{p.relative_to(pretrain_data)} {p.stat().st_size}" for p in files]
+        start["pretrain_data"] = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return start
 
 
 def _changes(options: argparse.Namespace) -> dict:
-    from keras_emo.training.config import FUSIONS, PARTS, PRETRAIN
-
     stages = options.stages
     if options.pretrain_data is not None:
         stages = (PRETRAIN, *(stages or (*PARTS, *FUSIONS)))

@@ -40,6 +40,13 @@ class StageConfig:
     passes: int = 4  # fusion_concat: augmented passes over the training clips
     clip_norm: float = 5.0
 
+    def __post_init__(self) -> None:
+        whole = (self.epochs, self.batch, self.patience, self.passes)
+        if min(whole) < 1 or self.crops_a_clip < 0 or self.learning_rate <= 0:
+            raise ValueError(f"stage settings out of range: {self}")
+        if not 0 <= self.label_smoothing < 1 or self.weight_decay < 0 or self.clip_norm <= 0:
+            raise ValueError(f"stage settings out of range: {self}")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -57,6 +64,16 @@ class TrainConfig:
     mfcc: MfccChanges = field(default_factory=MfccChanges)
     stage: dict[str, StageConfig] = field(default_factory=dict)
     model: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, names in (("test", self.test), ("stages", self.stages)):
+            if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
+                raise ValueError(f"[run] {key} is not a list of names: {names!r}")
+        if isinstance(self.val, bool) or not isinstance(self.val, tuple | int):
+            raise ValueError(f"[run] val is neither a list of names nor a number: {self.val!r}")
+        for name, settings in self.model.items():
+            if not isinstance(settings, dict):
+                raise ValueError(f"[model] {name} is not a table")
 
     def of_stage(self, name: str) -> StageConfig:
         return self.stage.get(name) or default_stage(name, self.preset)

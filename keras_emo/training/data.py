@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -13,7 +12,13 @@ from keras_emo.core.errors import ClipError, Reason, UsageError
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.builtin import BuiltinSpec, build_corpus
-from keras_emo.data.cache import CacheReport, build_cache, build_variants, load_clip
+from keras_emo.data.cache import (
+    CacheReport,
+    build_cache,
+    build_variants,
+    load_clip,
+    write_json,
+)
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.pipeline import Clips, load_clips, load_variants
@@ -120,4 +125,4 @@ def prepare(
 def write_failures(failures: list[ClipError], path: Path) -> None:
     """List clips that could not be prepared, as JSON."""
     rows = [{"path": f.path, "reason": str(f.reason), "cause": f.cause} for f in failures]
-    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    write_json(path, rows)

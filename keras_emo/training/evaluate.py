@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from keras_emo.core.inputs import Feed, answer_clips
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.core.metrics import report
 from keras_emo.core.spec import ClipSpec
+from keras_emo.data.cache import write_json
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import ModelEntry
 
@@ -75,14 +75,13 @@ def write_predictions(clips: Sequence[tuple[Take, Any]], probs: np.ndarray, path
 
 
 def write_report(results: dict[str, Any], folder: Path) -> None:
-    """metrics.json and one picture of the confusion matrix a part."""
-    text = json.dumps(results, indent=1)
-    (folder / "metrics.json").write_text(text, encoding="utf-8")
+    """One picture of the confusion matrix a part, then metrics.json."""
     for part in ("val", "test"):
         if part in results:
             draw_confusion(
                 results[part], f"{folder.name}, {part}", folder / f"confusion_{part}.png"
             )
+    write_json(folder / "metrics.json", results)
 
 
 def draw_confusion(figures: dict[str, Any], title: str, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,9 +15,8 @@ from keras_emo.models.registry import MODELS
 from keras_emo.training.callbacks import KeepBest
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
-
-if TYPE_CHECKING:
-    from keras_emo.training.stages import Run
+from keras_emo.training.fit import fit
+from keras_emo.training.run import Run
 
 Features = dict[str, np.ndarray]
 BATCH = 64
@@ -31,8 +30,6 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
     would reward the one that memorised more. The concatenation has a head of its own size: it
     is trained on augmented training clips and stopped by validation speakers.
     """
-    from keras_emo.training.stages import fit
-
     visual, audio = (run.load(part) for part in MODELS[name].parts)
     model = run.build(name)
     for part in (visual, audio):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,13 +13,13 @@ from keras_emo.core.inputs import softmax
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.core.media import IMAGE_SUFFIXES, read_image
 from keras_emo.core.metrics import confusion, score
+from keras_emo.data.cache import write_json
 from keras_emo.data.pipeline import stream_images
 from keras_emo.training.callbacks import KeepBest, save_model
 from keras_emo.training.config import PRETRAIN
 from keras_emo.training.evaluate import run_keras
-
-if TYPE_CHECKING:
-    from keras_emo.training.stages import Run
+from keras_emo.training.fit import fit, load_initial
+from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 
 VAL_SHARE = 10  # every tenth picture, by the hash of its content
 BATCH = 64
@@ -33,12 +31,13 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     Pictures, grey or colour, are taken as face crops and scaled to the crop size, all held in
     memory (150 KB each at 224 px). A tenth of them, chosen by content, serves for validation.
     """
-    from keras_emo.training.stages import fit, load_initial
-
     stage = run.config.of_stage(PRETRAIN)
     folder = run.folder / PRETRAIN
     folder.mkdir(exist_ok=True)
     faces, labels, held = read_images_by_class(root, run.config.clip.face.size_px)
+    if not held.any() or held.all():
+        cause = f"{len(faces)} pictures are too few to hold a tenth back"
+        raise UsageError(root, Reason.NO_CLIPS, cause)
     model = run.build("visual_alexnet")
     if init_from is not None:
         load_initial(model, init_from)
@@ -68,8 +67,8 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         "n_val": int(held.sum()),
         "val": score(confusion(truth, answer().argmax(axis=1))),
     }
-    (folder / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    save_model(model, folder / "model.keras")
+    save_model(model, folder / MODEL_FILE)
+    write_json(folder / METRICS_FILE, figures)
     for path in folder.glob("epoch-*.keras"):
         path.unlink()
 

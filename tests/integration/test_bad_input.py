@@ -138,3 +138,9 @@ def test_export_of_what_is_not_there(trained, tmp_path):
     assert done.returncode == 2
     assert "alexnet" in done.stderr
     assert not (tmp_path / "b").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("dear")
+    done = export("--run", trained.run, "--model", "audio_lstm", "--out", tmp_path / "full")
+    assert done.returncode == 2
+    assert "no bundle" in done.stderr
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "dear"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +67,34 @@ def test_same_command_does_nothing_again(trained):
     assert {p: p.stat().st_mtime_ns for p in trained.run.glob("*/model.keras")} == before
 
 
+def test_a_stage_stopped_while_scored_is_only_scored_again(trained):
+    folder = trained.run / "audio_cnn"
+    before = (folder / "metrics.json").read_bytes()
+    weights = (folder / "model.keras").stat().st_mtime_ns
+    (folder / "metrics.json").unlink()
+    again = trained.train()
+    assert again.returncode == 0, again.stderr
+    assert (folder / "model.keras").stat().st_mtime_ns == weights
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_other_clips_refuse_the_run(trained, tmp_path):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(trained.corpus, corpus)
+    next((corpus / "Actor_01").glob("*.mp4")).unlink()
+    refused = trained.train("--data", str(corpus))
+    assert refused.returncode == 2
+    assert "clips is" in refused.stderr
+
+
+def test_a_run_folder_serves_one_process(trained):
+    with open(trained.run / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused = trained.train()
+    assert refused.returncode == 2
+    assert "another process" in refused.stderr
+
+
 def test_other_settings_refuse_the_run(trained):
     refused = trained.train("--seed", "4")
     assert refused.returncode == 2
@@ -94,9 +126,6 @@ def test_an_interrupted_stage_goes_on(trained, tmp_path):
         "from keras_emo.training.command import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    import subprocess
-    import sys
-
     arguments = [
         "--data", str(trained.corpus), "--cache", str(trained.cache), "--config",
         str(trained.config), "--out", str(run), *options, "--epochs", "3",

@@ -1,12 +1,14 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from keras_emo.core.errors import BundleError, ExitCode, Reason
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.runtime import bundle, predictor
 from keras_emo.runtime.bundle import REQUIRED, digest_file, load_bundle
 from keras_emo.runtime.detector import NETWORKS
 
@@ -30,7 +32,7 @@ def describe(folder: Path, **changes) -> None:
         "detector": {},
         "opset": 17,
         "versions": {},
-        "corpus": {},
+        "corpus": {"split": {"train": ["1"], "val": ["2"], "test": []}},
         "metrics": {},
         "parity": {},
         "files": digests,
@@ -64,13 +66,14 @@ def digests(folder: Path) -> dict:
 
 
 def test_whole_bundle(folder):
-    bundle = load_bundle(folder)
-    assert bundle.spec == SPEC
-    assert (bundle.inputs, bundle.frames) == (("face", "mfcc"), "all")
-    assert bundle.modalities == ("face", "voice")
-    assert bundle.model_path == folder / "model.onnx"
-    assert bundle.detector_folder.is_dir()
-    assert bundle.info["name"] == "test"
+    loaded = load_bundle(folder)
+    assert loaded.spec == SPEC
+    assert (loaded.inputs, loaded.outputs) == (("face", "mfcc"), ("logits",))
+    assert loaded.frames == "all"
+    assert loaded.modalities == ("face", "voice")
+    assert loaded.model_path == folder / "model.onnx"
+    assert loaded.detector_folder.is_dir()
+    assert loaded.info["name"] == "test"
 
 
 def test_folder_or_description_is_missing(folder, tmp_path):
@@ -120,6 +123,10 @@ def test_other_labels(labels, folder):
         ("inputs", ["face"]),
         ("inputs", [{"shape": [1]}]),
         ("modalities", 3),
+        ("outputs", [3]),
+        ("corpus", {}),
+        ("corpus", {"split": ["1"]}),
+        ("corpus", {"split": {"train": [], "val": []}}),
     ],
 )
 def test_entry_of_another_form(key, value, folder):
@@ -172,3 +179,23 @@ def test_linked_folder_is_refused(folder, tmp_path):
     moved = (folder / "detector").rename(tmp_path / "elsewhere")
     (folder / "detector").symlink_to(moved)
     refused(folder, "detector")
+
+
+def test_files_that_cannot_be_read_are_refused(folder, monkeypatch):
+    def fail(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(bundle, "digest_file", fail)
+    refused(folder, "model.onnx", "Permission denied")
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [("face", "probs"), ("mfcc", "logits")])
+def test_names_of_another_network_are_refused(inputs, outputs, folder, monkeypatch):
+    describe(folder, inputs=[{"name": "face"}])
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name=inputs)],
+        get_outputs=lambda: [SimpleNamespace(name=outputs)],
+    )
+    monkeypatch.setattr(predictor, "open_session", lambda *_: session)
+    with pytest.raises(BundleError, match=r"bundle\.json says"):
+        predictor.Predictor(folder, 1)

@@ -1,3 +1,5 @@
+import weakref
+
 import cv2
 import numpy as np
 import pytest
@@ -191,3 +193,60 @@ def test_sound_at_another_rate_gives_the_same_mfcc(make, tmp_path):
     low, middle, own = (prepare_clip(p, SPEC, make.detector([])).mfcc for p in waves)
     assert np.abs(middle - own)[:, 10:-10].mean() < 2
     assert np.abs(low - own)[:, 10:-10].mean() < 2
+
+
+def test_far_neighbours_are_left_out(make, face, tmp_path):
+    path = make.video(tmp_path / "a.mp4", make.grey_frames(61))
+    inputs = prepare_clip(path, SPEC, make.detector([face], []))
+    assert inputs.face_found.tolist() == [True, False, False, False]
+    np.testing.assert_allclose(inputs.times_s, [0, 1 / 3, 2 / 3, 1], atol=1e-3)
+    assert (inputs.frames_examined, len(inputs.boxes)) == (7, 4)
+
+
+def test_a_face_in_few_frames_is_none(make, face, tmp_path):
+    path = make.video(tmp_path / "a.mp4", make.grey_frames(61), sound=make.sine())
+    spec = ClipSpec(FaceSpec(size_px=32, min_confidence=0.8, min_coverage=0.2), SPEC.audio)
+    inputs = prepare_clip(path, spec, make.detector([face], []))
+    assert (inputs.face, inputs.states) == (None, [Reason.NO_FACE])
+    assert "1 of 7" in inputs.warnings[0]
+    assert prepare_clip(path, spec, make.detector([face], [face], [])).states == []
+
+
+def test_several_faces_are_told_once(files, make, face):
+    other = make.face((0, 0, 5, 5))
+    inputs = prepare_clip(files / "whole.mp4", SPEC, make.detector([face, other]))
+    assert inputs.warnings == ["several faces; the largest was taken"]
+
+
+def test_frames_are_let_go(files, make, face):
+    """Of a clip with a face in every frame no full frame outlives its crop."""
+    alive = []
+
+    class Watching:
+        def detect(self, rgb):
+            assert not any(ref() is not None for ref in alive[:-1])
+            alive.append(weakref.ref(rgb))
+            return [face]
+
+    prepare_clip(files / "whole.mp4", SPEC, Watching())
+    assert len(alive) == 4
+
+
+def test_damage_is_counted(files, make, face, tmp_path):
+    data = (files / "whole.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    source = ClipSource(video=files / "mute.mp4", audio=tmp_path / "cut.wav")
+    inputs = prepare_clip(source, SPEC, make.detector([face]))
+    assert inputs.missing_s == pytest.approx(0.5, abs=0.01)
+    assert (inputs.states, inputs.warnings) == ([], ["cut short: 0.5 s less than declared"])
+
+
+def test_stream_without_decoder_leaves_the_other(files, make, face, tmp_path):
+    source = make.video(tmp_path / "whole.mkv", make.grey_frames(31), sound=make.sine())
+    path = tmp_path / "a.mkv"
+    for tag, left in ((b"V_MPEG4/ISO/AVC", "voice"), (b"A_AAC", "face")):
+        path.write_bytes(source.read_bytes().replace(tag, tag[:-3] + b"ZZZ"))
+        inputs = prepare_clip(path, SPEC, make.detector([face]))
+        assert (inputs.modalities, inputs.states) == ([left], [Reason.UNSUPPORTED_CODEC])
+        assert "no decoder" in inputs.warnings[0]
+    rejected(path, make.detector([]), Reason.UNSUPPORTED_CODEC)

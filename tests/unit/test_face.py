@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.face import crop_face, fill_boxes
+from keras_emo.core.face import FaceTrack, crop_face
 from keras_emo.core.spec import FaceSpec
 
 SPEC = FaceSpec(size_px=32)
@@ -101,17 +101,55 @@ def test_frame_is_left_as_it_was():
 A, B = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)
 
 
+def follow(boxes, times_s, spec=SPEC) -> FaceTrack:
+    track = FaceTrack(spec)
+    for i, (box, time_s) in enumerate(zip(boxes, times_s, strict=True)):
+        track.add(np.full((9, 9, 3), i, np.uint8), time_s, box)
+    track.finish()
+    return track
+
+
 @pytest.mark.parametrize(
     ("boxes", "times_s", "filled"),
     [
-        ([A, B], [0, 1], [A, B]),
-        ([None, A, None], [0, 1, 2], [A, A, A]),
-        ([A, None, None, B], [0, 1, 2, 3], [A, A, B, B]),
-        ([A, None, B], [0, 2, 2.5], [A, B, B]),  # nearest in time, not in number
-        ([A, None, B], [0, 1, 2], [A, A, B]),
-        ([None, None], [0, 1], None),
-        ([], [], None),
+        ([A, B], [0, 1], {0: A, 1: B}),
+        ([None, A, None], [0, 1, 2], {0: A, 1: A, 2: A}),
+        ([A, None, None, B], [0, 0.4, 0.8, 1.2], {0: A, 1: A, 2: B, 3: B}),
+        ([A, None, B], [0, 0.8, 1], {0: A, 1: B, 2: B}),  # nearest in time, not in number
+        ([A, None, B], [0, 1, 2], {0: A, 1: A, 2: B}),  # the earlier of two as near
+        ([A, None, None, None, B], [0, 1, 2.1, 3.2, 4], {0: A, 1: A, 3: B, 4: B}),
+        ([None, None, A], [0, 1.5, 2], {1: A, 2: A}),  # too long before
+        ([None, None], [0, 1], {}),
+        ([], [], {}),
     ],
 )
-def test_frames_without_a_box_take_the_nearest(boxes, times_s, filled):
-    assert fill_boxes(boxes, times_s) == filled
+def test_frames_without_a_box_take_the_nearest_within_the_gap(boxes, times_s, filled):
+    track = follow(boxes, times_s)
+    assert track.boxes == list(filled.values())
+    assert [int(c.max()) for c in track.crops] == list(filled)
+    assert track.times_s == [times_s[i] for i in filled]
+    assert track.found == [boxes[i] is not None for i in filled]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=30),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_same_as_looking_at_all_frames_at_once(steps, gap_s):
+    times_s = list(np.cumsum([step for step, _ in steps]) / 8)
+    boxes = [(float(i), 2.0, 3.0, 4.0) if seen else None for i, (_, seen) in enumerate(steps)]
+    faces = [i for i, box in enumerate(boxes) if box is not None]
+    expected = []
+    for time_s in times_s:
+        near = min(faces, key=lambda j: abs(times_s[j] - time_s), default=None)
+        if near is not None and abs(times_s[near] - time_s) <= gap_s:
+            expected.append((time_s, boxes[near]))
+    track = follow(boxes, times_s, replace(SPEC, max_gap_s=gap_s))
+    assert list(zip(track.times_s, track.boxes, strict=True)) == expected
+
+
+def test_frames_are_held_no_longer_than_the_gap():
+    track = FaceTrack(SPEC)
+    for i in range(100):
+        track.add(np.zeros((9, 9, 3), np.uint8), i / 3, A if i == 0 else None)
+        assert len(track._waiting) <= 4

@@ -5,6 +5,7 @@ import zlib
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -223,8 +224,15 @@ def test_truncated_mp4(part, noisy, tmp_path):
 
 def test_truncated_wav_keeps_what_is_there(make, tmp_path):
     path = make.wav(tmp_path / "a.wav", make.sine())
-    path.write_bytes(path.read_bytes()[:50_000])
-    assert len(read_media(path).waveform) == pytest.approx(25_000, abs=100)
+    data = path.read_bytes()
+    path.write_bytes(data[:50_000])
+    read = read_media(path)
+    assert len(read.waveform) == pytest.approx(25_000, abs=100)
+    assert read.missing_s == pytest.approx(1 - 25_000 / 48_000, abs=0.01)
+    assert read_media(path, audio_s=0.5).missing_s == 0
+    size_at = data.find(b"data") + 4  # a writer to a pipe cannot go back and say
+    path.write_bytes(data[:size_at] + b"\xff" * 4 + data[size_at + 4 :])
+    assert (read_media(path).missing_s, len(read_media(path).waveform)) == (0, 48_000)
 
 
 @pytest.mark.parametrize("n_bytes", [1000, 30_000])
@@ -248,12 +256,98 @@ def test_picture_without_one_whole_frame(noisy, tmp_path):
     refused(path, Reason.NO_FRAMES)
 
 
-def test_unknown_codec_is_named(clip, tmp_path):
-    data = clip.read_bytes()
-    at = data.find(b"avc1", data.find(b"moov"))
+def test_stream_without_decoder_is_an_absence(clip, make, tmp_path):
+    source = make.video(tmp_path / "whole.mkv", make.grey_frames(31), sound=make.sine())
+    path = tmp_path / "a.mkv"
+    path.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/ZZZ"))
+    read = read_media(path)
+    assert (read.undecodable, read.has_video, read.frames) == (["video"], False, [])
+    assert len(read.waveform) >= 48_000
+    assert read_media(path, frame_rate_hz=None).undecodable == []  # it was not asked for
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
+    assert read_media(path).undecodable == ["video", "audio"]
+
+
+def test_spare_streams_are_not_held_against_a_clip(clip, make, tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(clip)) as source, av.open(str(path), "w") as out:
+        copies = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        odd = out.add_stream("pcm_s16le", rate=2000, layout="mono")  # a rate that is refused
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 500), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 2000, 0
+        out.mux(odd.encode(frame))
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    read = read_media(path)
+    assert (len(read.frames), read.sample_rate_hz) == (7, 48_000)
+
+
+def test_times_count_from_the_first_frame(make, tmp_path):
+    """An AVI has no time stamps: with B-frames, the first frame appears at 0.033 s."""
+    path = make.video(tmp_path / "a.avi", make.grey_frames(61), bf="2")
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).time == pytest.approx(1 / 30)
+    read = read_media(path)
+    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20, 30, 40, 50, 60]
+    np.testing.assert_allclose(read.times_s, np.arange(7) / 3, atol=1e-3)
+
+
+def faststart(source: Path, target: Path) -> bytes:
+    """The same streams with the index first."""
+    options = {"movflags": "faststart"}
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        copies = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                new.mux(packet)
+    return target.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_missing_end_is_measured(name, noisy, tmp_path):
+    (tmp_path / "noisy.mp4").write_bytes(noisy)
+    path = tmp_path / name
+    data = faststart(tmp_path / "noisy.mp4", path)
+    whole = read_media(path)
+    assert (whole.missing_s, whole.damaged_packets) == (0, 0)
+    path.write_bytes(data[: int(0.6 * len(data))])
+    read = read_media(path)
+    assert read.missing_s == pytest.approx(0.85, abs=0.15)
+    assert 3 <= len(read.frames) <= 4
+    # what is not read cannot be missed
+    assert read_media(path, max_frames=2, audio_s=0.5).missing_s == 0
+
+
+def test_damage_beyond_what_is_read_is_no_matter(noisy, tmp_path):
+    data = bytearray(noisy)
+    end = data.find(b"moov")
+    data[end - 9000 : end - 2000] = np.random.default_rng(1).bytes(7000)
     path = tmp_path / "a.mp4"
-    path.write_bytes(data[:at] + b"zzzz" + data[at + 4 :])
-    refused(path, Reason.UNSUPPORTED_CODEC)
+    path.write_bytes(data)
+    assert read_media(path).damaged_packets > 0
+    assert read_media(path, max_frames=2, audio_s=0.5).damaged_packets == 0
+
+
+def test_frames_are_handed_on_one_by_one(clip, make):
+    given = []
+    read = read_media(clip, take=lambda rgb, time_s: given.append((make.read_grey(rgb), time_s)))
+    assert (read.frames, [n for n, _ in given]) == ([], [0, 10, 20, 30, 40, 50, 60])
+    assert [t for _, t in given] == read.times_s
+
+
+def test_reading_stops_when_all_is_there(make, monkeypatch, tmp_path):
+    """The sound ends after half a second; the picture goes on for 20 s."""
+    frames = [np.full((48, 64, 3), 90, np.uint8)] * 600
+    path = make.video(tmp_path / "a.mp4", frames, sound=make.sine(0.5), bf="0")
+    seen = []
+    monkeypatch.setattr(media._Reading, "_note_end", lambda *a: seen.append(a))
+    read = read_media(path, max_frames=2)
+    assert (len(read.frames), read.cut, read.missing_s) == (2, True, 0)
+    assert len(seen) < 100
+    assert read.duration_s == pytest.approx(20, abs=0.1)  # as the container says
 
 
 def test_limits(clip, make, monkeypatch, tmp_path):

@@ -136,6 +136,13 @@ def test_report_is_plain_json(answered):
     assert "by_gender" not in silent
 
 
+def test_report_without_any_clip():
+    figures = report(np.array([]), np.zeros((0, N_EMOTIONS)), [], [])
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert (figures["n_clips"], figures["accuracy"], figures["ece"]) == (0, 0, None)
+    assert figures["interval_95"]["uar"] == [0, 1]
+
+
 def test_as_sklearn():
     sklearn = pytest.importorskip("sklearn.metrics")
     labels, answers = np.random.default_rng(0).integers(0, 7, (2, 100))

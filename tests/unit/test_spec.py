@@ -21,6 +21,8 @@ faces = st.builds(
     min_confidence=real(0, 1),
     detect_max_px=st.integers(400, 4000),
     max_frames=st.integers(1, 10_000),
+    max_gap_s=real(0, 60),
+    min_coverage=real(0, 1),
 )
 
 
@@ -60,7 +62,7 @@ def test_equal_digests_mean_equal_specs(a, b):
 
 
 def test_digest_is_sixteen_hex_digits_and_does_not_drift():
-    assert ClipSpec().digest() == "d531e016f77f06bf"
+    assert ClipSpec().digest() == "8246ff34a1622a71"
     assert len(ClipSpec().digest()) == 16
 
 
@@ -72,6 +74,8 @@ CHANGED = {
     "min_confidence": 0.8,
     "detect_max_px": 320,
     "max_frames": 10,
+    "max_gap_s": 0.5,
+    "min_coverage": 0.2,
     "sample_rate_hz": 44_100,
     "duration_s": 2.0,
     "n_fft": 1024,
@@ -123,6 +127,10 @@ def test_default_shapes():
         {"margin": float("nan")},
         {"min_face_px": 19},
         {"max_frames": 0},
+        {"max_gap_s": -0.1},
+        {"max_gap_s": float("nan")},
+        {"min_coverage": -0.1},
+        {"min_coverage": 1.1},
     ],
 )
 def test_face_settings_out_of_range(settings):

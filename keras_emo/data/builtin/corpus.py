@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.data.builtin import acting, faces, voices
+from keras_emo.data.workers import start_worker
+from keras_emo.runtime.session import available_cores
 
 SPEAKER_NOTE = (
     "drawn faces and synthetic voices, for trying out and for tests: "
@@ -59,9 +60,9 @@ class BuiltinSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (1 <= self.n_speakers <= 99 and 1 <= self.n_statements <= 2):
+        if not (1 <= self.n_speakers <= 24 and 1 <= self.n_statements <= 2):
             raise ValueError(f"built-in corpus out of range: {self}")
-        if not (1 <= self.n_repetitions <= 99 and self.seed >= 0):
+        if not (1 <= self.n_repetitions <= 2 and self.seed >= 0):
             raise ValueError(f"built-in corpus out of range: {self}")
         if not 0.5 <= self.min_duration_s <= self.max_duration_s <= 60:
             raise ValueError(f"built-in corpus out of range: {self}")
@@ -200,14 +201,14 @@ def _write_json(path: Path, data: dict) -> None:
 
 def _write_all(root: Path, clips: list[str], spec: BuiltinSpec, workers: int) -> Iterator[None]:
     """Write the clips; yields once for each."""
-    workers = min(workers or os.cpu_count() or 1, len(clips))
+    workers = min(workers or available_cores(), len(clips))
     if workers <= 1:
         for clip in clips:
             write_clip(root, clip, spec)
             yield
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
         jobs = [pool.submit(write_clip, root, clip, spec) for clip in clips]
         for job in as_completed(jobs):
@@ -215,10 +216,6 @@ def _write_all(root: Path, clips: list[str], spec: BuiltinSpec, workers: int) ->
             yield
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _use_one_thread() -> None:
-    cv2.setNumThreads(1)
 
 
 def write_clip(root: Path, clip: str, spec: BuiltinSpec) -> None:

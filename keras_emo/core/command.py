@@ -1,0 +1,63 @@
+"""What every command does around its work: failures become one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+
+from keras_emo.core.errors import EmoError, EnvironmentFailure, ExitCode, Reason
+
+INTERRUPTED = 130  # 128 and SIGINT, as shells have it
+HOW_TO_INSTALL = "pip install -r requirements.txt"
+
+
+def run_command(function: Callable[[], int]) -> int:
+    """Call a command's work and return the exit code; a failure is one line on stderr.
+
+    A bug still shows its traceback, an import of a module that this project or Python itself
+    should have included.
+    """
+    try:
+        code = function()
+        sys.stdout.flush()  # here: a full disk behind stdout is a failure like any other
+        return code
+    except EmoError as e:
+        return _fail(e)
+    except ImportError as e:
+        package = (e.name or "").partition(".")[0]
+        if package in ("", "keras_emo") or package in sys.stdlib_module_names:
+            raise
+        return _fail(EnvironmentFailure(package, Reason.MISSING_PACKAGE, f"{e}; {HOW_TO_INSTALL}"))
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        return ExitCode.OK
+    except OSError as e:
+        name = "output" if e.filename is None else str(e.filename)
+        return _fail(EnvironmentFailure(name, Reason.WRITE_FAILED, e.strerror or str(e)))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        _settle_stdout()
+
+
+def _fail(error: EmoError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _settle_stdout() -> None:
+    """Drop what stdout refuses to take, or Python would fail on it once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def require(*packages: str) -> None:
+    """Raise EnvironmentFailure, before the work starts, for a package that is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            cause = f"not installed; {HOW_TO_INSTALL}"
+            raise EnvironmentFailure(package, Reason.MISSING_PACKAGE, cause)

@@ -1,0 +1,48 @@
+"""A line for each network of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from keras_emo.data.cache import write_json, write_text
+from keras_emo.models.registry import MODELS
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """summary.json and summary.md: a line for each network scored so far."""
+    rows: dict[str, Any] = {}
+    for name in MODELS:
+        path = folder / name / "metrics.json"
+        if path.exists():
+            rows[name] = json.loads(path.read_text(encoding="utf-8"))
+    write_json(folder / "summary.json", rows)
+    text = format_summary(rows)
+    write_text(folder / "summary.md", text)
+    return rows
+
+
+def format_summary(rows: dict[str, Any]) -> str:
+    """A Markdown table: accuracy with its interval over speakers, UAR, macro-F1, size, time."""
+    lines = [
+        "| network | part | accuracy % (95 %) | UAR % | macro-F1 % | parameters | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        for part in ("val", "test"):
+            if part not in row:
+                continue
+            figures = row[part]
+            low, high = (100 * v for v in figures["interval_95"]["accuracy"])
+            lines.append(
+                f"| {name} | {_name_part(part, row)} "
+                f"| {100 * figures['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
+                f"| {100 * figures['uar']:.1f} | {100 * figures['macro_f1']:.1f} "
+                f"| {row['parameters']:,} | {row['minutes']:.1f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _name_part(part: str, row: dict[str, Any]) -> str:
+    return f"{part}, fitted" if part == "val" and row.get("fitted_on_val") else part

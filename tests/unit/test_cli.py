@@ -1,0 +1,156 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_emo import cli
+from keras_emo.core.command import run_command
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.data.corpus import Corpus
+from keras_emo.data.takes import Take
+from keras_emo.runtime.predictor import Prediction
+
+
+class StubPredictor:
+    """Answers by a clip's name: bad is refused, torn damaged, stop the user's Ctrl-C."""
+
+    def __init__(self, bundle, threads):
+        pass
+
+    def predict(self, source):
+        path = source.path if isinstance(source, ClipSource) else source
+        if path.stem == "bad":
+            raise ClipError(path, Reason.EMPTY_FILE, "the file has no bytes")
+        if path.stem == "stop":
+            raise KeyboardInterrupt
+        torn = path.stem == "torn"
+        return Prediction(
+            path, "happy", np.full(7, 1 / 7), ["face", "voice"], [],
+            ["3 damaged packets"] if torn else [], 4, 4, 1.0, 3 if torn else 0,
+        )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch):
+    split = {"train": ["2"], "val": [], "test": ["1"]}
+    info = {"name": "stub", "corpus": {"split": split}}
+    monkeypatch.setattr(cli, "load_bundle", lambda folder: SimpleNamespace(info=info))
+    monkeypatch.setattr(cli, "Predictor", StubPredictor)
+
+
+def test_damage_is_partial(capsys):
+    assert cli.main(["predict", "a.mp4", "--format", "csv"]) == 0
+    assert cli.main(["predict", "a.mp4", "torn.mp4", "--format", "csv"]) == 4
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()[2:]))
+    assert [r["warnings"] for r in rows] == ["", "3 damaged packets"]
+    assert err == "warning: 'torn.mp4': 3 damaged packets\n"
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_what_is_done_is_delivered_on_interrupt(form, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["predict", "a.mp4", "stop.mp4", "b.mp4", "--format", form, "--out", str(out)]
+    assert cli.main(command) == 130
+    assert "a.mp4" in out.read_text()
+    assert "b.mp4" not in out.read_text()
+    assert capsys.readouterr().err == "stopped\n"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_out_is_checked_before_work_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(StubPredictor, "__init__", lambda *_: pytest.fail("work began"))
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "below"):
+        assert cli.main(["predict", "a.mp4", "--out", str(out)]) == 6
+    assert capsys.readouterr().err.count("write_failed") == 2
+
+
+def test_odd_names_are_written(tmp_path):
+    out = tmp_path / "out.json"
+    odd = os.fsdecode(b"\xff.mp4")
+    assert cli.main(["predict", odd, "--format", "json", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())[0]["path"] == odd
+
+
+def test_problems_of_a_folder(tmp_path, capsys):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.m4v").touch()
+    assert cli.main(["predict", str(tmp_path)]) == 4
+    assert "b.m4v': format_not_allowed" in capsys.readouterr().err
+    (tmp_path / "a.mp4").unlink()
+    assert cli.main(["predict", str(tmp_path)]) == 3
+    (tmp_path / "b.m4v").unlink()
+    assert cli.main(["predict", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("threads", ["-1", "x"])
+def test_threads_of_no_use(threads):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["predict", "a.mp4", "--threads", threads])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [(["a", "b"], 0), (["a", "torn"], 4), (["a", "bad"], 4), (["bad"], 3)],
+)
+def test_evaluate(names, code, monkeypatch, tmp_path):
+    takes = [
+        Take(n, "stub", "1", "male", EMOTIONS[3], ClipSource(video=Path(f"{n}.mp4"))) for n in names
+    ]
+    monkeypatch.setattr(cli, "read_corpus", lambda *_: Corpus("stub", takes))
+    out = tmp_path / "scores.json"
+    assert cli.main(["evaluate", "--data", "x", "--json", str(out)]) == code
+    figures = json.loads(out.read_text())
+    assert figures["n_degraded"] == names.count("torn")
+    assert figures["n_abstained"] == names.count("bad")
+
+
+def raising(error):
+    def function():
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ClipError("a", Reason.NO_FACE, "none"), 3, "error: 'a': no_face: none"),
+        (ModuleNotFoundError("No module", name="keras.x"), 6, "error: 'keras': missing_package:"),
+        (OSError(28, "No space left", "f"), 6, "error: 'f': write_failed: No space left"),
+        (BrokenPipeError(), 0, ""),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_failures_are_one_line(error, code, line, capsys):
+    assert run_command(raising(error)) == code
+    err = capsys.readouterr().err
+    assert err.startswith(line)
+    assert err.count("\n") == bool(line)
+
+
+def test_bugs_are_not_hidden():
+    with pytest.raises(ImportError):
+        run_command(raising(ImportError("x", name="keras_emo.core")))
+
+
+def test_full_disk_behind_stdout():
+    script = "from keras_emo.core.command import run_command as r; import sys; "
+    script += "sys.exit(r(lambda: print('x') or 0))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: 'output': write_failed: No space")
+    assert done.stderr.count("\n") == 1
