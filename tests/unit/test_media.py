@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core import media
+from keras_emo.core import decoding
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.media import ClipSource, Media, check_file, read_images, read_media, resample
 
@@ -343,7 +343,7 @@ def test_reading_stops_when_all_is_there(make, monkeypatch, tmp_path):
     frames = [np.full((48, 64, 3), 90, np.uint8)] * 600
     path = make.video(tmp_path / "a.mp4", frames, sound=make.sine(0.5), bf="0")
     seen = []
-    monkeypatch.setattr(media._Reading, "_note_end", lambda *a: seen.append(a))
+    monkeypatch.setattr(decoding.Reading, "_note_end", lambda *a: seen.append(a))
     read = read_media(path, max_frames=2)
     assert (len(read.frames), read.cut, read.missing_s) == (2, True, 0)
     assert len(seen) < 100
@@ -351,12 +351,12 @@ def test_reading_stops_when_all_is_there(make, monkeypatch, tmp_path):
 
 
 def test_limits(clip, make, monkeypatch, tmp_path):
-    monkeypatch.setattr(media, "MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 48)
     assert read_media(clip).frames
-    monkeypatch.setattr(media, "MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 48 - 1)
     assert "64x48" in refused(clip, Reason.RESOLUTION_LIMIT).cause
     monkeypatch.undo()
-    monkeypatch.setattr(media, "MAX_DURATION_S", 1.5)
+    monkeypatch.setattr(decoding, "MAX_DURATION_S", 1.5)
     refused(clip, Reason.DURATION_LIMIT)
     refused(make.wav(tmp_path / "a.wav", make.sine(0.1, 2000), 2000), Reason.BAD_HEADER)
 
