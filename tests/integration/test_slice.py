@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -76,6 +77,30 @@ def test_a_stage_stopped_while_scored_is_only_scored_again(trained):
     assert again.returncode == 0, again.stderr
     assert (folder / "model.keras").stat().st_mtime_ns == weights
     assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_pretraining_on_class_named_pictures(trained, tmp_path):
+    """FER2013's layout: grey 48x48 pictures by class; the face network starts from the result."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(EMOTIONS):
+        (tmp_path / "faces/train" / name).mkdir(parents=True)
+        for i in range(12):
+            picture = np.clip(rng.normal(30 * label + 20, 10, (48, 48)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "faces/train" / name / f"{i:04d}.png"), picture)
+    (tmp_path / "faces/train/happy/copy.png").write_bytes(
+        (tmp_path / "faces/train/happy/0000.png").read_bytes()
+    )
+    options = ("--pretrain-data", str(tmp_path / "faces"), "--epochs", "1")
+    done = trained.train(*options, "--stages", "visual_alexnet", out=tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    known = json.loads((tmp_path / "run/pretrain/metrics.json").read_text())
+    assert known["n_train"] + known["n_val"] == 84  # the copy counts once
+    metrics = json.loads((tmp_path / "run/visual_alexnet/metrics.json").read_text())
+    assert metrics["pretrained"] == f"{known['n_train']} pictures of faces"
+    (tmp_path / "faces/train/happy/0000.png").unlink()
+    refused = trained.train(*options, "--stages", "visual_alexnet", out=tmp_path / "run")
+    assert refused.returncode == 2
+    assert "start.pretrain_data" in refused.stderr
 
 
 def test_other_clips_refuse_the_run(trained, tmp_path):
