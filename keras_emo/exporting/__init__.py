@@ -1,1 +1,4 @@
 """From trained Keras models to the files the runtime loads."""
+
+OPSET = 18
+IR_VERSION = 10

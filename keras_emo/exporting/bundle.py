@@ -19,8 +19,9 @@ from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.core.inputs import Feed
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
+from keras_emo.exporting import OPSET
 from keras_emo.exporting.card import LICENCES, write_card
-from keras_emo.exporting.onnx import OPSET, OUTPUTS, check_proto, convert_onnx
+from keras_emo.exporting.onnx import OUTPUTS, check_proto, convert_onnx
 from keras_emo.exporting.parity import BATCHES, check_biases, compare, sample_feed
 from keras_emo.exporting.saved_model import open_saved_model, write_saved_model
 from keras_emo.models.registry import ModelEntry

@@ -16,10 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
-
-OPSET = 18
-IR_VERSION = 10
-PACKAGE_DATA = Path(__file__).resolve().parent.parent / "runtime" / "mtcnn"
+from keras_emo.exporting import IR_VERSION, OPSET
+from keras_emo.runtime.detector import PACKAGE_DATA
 
 
 class _Graph:

@@ -11,9 +11,8 @@ import keras
 import numpy as np
 
 from keras_emo.core.errors import EmoError, ExitCode, Reason
+from keras_emo.exporting import IR_VERSION, OPSET
 
-OPSET = 18
-IR_VERSION = 10
 OUTPUTS = ("probs", "logits", "embedding")
 # tf2onnx copies and folds every constant many times over: a dense kernel of 4096 x 9216 costs
 # it half a minute. Kernels this large stay outside while it converts.
