@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from keras_emo.core.audio import compute_mfcc
 from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.face import Box, FaceTrack
 from keras_emo.core.media import (
     ClipSource,
     Media,
@@ -20,22 +18,9 @@ from keras_emo.core.media import (
     read_media,
     resample,
 )
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
-
-
-class DetectedFace(Protocol):
-    """What a detector says of one face."""
-
-    @property
-    def box(self) -> Box: ...
-    @property
-    def confidence(self) -> float: ...
-
-
-class Detector(Protocol):
-    """Anything that finds faces in an RGB uint8 frame (height, width, 3)."""
-
-    def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]: ...
+from keras_emo.core.speaker import SpeakerFinder
+from keras_emo.core.spec import AudioSpec, ClipSpec
+from keras_emo.core.tracking import Detector, FaceTracker
 
 
 @dataclass
@@ -44,7 +29,8 @@ class ClipInputs:
 
     face: RGB uint8 (n_frames, size_px, size_px, 3), or None where no face was found.
     face_found: bool (n_frames,), False where the box is a neighbour's.
-    times_s, boxes: float32 (n_frames,), (n_frames, 4) x, y, width, height in px of the frame.
+    times_s, boxes: float32 (n_frames,), (n_frames, 4) x, y, width, height in px of the file's
+    picture, upright.
     mfcc: float32 (n_mfcc, n_frames), or None without usable sound.
     frames_examined: pictures the detector saw. states: reasons why a modality is missing.
     damaged_packets, missing_s: as in Media.
@@ -73,17 +59,23 @@ def prepare_clip(
     spec: ClipSpec,
     detector: Detector,
     modalities: Sequence[str] = ("face", "voice"),
+    threads: int = 1,
 ) -> ClipInputs:
-    """Decode a clip, find the largest face in each sampled frame, compute the MFCC.
+    """Decode a clip, follow the faces through its sampled frames, compute the MFCC.
 
-    A modality that is absent (no sound, silence, no face) is a state of the result, never a
-    zero array. Raises ClipError where the file cannot be used at all (unreadable, non-finite
-    sound, neither face nor voice).
+    The face is the speaker's, one person's from end to end, see FaceSpec. threads: of the
+    decoder; the result is the same for any number. A modality that is absent (no sound,
+    silence, no face) is a state of the result, never a zero array. Raises ClipError where the
+    file cannot be used at all (unreadable, non-finite sound, neither face nor voice).
     """
     if not isinstance(source, ClipSource):
         source = ClipSource(video=source)
-    finder = _FaceFinder(spec.face, detector)
-    media = read_source(source, spec, modalities, finder.take)
+    tracker, finder = FaceTracker(spec.face, detector), SpeakerFinder(spec.face)
+
+    def take(frame: np.ndarray, time_s: float) -> None:
+        finder.add(frame, time_s, tracker.update(frame, time_s))
+
+    media = read_source(source, spec, modalities, take, threads)
     inputs = ClipInputs(
         face=None,
         face_found=np.zeros(0, bool),
@@ -126,10 +118,11 @@ def read_source(
     spec: ClipSpec,
     modalities: Sequence[str],
     take: TakeFrame | None = None,
+    threads: int = 1,
 ) -> Media:
     """Decode the files of a clip that the modalities need. Raises ClipError.
 
-    take: as in read_media.
+    take, threads: as in read_media.
     """
     rate_hz = spec.face.frame_rate_hz if "face" in modalities else None
     audio_s = spec.audio.duration_s if "voice" in modalities else 0.0
@@ -140,7 +133,10 @@ def read_source(
             media = read_images(source.frames, rate_hz, spec.face.max_frames, take)
     elif source.video is not None:
         own_s = audio_s if own_sound else 0.0
-        media = read_media(source.video, rate_hz, spec.face.max_frames, own_s, take=take)
+        limits = {"max_frames": spec.face.max_frames, "max_px": spec.face.decode_max_px}
+        media = read_media(
+            source.video, rate_hz, audio_s=own_s, threads=threads, take=take, **limits
+        )
     else:
         media = Media()
     if source.audio is not None and audio_s:
@@ -174,25 +170,7 @@ def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, source: ClipSo
         inputs.mfcc = compute_mfcc(waveform, spec)
 
 
-class _FaceFinder:
-    """Looks at each frame as it is decoded and keeps what the network needs of it."""
-
-    def __init__(self, spec: FaceSpec, detector: Detector):
-        self.spec, self.detector = spec, detector
-        self.track = FaceTrack(spec)
-        self.n_examined = 0
-        self.several = False  # faces in one frame
-
-    def take(self, frame: np.ndarray, time_s: float) -> None:
-        sure = self.spec.min_confidence
-        faces = [f for f in self.detector.detect(frame) if f.confidence >= sure]
-        largest = max(faces, key=lambda f: f.box[2] * f.box[3], default=None)
-        self.track.add(frame, time_s, largest.box if largest is not None else None)
-        self.n_examined += 1
-        self.several |= len(faces) > 1
-
-
-def _add_faces(inputs: ClipInputs, media: Media, finder: _FaceFinder) -> None:
+def _add_faces(inputs: ClipInputs, media: Media, finder: SpeakerFinder) -> None:
     if not media.has_video:
         unsupported = "video" in media.undecodable
         inputs.states.append(Reason.UNSUPPORTED_CODEC if unsupported else Reason.NO_VIDEO)
@@ -200,18 +178,20 @@ def _add_faces(inputs: ClipInputs, media: Media, finder: _FaceFinder) -> None:
     if not finder.n_examined:
         inputs.states.append(Reason.NO_FRAMES)
         return
-    track = finder.track
-    track.finish()
-    n_found = sum(track.found)
-    if not n_found or n_found < finder.spec.min_coverage * finder.n_examined:
+    track = finder.choose()
+    n_found = sum(track.found) if track is not None else 0
+    if track is None or n_found < finder.spec.min_coverage * finder.n_examined:
         inputs.states.append(Reason.NO_FACE)
         if n_found:
             text = f"a face in {n_found} of {finder.n_examined} frames is too few"
             inputs.warnings.append(text)
         return
     if finder.several:
-        inputs.warnings.append("several faces; the largest was taken")
+        which = {"largest": "largest", "central": "most central"}[finder.spec.speaker]
+        inputs.warnings.append(f"several faces; the {which} was taken")
     inputs.face = np.stack(track.crops)
     inputs.face_found = np.array(track.found)
     inputs.times_s = np.array(track.times_s, np.float32)
-    inputs.boxes = np.array(track.boxes, np.float32)
+    scales = dict(zip(media.times_s, media.scales, strict=True))
+    back = [scales[t] * 2 for t in track.times_s]
+    inputs.boxes = (np.array(track.boxes) * np.array(back)).astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.picture import to_rgb
 
 MAX_PIXELS = 4096 * 2304
 MAX_DURATION_S = 4 * 3600.0
@@ -28,7 +29,8 @@ class Media:
     """What was decoded.
 
     frames: RGB uint8 arrays (height, width, 3), unless they were handed on one by one.
-    times_s: their presentation times, from the first frame of the stream.
+    times_s: their presentation times, from the first frame of the stream. scales: of each, how
+    many px of the file's picture, across and down, one of its px stands for.
     waveform: mono float32 in [-1, 1] at sample_rate_hz, or None where there is no sound.
     duration_s: of the longer stream as far as read. undecodable: kinds of stream, ``video`` or
     ``audio``, that are there but have no decoder here. damaged_packets: skipped ones, and
@@ -38,6 +40,7 @@ class Media:
 
     frames: list[np.ndarray] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
+    scales: list[tuple[float, float]] = field(default_factory=list)
     waveform: np.ndarray | None = None
     sample_rate_hz: int = 0
     duration_s: float = 0.0
@@ -82,6 +85,7 @@ class Reading:
     max_frames: int
     audio_s: float
     take: TakeFrame
+    max_px: int = 0  # longer side of a picture handed on; 0: any
     next_index: int = 0  # of the sampling grid
     starts_s: dict[str, float] = field(default_factory=dict)  # of each kind of stream
     ends_s: dict[str, float] = field(default_factory=dict)  # from its start
@@ -176,7 +180,9 @@ class Reading:
         check_resolution(self.path, frame)  # a stream may change it on the way
         media.times_s.append(start_s)
         self.next_index = max(self.next_index + 1, int((start_s + step_s / 2) * self.rate_hz) + 1)
-        self.take(_to_rgb(frame), start_s)
+        rgb, scale = to_rgb(frame, self.max_px)
+        media.scales.append(scale)
+        self.take(rgb, start_s)
 
     def _shown_s(self, frame, step_s: float) -> float:
         """Presentation time on the container's clock."""
@@ -245,15 +251,6 @@ def _frame_step_s(stream) -> float:
     return float(1 / rate) if rate else 1 / 30
 
 
-def _to_rgb(frame) -> np.ndarray:
-    """RGB uint8 (height, width, 3), upright whatever the phone's orientation."""
-    rgb = frame.to_ndarray(format="rgb24")
-    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-    if turns:
-        rgb = np.ascontiguousarray(np.rot90(rgb, turns))
-    return rgb
-
-
 def _to_mono(frame) -> np.ndarray:
     """One audio frame as mono float32: the mean of its channels, integers scaled to [-1, 1]."""
     data = frame.to_ndarray()
@@ -264,4 +261,5 @@ def _to_mono(frame) -> np.ndarray:
         data = (data.astype(np.float32) - 128.0) / 128.0
     elif np.issubdtype(data.dtype, np.integer):
         data = data.astype(np.float32) / float(np.iinfo(data.dtype).max + 1)
-    return data.astype(np.float32).mean(axis=0)
+    data = data.astype(np.float32, copy=False)
+    return data[0] if n_channels == 1 else data.mean(axis=0)

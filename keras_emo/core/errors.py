@@ -52,6 +52,7 @@ class Reason(StrEnum):
     MISSING_STAGE = "missing_stage"
     NAN_LOSS = "nan_loss"
     EXPORT_FAILED = "export_failed"
+    ACCURACY_DROP = "accuracy_drop"
     BAD_BUNDLE = "bad_bundle"
     NO_BUNDLE = "no_bundle"
     WORKER_DIED = "worker_died"

@@ -81,6 +81,7 @@ def read_media(
     audio_s: float | None = None,
     threads: int = 1,
     take: TakeFrame | None = None,
+    max_px: int = 0,
 ) -> Media:
     """Decode picture and sound of one file in one demux pass.
 
@@ -88,8 +89,10 @@ def read_media(
     kept for time t is the first at or after t, half a source frame tolerated, so 3 a second
     takes every tenth frame at 30 fps. audio_s: keep at most this much sound; 0: none. take:
     called with each kept frame and its time as it comes, so that only one is held at a time;
-    None keeps them in Media.frames. The first stream of a kind that can be decoded is read.
-    Damaged packets are skipped and counted. Raises ClipError.
+    None keeps them in Media.frames. max_px: longer side of a kept frame, a larger one is shrunk
+    as it is converted, see Media.scales; 0: none is. threads: of the picture's decoder; they
+    change no pixel. The first stream of a kind that can be decoded is read. Damaged packets are
+    skipped and counted. Raises ClipError.
     """
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
 
@@ -116,7 +119,7 @@ def read_media(
             limit_s = float("inf") if audio_s is None else audio_s
             reading = Reading(
                 path, media, video, audio, frame_rate_hz or 0.0, max_frames, limit_s,
-                take or (lambda rgb, _: media.frames.append(rgb)),
+                take or (lambda rgb, _: media.frames.append(rgb)), max_px,
             )  # fmt: skip
             reading.run(container)
     return media
@@ -171,6 +174,7 @@ def read_images(
     for i, path in enumerate(paths[:max_frames]):
         picture, time_s = read_image(path), i / rate_hz
         media.times_s.append(time_s)
+        media.scales.append((1.0, 1.0))
         if take is None:
             media.frames.append(picture)
         else:

@@ -7,6 +7,10 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+SPEAKERS = ("largest", "central")
+# Settings that came later, with what was done before: a stored spec that lacks them means this.
+_BEFORE: dict[str, Any] = {"detect_every": 1, "speaker": "largest", "decode_max_px": 0}
+
 
 def _make_floats(spec: Any) -> None:
     """3 and 3.0 are one setting and must have one digest."""
@@ -17,7 +21,12 @@ def _make_floats(spec: Any) -> None:
 
 @dataclass(frozen=True)
 class FaceSpec:
-    """Which frames are looked at and how a face is cut out."""
+    """Which frames are looked at, whose face is taken and how it is cut out.
+
+    speaker: of several people, ``largest``: whose face covers most, summed over the clip;
+    ``central``: whose is nearest the middle of the picture, of those seen at least half as often
+    as the one seen most. A clip never goes from one to another.
+    """
 
     frame_rate_hz: float = 3.0  # every tenth frame at 30 fps
     size_px: int = 224
@@ -28,6 +37,9 @@ class FaceSpec:
     max_frames: int = 96  # 32 s; a longer clip is cut there and says so
     max_gap_s: float = 1.0  # a missed face takes the box of a neighbour no further away
     min_coverage: float = 0.1  # of the examined frames must show a face, or there is none
+    detect_every: int = 6  # sampled frames a full detection; between them faces are followed
+    speaker: str = "largest"
+    decode_max_px: int = 1280  # longer side of a decoded picture, a larger one shrunk; 0: any
 
     def __post_init__(self) -> None:
         _make_floats(self)
@@ -38,6 +50,10 @@ class FaceSpec:
         if not (0 <= self.min_confidence <= 1 and self.detect_max_px >= self.min_face_px):
             raise ValueError(f"face spec out of range: {self}")
         if not (0 <= self.max_gap_s <= 60 and 0 <= self.min_coverage <= 1):
+            raise ValueError(f"face spec out of range: {self}")
+        if not (1 <= self.detect_every <= 1000 and self.speaker in SPEAKERS):
+            raise ValueError(f"face spec out of range: {self}")
+        if self.decode_max_px and self.decode_max_px < self.detect_max_px:
             raise ValueError(f"face spec out of range: {self}")
 
     @property
@@ -94,12 +110,17 @@ class ClipSpec:
     audio: AudioSpec = field(default_factory=AudioSpec)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; later settings that are as before are left out, so digests stay."""
+        data = asdict(self)
+        face = data["face"].items()
+        data["face"] = {k: v for k, v in face if k not in _BEFORE or v != _BEFORE[k]}
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ClipSpec:
         """Inverse of to_dict. Raises TypeError on unknown keys, ValueError out of range."""
-        return cls(face=FaceSpec(**data["face"]), audio=AudioSpec(**data["audio"]))
+        face, audio = FaceSpec(**(_BEFORE | data["face"])), AudioSpec(**data["audio"])
+        return cls(face=face, audio=audio)
 
     def digest(self) -> str:
         """Sixteen hex digits that change whenever a setting does."""

@@ -72,7 +72,7 @@ class Predictor:
 
     def __init__(self, folder: Path | Bundle, threads: int = 0):
         self.bundle = folder if isinstance(folder, Bundle) else load_bundle(folder)
-        threads = threads or available_cores()
+        self.threads = threads = threads or available_cores()
         self.session = open_session(self.bundle.model_path, threads)
         self.outputs = [o.name for o in self.session.get_outputs()]
         self._check_names()
@@ -96,7 +96,9 @@ class Predictor:
         """What the network sees of a clip. Raises ClipError where it cannot be answered."""
         if not isinstance(source, ClipSource):
             source = ClipSource(video=source)
-        inputs = prepare_clip(source, self.bundle.spec, self.detector, self.bundle.modalities)
+        inputs = prepare_clip(
+            source, self.bundle.spec, self.detector, self.bundle.modalities, self.threads
+        )
         if not can_answer(inputs, self.bundle.inputs):
             needed = " and ".join(self.bundle.modalities)
             reason = inputs.states[0] if inputs.states else Reason.NO_MODALITY

@@ -1,4 +1,5 @@
 import weakref
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -250,3 +251,55 @@ def test_stream_without_decoder_leaves_the_other(files, make, face, tmp_path):
         assert (inputs.modalities, inputs.states) == ([left], [Reason.UNSUPPORTED_CODEC])
         assert "no decoder" in inputs.warnings[0]
     rejected(path, make.detector([]), Reason.UNSUPPORTED_CODEC)
+
+
+def test_boxes_are_in_px_of_the_file(make, tmp_path):
+    """A large picture is shrunk before anything looks at it; no caller needs to know."""
+    frame = np.zeros((240, 320, 3), np.uint8)
+    frame[80:160, 120:200] = 200
+    path = make.video(tmp_path / "a.mp4", [frame] * 11)
+    spec = ClipSpec(FaceSpec(size_px=32, min_face_px=20, detect_max_px=160, decode_max_px=160))
+    detector = make.detector([make.face((60, 40, 40, 40))])
+    inputs = prepare_clip(path, spec, detector)
+    assert {f.shape for f in detector.frames} == {(120, 160, 3)}
+    np.testing.assert_array_equal(inputs.boxes, [(120, 80, 80, 80)] * 2)
+    assert inputs.boxes.dtype == np.float32
+    assert (inputs.face > 150).all()
+
+
+def test_the_speaker_is_one_person_throughout(files, make, face):
+    """Another face is larger in one frame: before, the crops went there and back."""
+    other = make.face((36, 4, 24, 24))
+    smaller = make.face((36, 4, 12, 12))
+    frames = [face, smaller], [face, other], [smaller, face], [face, smaller]
+    inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector(*frames))
+    np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
+    assert inputs.warnings == ["several faces; the largest was taken"]
+    central = ClipSpec(replace(SPEC.face, speaker="central"))
+    middle = make.face((28, 20, 10, 10))
+    inputs = prepare_clip(files / "mute.mp4", central, make.detector([face, middle]))
+    np.testing.assert_array_equal(inputs.boxes, [middle.box] * 4)
+    assert inputs.warnings == ["several faces; the most central was taken"]
+
+
+def test_full_detection_is_as_rare_as_set(files, make, face):
+    class Refining(type(make.detector())):
+        def refine(self, rgb, boxes):
+            assert list(boxes) == [face.box]
+            return [face]
+
+    for every, n_full in ((1, 4), (2, 2), (6, 1)):
+        detector = Refining([face])
+        spec = ClipSpec(replace(SPEC.face, detect_every=every))
+        inputs = prepare_clip(files / "mute.mp4", spec, detector)
+        assert (len(detector.frames), inputs.frames_examined) == (n_full, 4)
+        np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
+
+
+def test_threads_change_nothing(files, make, face):
+    one, eight = (
+        prepare_clip(files / "whole.mp4", SPEC, make.detector([face]), threads=n) for n in (1, 8)
+    )
+    np.testing.assert_array_equal(one.face, eight.face)
+    np.testing.assert_array_equal(one.mfcc, eight.mfcc)
+    np.testing.assert_array_equal(one.times_s, eight.times_s)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 
+import cv2
 import numpy as np
 import pytest
 
 from keras_emo.core.errors import BundleError, EnvironmentFailure, Reason
 from keras_emo.core.spec import FaceSpec
 from keras_emo.runtime import session
-from keras_emo.runtime.detector import (
-    PACKAGE_DATA,
-    FaceDetector,
-    _overlapped,
-    crop_bilinear,
-    pyramid_scales,
-)
+from keras_emo.runtime.boxes import crop_bilinear, overlapped
+from keras_emo.runtime.detector import PACKAGE_DATA, FaceDetector
+from keras_emo.runtime.pyramid import levels_near, pyramid_scales
 
 
 class Network:
@@ -103,6 +100,55 @@ def test_large_frames_are_shrunk_and_boxes_scaled_back():
     assert face.keypoints.shape == (5, 2)
 
 
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_refine_finds_no_face_where_there_is_none(detector, level):
+    frame = np.full((360, 640, 3), level, np.uint8)
+    boxes = [(200.0, 80.0, 150.0, 200.0), (-500.0, -500.0, 90.0, 90.0), (5.0, 5.0, 1.0, 1.0)]
+    assert detector.refine(frame, boxes) == []
+    assert detector.refine(frame, []) == []
+    assert detector.refine(np.zeros((11, 640, 3), np.uint8), boxes) == []
+
+
+def test_refine_keeps_the_thresholds():
+    sure, unsure = Network([0, 0, 0, 0], 0.99), Network([0, 0, 0, 0], 0.85)
+    frame, boxes = np.zeros((360, 640, 3), np.uint8), [(250.0, 100.0, 100.0, 120.0)]
+    assert faked(sure, sure, sure, FaceSpec()).refine(frame, boxes)
+    assert faked(sure, sure, unsure, FaceSpec()).refine(frame, boxes) == []
+    assert faked(sure, Network([0, 0, 0, 0], 0.69), sure, FaceSpec()).refine(frame, boxes) == []
+    with pytest.raises(ValueError, match="uint8"):
+        faked(sure, sure, sure, FaceSpec()).refine(frame[..., 0], boxes)
+
+
+def test_refine_looks_near_the_boxes_at_faces_of_their_size():
+    """Answers in px of a large frame; of P-Net's pyramid only a small part is looked at."""
+    sure = Network([0, 0, 0, 0], 0.99)
+    pnet = Network([0, 0, 0, 0], 0.99)
+    box = (900.0, 300.0, 150.0, 180.0)  # 60 px in the picture the detector sees
+    faces = faked(pnet, sure, sure, FaceSpec()).refine(np.zeros((1080, 1920, 3), np.uint8), [box])
+    assert 1 <= len(pnet.batches) <= 3
+    assert all(max(shape[1:3]) <= 40 for shape in pnet.batches)
+    assert faces
+    for face in faces:
+        x, y, width, height = face.box
+        assert x > 700
+        assert x + width < 1250
+        assert y > 100
+        assert y + height < 680
+        assert 0.4 * 180 < width < 1.8 * 180
+
+
+def test_parts_of_levels_are_cut_from_the_whole_ones():
+    """Without halving, and with a region that reaches all of it, the level itself."""
+    image = np.random.default_rng(0).uniform(-1, 1, (90, 120, 3)).astype(np.float32)
+    scale = pyramid_scales(90, 120, 40)[0]
+    (whole,) = levels_near(image, [scale], np.array([[25.0, 10.0, 95.0, 80.0]]))
+    size = (int(120 * scale), int(90 * scale))
+    expected = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(whole[0], expected)
+    assert whole[1:] == (scale, 0, 0)
+    assert list(levels_near(image, [scale], np.array([[10.0, 0.0, 15.0, 5.0]]))) == []
+
+
 def test_pyramid_starts_at_the_smallest_face():
     everything = pyramid_scales(360, 640, 20)
     assert len(everything) == 9  # as the package
@@ -130,10 +176,10 @@ def test_overlap_counts_suppressed_boxes_and_survives_degenerate_ones():
     boxes = np.array(
         [[0, 0, 10, 10], [2, 0, 12, 10], [4, 0, 14, 10], [50, 50, 50, 50], [9, 9, 5, 5]]
     )
-    assert _overlapped(boxes, 0.6).tolist() == [False, True, True, False, False]
+    assert overlapped(boxes, 0.6).tolist() == [False, True, True, False, False]
     nested = np.array([[0, 0, 10, 10], [2, 2, 4, 4]])
-    assert _overlapped(nested, 0.5).tolist() == [False, False]
-    assert _overlapped(nested, 0.5, of_smaller=True).tolist() == [False, True]
+    assert overlapped(nested, 0.5).tolist() == [False, False]
+    assert overlapped(nested, 0.5, of_smaller=True).tolist() == [False, True]
 
 
 def test_a_missing_or_broken_network_is_named(tmp_path):
@@ -188,6 +234,20 @@ def test_session_opens_bytes():
     assert opened.get_providers() == ["CPUExecutionProvider"]
     with pytest.raises(BundleError):
         session.open_session(b"not a network", threads=1)
+
+
+def test_idle_threads_sleep_unless_told_otherwise():
+    image = {"image": np.zeros((2, 24, 24, 3), np.float32)}
+    calm, keen = (
+        session.open_session(PACKAGE_DATA / "rnet.onnx", threads=2, allow_spinning=spinning)
+        for spinning in (False, True)
+    )
+    for opened, said in ((calm, "0"), (keen, "1")):
+        options = opened.get_session_options()
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == said
+        assert options.intra_op_num_threads == 2
+    for a, b in zip(calm.run(None, image), keen.run(None, image), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_available_cores_within_the_machine():

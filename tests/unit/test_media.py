@@ -98,6 +98,16 @@ def test_other_containers(name, codec, audio_codec, make, tmp_path):
     assert np.abs(np.fft.rfft(read.waveform[:48_000])).argmax() == pytest.approx(440, abs=1)
 
 
+def turn(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write the track matrix of a turned phone into an mp4."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (v << 16 for v in matrix)
+    at = data.find(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize(
     ("matrix", "corner"),
     [
@@ -111,16 +121,51 @@ def test_phone_orientation(matrix, corner, make, tmp_path):
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:16, :16] = 250
     path = make.video(tmp_path / "a.mp4", [frame] * 5)
-    data = bytearray(path.read_bytes())
-    a, b, c, d = (v << 16 for v in matrix)
-    at = data.find(b"tkhd") + 44
-    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
+    turn(path, matrix)
     shown = read_media(path).frames[0]
-    assert shown.shape == ((64, 48, 3) if a == 0 else (48, 64, 3))
+    assert shown.shape == ((64, 48, 3) if matrix[0] == 0 else (48, 64, 3))
     y, x = np.unravel_index(cv2.blur(shown[..., 1], (9, 9)).argmax(), shown.shape[:2])
     vertical = "top" if y < shown.shape[0] / 2 else "bottom"
     assert f"{vertical} {'left' if x < shown.shape[1] / 2 else 'right'}" == corner
+
+
+def test_large_pictures_are_shrunk_as_they_are_converted(make, tmp_path):
+    frame = np.zeros((240, 320, 3), np.uint8)
+    frame[60:120, 80:240] = 200
+    path = make.video(tmp_path / "a.mp4", [frame] * 11)
+    small, whole = read_media(path, max_px=80), read_media(path, max_px=320)
+    assert [f.shape for f in small.frames] == [(60, 80, 3)] * 2
+    assert small.scales == [(4.0, 4.0)] * 2
+    expected = cv2.resize(frame, (80, 60), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.frames[0].astype(int) - expected).mean() < 3
+    assert whole.scales == [(1.0, 1.0)] * 2
+    np.testing.assert_array_equal(whole.frames, read_media(path).frames)
+    odd = read_media(path, max_px=100)  # 75 rows
+    assert (odd.frames[0].shape, odd.scales[0]) == ((75, 100, 3), (3.2, 3.2))
+
+
+def test_shrunk_and_turned(make, tmp_path):
+    path = turn(make.video(tmp_path / "a.mp4", [np.zeros((100, 192, 3), np.uint8)]), (0, 1, -1, 0))
+    read = read_media(path, max_px=64)
+    assert read.frames[0].shape == (64, 33, 3)
+    assert read.scales == [(100 / 33, 3.0)]
+
+
+@pytest.mark.parametrize("max_px", [0, 40])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_threads_change_nothing(max_px, damaged, noisy, tmp_path):
+    data = bytearray(noisy)
+    if damaged:
+        start = (data.find(b"mdat") + data.find(b"moov")) // 2
+        data[start : start + 3000] = np.random.default_rng(1).bytes(3000)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data)
+    one, eight = (read_media(path, threads=n, max_px=max_px) for n in (1, 8))
+    np.testing.assert_array_equal(one.waveform, eight.waveform)
+    assert one.times_s == eight.times_s
+    if not damaged:  # what a decoder makes up for lost parts is not defined
+        np.testing.assert_array_equal(one.frames, eight.frames)
+        assert (one.damaged_packets, eight.damaged_packets) == (0, 0)
 
 
 def test_sound_of_a_video(clip, make):

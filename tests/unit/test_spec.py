@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.core.spec import SPEAKERS, AudioSpec, ClipSpec, FaceSpec
 
 
 def real(low: float, high: float, **options):
@@ -23,6 +23,9 @@ faces = st.builds(
     max_frames=st.integers(1, 10_000),
     max_gap_s=real(0, 60),
     min_coverage=real(0, 1),
+    detect_every=st.integers(1, 1000),
+    speaker=st.sampled_from(SPEAKERS),
+    decode_max_px=st.just(0) | st.integers(4000, 8000),
 )
 
 
@@ -62,7 +65,7 @@ def test_equal_digests_mean_equal_specs(a, b):
 
 
 def test_digest_is_sixteen_hex_digits_and_does_not_drift():
-    assert ClipSpec().digest() == "8246ff34a1622a71"
+    assert ClipSpec().digest() == "82d5caa5af4aab7e"
     assert len(ClipSpec().digest()) == 16
 
 
@@ -76,6 +79,9 @@ CHANGED = {
     "max_frames": 10,
     "max_gap_s": 0.5,
     "min_coverage": 0.2,
+    "detect_every": 2,
+    "speaker": "central",
+    "decode_max_px": 1920,
     "sample_rate_hz": 44_100,
     "duration_s": 2.0,
     "n_fft": 1024,
@@ -106,6 +112,28 @@ def test_equal_specs_have_equal_digests():
     assert ClipSpec(FaceSpec(frame_rate_hz=3)).digest() == ClipSpec().digest()
 
 
+OLD_FACE = {
+    "frame_rate_hz": 3.0, "size_px": 224, "margin": 0.0, "min_face_px": 40, "min_confidence": 0.9,
+    "detect_max_px": 640, "max_frames": 96, "max_gap_s": 1.0, "min_coverage": 0.1,
+}  # fmt: skip
+
+
+def test_stored_specs_without_later_settings_mean_what_was_done_then():
+    old = {"face": OLD_FACE, "audio": ClipSpec().to_dict()["audio"]}
+    spec = ClipSpec.from_dict(old)
+    assert (spec.face.detect_every, spec.face.speaker, spec.face.decode_max_px) == (1, "largest", 0)
+    assert spec != ClipSpec()
+    assert spec.to_dict() == old
+    assert spec.digest() == "8246ff34a1622a71"  # a cache of then is found again
+
+
+def test_later_settings_are_stored_where_they_matter():
+    assert ClipSpec().to_dict()["face"] == {
+        **OLD_FACE, "detect_every": 6, "decode_max_px": 1280
+    }  # fmt: skip
+    assert ClipSpec(FaceSpec(speaker="central")).to_dict()["face"]["speaker"] == "central"
+
+
 def test_default_shapes():
     assert AudioSpec().n_samples == 144_000
     assert AudioSpec().n_frames == 282
@@ -131,6 +159,11 @@ def test_default_shapes():
         {"max_gap_s": float("nan")},
         {"min_coverage": -0.1},
         {"min_coverage": 1.1},
+        {"detect_every": 0},
+        {"detect_every": 1001},
+        {"speaker": "loudest"},
+        {"decode_max_px": 639},  # below detect_max_px
+        {"decode_max_px": -1},
     ],
 )
 def test_face_settings_out_of_range(settings):
