@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.audio import compute_mfcc
+from keras_emo.core.audio import compute_mfcc, dct_matrix
 from keras_emo.core.clip import check_waveform, read_source
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.media import ClipSource, resample
-from keras_emo.core.spec import ClipSpec
+from keras_emo.core.spec import AudioSpec, ClipSpec
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class FaceChanges:
     brightness: float = 0.2  # of the full range
     contrast: float = 0.25
     grey: float = 0.3  # chance that colour is dropped
+    aspect: float = 0.0  # wider or narrower by up to this part
+    light: float = 0.0  # of the full range: how much light falls off from side to side
     erase: float = 0.3  # chance that a square is blanked
 
 
@@ -108,6 +110,12 @@ class MfccChanges:
     coefficient_width: int = 4
     shift_frames: int = 20
     noise: float = 0.05  # of each coefficient's deviation
+    time_scale: float = 0.0  # faster or slower by up to this part
+    mel_scale: float = 0.0  # mel axis wider or narrower by up to this part: vocal tract length
+    mel_shift: float = 0.0  # of the mel axis, up or down
+    mel_mask: float = 0.0  # of the mel axis: a band of up to this width takes the clip's mean
+    gain_db: float = 0.0  # louder or softer by up to this
+    floor_db: float = 0.0  # background raised by up to this above the quietest level
 
 
 def change_faces(faces, seed, changes: FaceChanges):
@@ -118,7 +126,7 @@ def change_faces(faces, seed, changes: FaceChanges):
     """
     import tensorflow as tf
 
-    seeds = tf.random.split(seed, 8)
+    seeds = tf.random.split(seed, 9)
     n, side = tf.shape(faces)[0], tf.cast(tf.shape(faces)[1], tf.float32)
 
     def draw(i: int, low: float, high: float):
@@ -129,7 +137,8 @@ def change_faces(faces, seed, changes: FaceChanges):
     mirror = tf.where(draw(2, 0.0, 1.0) < (0.5 if changes.flip else 0.0), -1.0, 1.0)
     shift_x, shift_y = (draw(i, -changes.shift, changes.shift) * side for i in (3, 4))
     cos, sin, centre = tf.cos(turn) * zoom, tf.sin(turn) * zoom, (side - 1.0) / 2.0
-    a0, a1, b0, b1 = cos * mirror, -sin, sin * mirror, cos
+    aspect = 1.0 + draw(7, -changes.aspect, changes.aspect)
+    a0, a1, b0, b1 = cos * mirror * aspect, -sin, sin * mirror * aspect, cos
     a2 = centre - (a0 + a1) * centre + shift_x
     b2 = centre - (b0 + b1) * centre + shift_y
     zeros = tf.zeros_like(a0)
@@ -148,6 +157,11 @@ def change_faces(faces, seed, changes: FaceChanges):
     mean = tf.reduce_mean(faces, axis=[1, 2, 3], keepdims=True)
     spread = lambda v: v[:, None, None, None]  # noqa: E731
     faces = (faces - mean) * spread(contrast) + mean + spread(brightness)
+    if changes.light:
+        slope = tf.random.stateless_normal([n, 2], seeds[8]) * changes.light * 128.0
+        ramp = tf.linspace(-1.0, 1.0, tf.shape(faces)[1])
+        across = ramp[None, None, :, None] * spread(slope[:, 0])
+        faces = faces + across + ramp[None, :, None, None] * spread(slope[:, 1])
     grey = tf.image.rgb_to_grayscale(faces)
     faces = tf.where(spread(tone[:, 2]) < changes.grey, tf.repeat(grey, 3, axis=3), faces)
     faces = _erase(faces, seeds[6], changes.erase)
@@ -169,14 +183,54 @@ def _erase(faces, seed, chance: float):
     return tf.where(square[..., None], mean, faces)
 
 
-def change_mfcc(mfcc, seed, changes: MfccChanges):
+def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec):
+    """Stretch sound in time and along the mel axis, change its level, raise its background.
+
+    mfcc: float32 (batch, n_mfcc, n_frames); back to mel bands by the transposed DCT, exact where
+    there are as many coefficients as bands. Returns the same shape.
+    """
+    import tensorflow as tf
+
+    dct = tf.constant(dct_matrix(spec), tf.float32)  # (n_mfcc, n_mels)
+    mel = tf.einsum("bct,cm->btm", mfcc, dct)[..., None]
+    draws = tf.random.stateless_uniform([tf.shape(mfcc)[0], 5], seed, -1.0, 1.0)
+    slower, wider = 1.0 + draws[:, 0] * changes.time_scale, 1.0 + draws[:, 1] * changes.mel_scale
+    shift = draws[:, 2] * changes.mel_shift * spec.n_mels
+    zero = tf.zeros_like(shift)
+    transforms = tf.stack([wider, zero, shift, zero, slower, zero, zero, zero], axis=1)
+    mel = tf.raw_ops.ImageProjectiveTransformV3(
+        images=mel,
+        transforms=transforms,
+        output_shape=tf.shape(mel)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+    spread = lambda v: v[:, None, None, None]  # noqa: E731
+    mel = mel + spread(draws[:, 3] * changes.gain_db)
+    lowest = tf.reduce_min(mel, axis=[1, 2, 3], keepdims=True)
+    mel = tf.maximum(mel, lowest + spread(tf.abs(draws[:, 4])) * changes.floor_db)
+    band = tf.random.stateless_uniform([tf.shape(mfcc)[0], 2], seed + 1)
+    places = tf.linspace(0.0, 1.0, spec.n_mels)[None]
+    masked = tf.abs(places - band[:, :1]) < band[:, 1:] * changes.mel_mask / 2
+    mean = tf.reduce_mean(mel, axis=[1, 2, 3], keepdims=True)
+    mel = tf.where(masked[:, None, :, None], mean, mel)
+    return tf.einsum("btm,cm->bct", mel[..., 0], dct)
+
+
+def change_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None):
     """Augment a batch of MFCC inside tf.data: SpecAugment (arXiv:1904.08779), shift, noise.
 
     mfcc: float32 (batch, n_mfcc, n_frames). seed: int32 (2,). Returns the same shape.
     """
     import tensorflow as tf
 
-    seeds = tf.random.split(seed, 4)
+    seeds = tf.random.split(seed, 5)
+    if spec is not None and (
+        changes.time_scale or changes.mel_scale or changes.mel_shift or changes.mel_mask
+        or changes.gain_db or changes.floor_db
+    ):  # fmt: skip
+        mfcc = warp_mel(mfcc, seeds[4], changes, spec)
     n, rows, frames = tf.shape(mfcc)[0], tf.shape(mfcc)[1], tf.shape(mfcc)[2]
     shift = tf.random.stateless_uniform(
         [n, 1], seeds[0], -changes.shift_frames, changes.shift_frames + 1, tf.int32

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.core.labels import N_EMOTIONS
+from keras_emo.core.spec import AudioSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, change_faces, change_mfcc
 from keras_emo.data.cache import count_crops, load_clip
 from keras_emo.data.takes import Take
@@ -132,7 +133,12 @@ def stream_faces(
 
 
 def stream_voices(
-    clips: Clips, batch: int, seed: int, changes: MfccChanges | None, first_epoch: int = 0
+    clips: Clips,
+    batch: int,
+    seed: int,
+    changes: MfccChanges | None,
+    spec: AudioSpec,
+    first_epoch: int = 0,
 ) -> tuple[Any, int]:
     """Endless epochs of MFCC, each clip as itself or one of its altered versions."""
     usable = np.flatnonzero(clips.has_voice)
@@ -162,7 +168,7 @@ def stream_voices(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s: change_mfcc(x, s, changes),
+        None if changes is None else lambda x, s: change_mfcc(x, s, changes, spec),
     )
 
 

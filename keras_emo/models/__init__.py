@@ -1,6 +1,15 @@
 """Keras functional graphs, registered by name."""
 
-from keras_emo.models import audio, fusion, visual
+from keras_emo.models import audio, fusion, residual, tdnn, visual
 from keras_emo.models.registry import MODELS, ModelEntry, build_model
 
-__all__ = ["MODELS", "ModelEntry", "audio", "build_model", "fusion", "visual"]
+__all__ = [
+    "MODELS",
+    "ModelEntry",
+    "audio",
+    "build_model",
+    "fusion",
+    "residual",
+    "tdnn",
+    "visual",
+]

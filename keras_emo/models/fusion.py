@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_emo.core.labels import N_EMOTIONS
 from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import (
     AnyFrame,
@@ -143,6 +144,43 @@ def build_fusion_concat(
     """
     head = concat_head(parts, tuple(units), dropout, batch_norm)
     return finish(spec, "fusion_concat", parts, True, head)
+
+
+def joint_head(parts: list[keras.Model], units: int, dropout: float) -> keras.Model:
+    """Learned weighted average of both networks' logits, corrected from both embeddings."""
+    x = head_inputs(*parts)
+    logits = WeightedAverage(name="average")(
+        x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
+    )
+    y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(join_embeddings(x))
+    y = keras.layers.Dropout(dropout, name="both_drop")(y)
+    y = keras.layers.Dense(
+        units, activation="relu", kernel_initializer="he_normal", name="both_dense"
+    )(y)
+    y = keras.layers.Dropout(dropout, name="dense_drop")(y)
+    correction = keras.layers.Dense(N_EMOTIONS, kernel_initializer="zeros", name="correction")(y)
+    logits = keras.layers.Add(name="corrected")([logits, correction])
+    return keras.Model(x, name_outputs(logits, y), name="head")
+
+
+_JOINT = {"units": 128, "dropout": 0.5}
+
+
+@register(
+    "fusion_joint",
+    inputs=INPUTS,
+    frames="all",
+    parts=("visual_residual", "audio_tdnn"),
+    presets={"faithful": _JOINT, "compact": _JOINT},  # one size
+)
+def build_fusion_joint(
+    spec: ClipSpec, parts: list[keras.Model], units: int, dropout: float
+) -> keras.Model:
+    """Decision and feature fusion in one: all frames, the whole clip's voice.
+
+    Inputs and outputs as fusion_concat's.
+    """
+    return finish(spec, "fusion_joint", parts, True, joint_head(parts, units, dropout))
 
 
 def _register_average(name: str, audio: str, many_frames: bool) -> None:

@@ -40,6 +40,64 @@ class Standardise(keras.layers.Layer):
 
 
 @register
+class PictureNorm(keras.layers.Layer):
+    """RGB (batch, height, width, 3), 0 to 255, to grey of zero mean and unit deviation.
+
+    Each picture by itself, so that skin and lamp count less. Returns (batch, height, width, 1).
+    """
+
+    FLOOR = 8.0  # grey levels: a plain picture stays plain
+
+    def call(self, x):
+        grey = ops.sum(x * ops.convert_to_tensor([0.299, 0.587, 0.114], x.dtype), -1, True)
+        grey = grey - ops.mean(grey, axis=(1, 2, 3), keepdims=True)
+        deviation = ops.sqrt(ops.mean(grey * grey, axis=(1, 2, 3), keepdims=True))
+        return grey / (deviation + self.FLOOR)
+
+    def compute_output_shape(self, x_shape):
+        return (*x_shape[:-1], 1)
+
+
+@register
+class MeanAndDeviation(keras.layers.Layer):
+    """(batch, frames, n) to mean and standard deviation over frames, (batch, 2 * n)."""
+
+    def call(self, x):
+        mean = ops.mean(x, axis=1)
+        square = ops.mean((x - ops.expand_dims(mean, 1)) ** 2, axis=1)
+        return ops.concatenate([mean, ops.sqrt(square + 1e-4)], axis=-1)
+
+    def compute_output_shape(self, x_shape):
+        return (x_shape[0], 2 * x_shape[-1])
+
+
+@register
+class AttentionPooling(keras.layers.Layer):
+    """(batch, frames, n) to a weighted mean over frames for each head, (batch, heads * n)."""
+
+    def __init__(self, heads: int, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.heads, self.units = heads, units
+        self.hidden = keras.layers.Dense(units, activation="tanh", name="hidden")
+        self.scores = keras.layers.Dense(heads, name="scores")
+
+    def build(self, x_shape):
+        self.hidden.build(x_shape)
+        self.scores.build((*x_shape[:-1], self.units))
+
+    def call(self, x):
+        weights = ops.softmax(self.scores(self.hidden(x)), axis=1)  # (batch, frames, heads)
+        pooled = ops.matmul(ops.transpose(weights, (0, 2, 1)), x)  # (batch, heads, n)
+        return ops.reshape(pooled, (-1, self.heads * x.shape[-1]))
+
+    def compute_output_shape(self, x_shape):
+        return (x_shape[0], self.heads * x_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "units": self.units}
+
+
+@register
 class FoldFrames(keras.layers.Layer):
     """(batch, frames, ...) to (batch * frames, ...): every frame goes through as its own clip."""
 

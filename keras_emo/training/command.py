@@ -13,7 +13,7 @@ from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.media import check_file
 from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
 from keras_emo.data.splits import RAVDESS_FOLDS, fold_split, make_split
-from keras_emo.training.config import FUSIONS, PARTS, PRETRAIN, read_config
+from keras_emo.training.config import DEFAULT_STAGES, PRETRAIN, read_config
 from keras_emo.training.data import open_corpus, prepare
 
 
@@ -119,7 +119,7 @@ def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[st
 def _changes(options: argparse.Namespace) -> dict:
     stages = options.stages
     if options.pretrain_data is not None:
-        stages = (PRETRAIN, *(stages or (*PARTS, *FUSIONS)))
+        stages = (PRETRAIN, *(stages or DEFAULT_STAGES))
     return {
         "preset": options.preset,
         "seed": options.seed,

@@ -15,15 +15,19 @@ from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
 
 PRETRAIN = "pretrain"
-PARTS = ("visual_alexnet", "audio_cnn", "audio_lstm")
-FUSIONS = (
+ALEXNET_PARTS = ("visual_alexnet", "audio_cnn", "audio_lstm")
+ALEXNET_FUSIONS = (
     "fusion_concat",
     "fusion_single_cnn",
     "fusion_single_lstm",
     "fusion_multi_cnn",
     "fusion_multi_lstm",
 )
+PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn")
+FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint")
+TRAINED_HEADS = ("fusion_concat", "fusion_joint")  # the others' averages are fitted, see features
 STAGES = (PRETRAIN, *PARTS, *FUSIONS)
+DEFAULT_STAGES = (*ALEXNET_PARTS, *ALEXNET_FUSIONS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class StageConfig:
     label_smoothing: float = 0.1
     patience: int = 10  # epochs without a better validation score
     crops_a_clip: int = 4  # face crops of each clip an epoch, 0: all
-    passes: int = 4  # fusion_concat: augmented passes over the training clips
+    passes: int = 4  # a trained fusion head: augmented passes over the training clips
     clip_norm: float = 5.0
 
     def __post_init__(self) -> None:
@@ -56,7 +60,7 @@ class TrainConfig:
     seed: int = 0
     test: tuple[str, ...] = ()
     val: tuple[str, ...] | int = 2
-    stages: tuple[str, ...] = (*PARTS, *FUSIONS)
+    stages: tuple[str, ...] = DEFAULT_STAGES
     deterministic: bool = False
     clip: ClipSpec = field(default_factory=ClipSpec)
     waves: WaveSpec = field(default_factory=WaveSpec)
@@ -74,6 +78,11 @@ class TrainConfig:
         for name, settings in self.model.items():
             if not isinstance(settings, dict):
                 raise ValueError(f"[model] {name} is not a table")
+
+    @property
+    def visual(self) -> str:
+        """The network of faces that is trained, for the pretrain stage."""
+        return next((s for s in self.stages if s.startswith("visual")), "visual_alexnet")
 
     def of_stage(self, name: str) -> StageConfig:
         return self.stage.get(name) or default_stage(name, self.preset)
@@ -94,7 +103,13 @@ def default_stage(name: str, preset: str) -> StageConfig:
         return StageConfig(epochs=60, learning_rate=rate, patience=20)
     if name == "audio_lstm":
         return StageConfig(epochs=60, learning_rate=2e-3, patience=20)
-    if name == "fusion_concat":
+    if name == "audio_tdnn":
+        return StageConfig(epochs=45, learning_rate=2e-3, weight_decay=0.02, patience=45)
+    if name == "visual_residual":
+        return StageConfig(
+            epochs=10, batch=64, learning_rate=1.5e-3, weight_decay=0.02, patience=10
+        )
+    if name in TRAINED_HEADS:
         return StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
     if name in FUSIONS:
         return StageConfig(

@@ -13,7 +13,7 @@ from keras_emo.data.augment import change_faces, change_mfcc
 from keras_emo.data.pipeline import Clips, class_weights
 from keras_emo.models.registry import MODELS
 from keras_emo.training.callbacks import KeepBest
-from keras_emo.training.config import StageConfig
+from keras_emo.training.config import TRAINED_HEADS, StageConfig
 from keras_emo.training.evaluate import run_keras
 from keras_emo.training.fit import fit
 from keras_emo.training.run import Run
@@ -27,7 +27,7 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
 
     A learned weighted average has one weight and one scale: they are fitted on validation
     speakers, since on training speakers both networks are right almost always and the weight
-    would reward the one that memorised more. The concatenation has a head of its own size: it
+    would reward the one that memorised more. TRAINED_HEADS have a head of their own size: it
     is trained on augmented training clips and stopped by validation speakers.
     """
     visual, audio = (run.load(part) for part in MODELS[name].parts)
@@ -40,7 +40,7 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
     one_frame = MODELS[name].frames == "one"
     val = describe_clips(visual, audio, [c for _, c in run.val], one_frame)
     labels = np.array([t.label for t, _ in run.val])
-    if name == "fusion_concat":
+    if name in TRAINED_HEADS:
         passes = [
             describe_altered(visual, audio, run.train_voices, run.config, number)
             for number in range(max(1, stage.passes))
@@ -51,7 +51,7 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
         known, truth = val, labels
     keep = KeepBest(folder, stage.patience)
     data, steps = stream_features(
-        known, truth, stage.batch, run.config.seed, keep.restore(), name == "fusion_concat"
+        known, truth, stage.batch, run.config.seed, keep.restore(), name in TRAINED_HEADS
     )
     heard = run_keras(head)
     fit(
@@ -115,7 +115,7 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
         hear,
         "mfcc",
         len(clips),
-        lambda s: change_mfcc(mfcc[s], _seed(rng), config.mfcc).numpy(),
+        lambda s: change_mfcc(mfcc[s], _seed(rng), config.mfcc, config.clip.audio).numpy(),
     )
     for i in np.flatnonzero(clips.has_voice):
         _put(out, "voice", int(i), {k: v[i] for k, v in said.items()})

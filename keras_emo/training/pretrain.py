@@ -38,7 +38,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     if not held.any() or held.all():
         cause = f"{len(faces)} pictures are too few to hold a tenth back"
         raise UsageError(root, Reason.NO_CLIPS, cause)
-    model = run.build("visual_alexnet")
+    model = run.build(run.config.visual)
     if init_from is not None:
         load_initial(model, init_from)
     keep = KeepBest(folder, stage.patience)

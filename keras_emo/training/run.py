@@ -92,7 +92,7 @@ def open_run(
         "config": config.to_dict(),
         "split": prepared.split.to_dict(),
         "corpus": prepared.corpus.name,
-        "clips": _digest_clips(prepared),
+        "clips": digest_clips(prepared),
         "start": start or {},
     }
     path = folder / "config.json"
@@ -143,7 +143,7 @@ def _lock(folder: Path) -> IO[str]:
     return lock
 
 
-def _digest_clips(prepared: Prepared) -> str:
+def digest_clips(prepared: Prepared) -> str:
     """Sixteen hex digits of which clips, by content, were prepared."""
     names = [f"{take} {path.name}" for take, path in sorted(prepared.cache.files.items())]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -18,7 +18,7 @@ from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.models.registry import MODELS, ModelEntry
 from keras_emo.training import features
 from keras_emo.training.callbacks import KeepBest, save_model
-from keras_emo.training.config import FUSIONS, PRETRAIN, StageConfig
+from keras_emo.training.config import FUSIONS, PRETRAIN, TRAINED_HEADS, StageConfig
 from keras_emo.training.evaluate import (
     answer_part,
     report_part,
@@ -87,10 +87,10 @@ def _train(run: Run, name: str, folder: Path, init_from: Path | None) -> keras.M
     facts: dict[str, Any] = {}
     if name in FUSIONS:
         model = features.train_fusion(run, name, folder, stage)
-        facts["fitted_on_val"] = name != "fusion_concat"
+        facts["fitted_on_val"] = name not in TRAINED_HEADS
     else:
         model = run.build(name)
-        if name == "visual_alexnet":
+        if MODELS[name].modalities == ("face",):
             facts["pretrained"] = _start_from(model, run, init_from)
         fit_part(run, model, MODELS[name], folder, stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)
@@ -134,7 +134,9 @@ def fit_part(
         )
     else:
         clips = run.train_voices
-        data, steps = stream_voices(clips, stage.batch, config.seed, config.mfcc, first)
+        data, steps = stream_voices(
+            clips, stage.batch, config.seed, config.mfcc, config.clip.audio, first
+        )
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.mfcc[clips.has_voice])
     answer = follow_answers(run, model, entry, [c for _, c in checked])

@@ -1,0 +1,58 @@
+"""A time-delay network that listens to a whole clip."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_emo.core.spec import ClipSpec
+from keras_emo.models.layers import AttentionPooling, MeanAndDeviation, Standardise, classify
+from keras_emo.models.registry import register
+
+DILATIONS = (1, 2, 4)
+
+
+def convolve_time(x, filters: int, kernel: int, dilation: int, name: str):
+    """Convolution over time, batch normalisation, ReLU."""
+    x = keras.layers.Conv1D(
+        filters, kernel, dilation_rate=dilation, padding="same", use_bias=False,
+        kernel_initializer="he_normal", name=name,
+    )(x)  # fmt: skip
+    x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+_PRESET = {"units": 128, "top_units": 192, "heads": 2, "dropout": 0.3, "map_dropout": 0.1}
+
+
+@register(
+    "audio_tdnn",
+    inputs=("mfcc",),
+    presets={"faithful": _PRESET, "compact": _PRESET},  # one size
+)
+def build_audio_tdnn(
+    spec: ClipSpec, units: int, top_units: int, heads: int, dropout: float, map_dropout: float
+) -> keras.Model:
+    """Dilated convolutions over time, then mean, deviation and attention over all frames.
+
+    After the x-vector network (Snyder et al. 2018) and attentive statistics pooling (Okabe et
+    al. 2018, arXiv:1803.10963). Input ``mfcc``: (batch, n_mfcc, n_frames), un-normalised; with
+    as many coefficients as mel bands it holds all of the log-mel spectrogram. Outputs:
+    ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, (2 + heads) * top_units).
+    """
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
+    x = Standardise(name="mfcc_norm")(mfcc)
+    x = keras.layers.Permute((2, 1), name="time_first")(x)  # (frames, coefficients)
+    x = keras.layers.AveragePooling1D(2, name="time_pool1")(x)  # 21 ms a step
+    x = convolve_time(x, units, 5, 1, "conv1")
+    x = keras.layers.MaxPooling1D(2, name="time_pool2")(x)  # 43 ms
+    x = keras.layers.SpatialDropout1D(map_dropout, name="drop1")(x)
+    for i, dilation in enumerate(DILATIONS, 2):
+        y = convolve_time(x, units, 3, dilation, f"conv{i}a")
+        y = convolve_time(y, units, 3, 1, f"conv{i}b")
+        x = keras.layers.Add(name=f"add{i}")([x, y])
+    x = convolve_time(x, top_units, 1, 1, "conv_top")
+    embedding = keras.layers.Concatenate(name="pooled")(
+        [MeanAndDeviation(name="statistics")(x), AttentionPooling(heads, 64, name="attention")(x)]
+    )
+    features = keras.layers.Dropout(dropout, name="drop_top")(embedding)
+    return keras.Model({"mfcc": mfcc}, classify(features, embedding), name="audio_tdnn")
