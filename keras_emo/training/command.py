@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from keras_emo.core.command import require, run_command
@@ -43,6 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=range(len(RAVDESS_FOLDS)),
         help="test speakers of a RAVDESS fold, instead of --test and --val",
     )
+    run.add_argument(
+        "--folds",
+        type=_numbers,
+        metavar="0,1,2,3,4",
+        help="one run a RAVDESS fold, below --out, and a table over them",
+    )
+    run.add_argument("--seeds", type=_numbers, metavar="0,1,2", help="one run a seed, averaged")
     run.add_argument("--val", type=_names, help="validation speakers (default: two are drawn)")
     run.add_argument("--stages", type=_names, help="as visual_alexnet,audio_cnn (default: all)")
     run.add_argument("--epochs", type=int, help="at most this many in every stage asked for")
@@ -78,6 +86,8 @@ def _train(options: argparse.Namespace) -> int:
         options.workers,
         _size_builtin(options.builtin_speakers),
     )
+    if options.folds is not None or options.seeds is not None:
+        return _train_several(options, config, corpus, start)
     if options.fold is None:
         split = make_split(corpus.takes, config.test, config.val, config.seed)
     else:
@@ -93,6 +103,25 @@ def _train(options: argparse.Namespace) -> int:
     if corpus.name == "builtin":
         print(SPEAKER_NOTE)
     print(format_summary(rows), end="")
+    return ExitCode.OK
+
+
+def _train_several(options, config, corpus, start) -> int:
+    if options.fold is not None:
+        raise UsageError("--fold", Reason.BAD_CONFIG, "not together with --folds or --seeds")
+    from keras_emo.training.folds import plan_runs, pretrain_once, train_runs
+    from keras_emo.training.table import write_table
+
+    plans = plan_runs(options.out, options.seeds or (config.seed,), options.folds)
+    config = replace(config, stages=tuple(s for s in config.stages if s != PRETRAIN))
+    init_from = options.init_from
+    if options.pretrain_data is not None:
+        init_from = pretrain_once(
+            options.out, config, corpus, options.cache, options.pretrain_data, options.workers,
+            start,
+        )  # fmt: skip
+    train_runs(plans, config, corpus, options.cache, options.workers, init_from, start)
+    print(write_table(options.out, plans, config.stages, corpus.takes), end="")
     return ExitCode.OK
 
 
@@ -129,6 +158,10 @@ def _changes(options: argparse.Namespace) -> dict:
         "epochs": options.epochs,
         "deterministic": options.deterministic,
     }
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -102,12 +102,14 @@ def _start_from(model: keras.Model, run: Run, init_from: Path | None) -> str | N
     """Weights that training begins with; says where they came from."""
     pretrained = run.folder / PRETRAIN / METRICS_FILE
     if pretrained.exists():
-        model.load_weights(run.folder / PRETRAIN / MODEL_FILE)
-        known = json.loads(pretrained.read_text(encoding="utf-8"))
-        return f"{known['n_train']} pictures of {known['source']}"
+        init_from = run.folder / PRETRAIN / MODEL_FILE
     if init_from is None:
         return None
     load_initial(model, init_from)
+    beside = init_from.with_name(METRICS_FILE)
+    known = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    if "source" in known:
+        return f"{known['n_train']} pictures of {known['source']}"
     return f"the weights in {init_from.name}"
 
 

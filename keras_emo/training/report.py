@@ -1,0 +1,118 @@
+"""One HTML page of a table over folds: no other file, no outside host."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
+from keras_emo.data.cache import write_text
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1a1a1a; background: #fff }
+table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; color: #555 }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child { text-align: left }
+img { max-width: 100% } h2 { margin-top: 2.5rem }
+"""
+
+
+def write_report_page(figures: dict[str, Any], path: Path) -> None:
+    """Write the page: figures of every network, then confusion, calibration and speakers of each.
+
+    figures: as training.table.collect makes them.
+    """
+    parts = ["<h1>Emotion recognition on speakers never seen in training</h1>", _overview(figures)]
+    for name, row in figures.items():
+        every = row["all"]
+        alt = f"Confusion matrix and reliability of {name}"
+        parts += [
+            f"<h2>{html.escape(name)}</h2>",
+            f'<img alt="{html.escape(alt)}" src="{_draw(row, name)}">',
+            _folds(row),
+            _rows("By speaker", ("speaker", "clips", "accuracy %", "UAR %"), [
+                (who, part["n_clips"], f"{100 * part['accuracy']:.1f}", f"{100 * part['uar']:.1f}")
+                for who, part in every["by_speaker"].items()
+            ]),
+        ]  # fmt: skip
+    text = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>keras_emo report'
+        f"</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+    write_text(path, text)
+
+
+def _overview(figures: dict[str, Any]) -> str:
+    rows = []
+    for name, row in figures.items():
+        every = row["all"]
+        low, high = (100 * v for v in every["interval_95"]["accuracy"])
+        rows.append((
+            name,
+            f"{100 * row['single_mean']:.1f} ± {100 * row['single_deviation']:.1f}",
+            f"{100 * every['accuracy']:.1f} ({low:.1f} to {high:.1f})",
+            f"{100 * every['uar']:.1f}", f"{100 * every['macro_f1']:.1f}", f"{every['ece']:.3f}",
+        ))  # fmt: skip
+    heads = ("network", "one seed %", "seeds averaged % (95 %)", "UAR %", "macro-F1 %", "ECE")
+    note = (
+        "Accuracy per clip. The interval resamples speakers; ± is the deviation over folds and "
+        "seeds. ECE: expected calibration error."
+    )
+    return _rows(note, heads, rows)
+
+
+def _folds(row: dict[str, Any]) -> str:
+    rows = [
+        (fold, *(f"{100 * s:.1f}" for s in part["seeds"].values()), f"{100 * part['averaged']:.1f}")
+        for fold, part in row["folds"].items()
+    ]
+    seeds = [f"seed {s}" for s in next(iter(row["folds"].values()))["seeds"]]
+    return _rows("Accuracy by fold, %", ("fold", *seeds, "averaged"), rows)
+
+
+def _rows(caption: str, heads: tuple, rows: list[tuple]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(str(h))}</th>' for h in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return (
+        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _draw(row: dict[str, Any], name: str) -> str:
+    """Confusion matrix beside the reliability picture, as a data URL of a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    counts = np.array(row["all"]["confusion"]["counts"])[:, :N_EMOTIONS]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    left.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    left.set_xticks(range(N_EMOTIONS), EMOTIONS, rotation=45, ha="right")
+    left.set_yticks(range(N_EMOTIONS), EMOTIONS)
+    left.set_xlabel("answer")
+    left.set_ylabel("truth")
+    left.set_title(f"{name}: clips of all folds")
+    for (i, j), n in np.ndenumerate(counts):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        left.text(j, i, str(n), ha="center", va="center", color=colour)
+    bins = row["reliability"]
+    right.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+    right.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], "o-", label=name)
+    right.set_xlabel("confidence")
+    right.set_ylabel("share that was right")
+    right.set_title(f"reliability, ECE {row['all']['ece']:.3f}")
+    right.legend()
+    right.grid(alpha=0.3)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=90)
+    return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()

@@ -1,0 +1,156 @@
+"""Figures over folds and seeds: what the headline is, and what it rests on."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
+from keras_emo.core.metrics import report
+from keras_emo.data.cache import write_json, write_text
+from keras_emo.data.takes import Take
+from keras_emo.training.folds import Plan
+from keras_emo.training.report import write_report_page
+
+TABLE_FILE = "table.json"
+
+
+@dataclass
+class Answers:
+    """One network's answers to the clips of a part: ids, labels, probabilities (n, 7)."""
+
+    take_ids: list[str]
+    labels: np.ndarray
+    probs: np.ndarray
+
+
+def read_predictions(path: Path) -> Answers:
+    """predictions_test.csv of a stage; NaN rows where it abstained. Raises UsageError."""
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            rows = list(csv.DictReader(f))
+    except OSError as e:
+        raise UsageError(path, Reason.MISSING_STAGE, e.strerror or str(e)) from None
+    values = [[float(r[e]) if r[e] else np.nan for e in EMOTIONS] for r in rows]
+    return Answers(
+        [r["take_id"] for r in rows],
+        np.array([EMOTION_INDEX[r["label"]] for r in rows], np.int64),
+        np.array(values, np.float64).reshape(-1, N_EMOTIONS),
+    )
+
+
+def average(answers: Sequence[Answers]) -> Answers:
+    """Geometric mean of several networks' probabilities: the mean of their logits, as shipped."""
+    first = answers[0]
+    if any(a.take_ids != first.take_ids for a in answers):
+        raise ValueError("answers to different clips")
+    logs = np.mean([np.log(np.maximum(a.probs, 1e-12)) for a in answers], axis=0)
+    probs = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return Answers(first.take_ids, first.labels, probs / probs.sum(axis=1, keepdims=True))
+
+
+def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take]) -> dict[str, Any]:
+    """Figures by network: every fold and seed alone, seeds averaged, all folds together."""
+    known = {t.take_id: t for t in takes}
+    by_fold: dict[int | None, list[Plan]] = defaultdict(list)
+    for plan in plans:
+        by_fold[plan.fold].append(plan)
+    result: dict[str, Any] = {}
+    for name in stages:
+        folds: dict[str, dict[str, Any]] = {}
+        singles: list[float] = []
+        joined: list[Answers] = []
+        for fold, members in by_fold.items():
+            read = [read_predictions(p.folder / name / "predictions_test.csv") for p in members]
+            scores = [float((a.probs.argmax(axis=1) == a.labels).mean()) for a in read]
+            both = average(read)
+            joined.append(both)
+            singles += scores
+            folds[str(fold)] = {
+                "seeds": {str(p.seed): s for p, s in zip(members, scores, strict=True)},
+                "averaged": float((both.probs.argmax(axis=1) == both.labels).mean()),
+            }
+        together = [known[t] for a in joined for t in a.take_ids]
+        averaged = [f["averaged"] for f in folds.values()]
+        result[name] = {
+            "folds": folds,
+            "single_mean": float(np.mean(singles)),
+            "single_deviation": float(np.std(singles)),
+            "fold_mean": float(np.mean(averaged)),
+            "fold_deviation": float(np.std(averaged)),
+            "n_seeds": len(next(iter(by_fold.values()))),
+            "all": report(
+                np.concatenate([a.labels for a in joined]),
+                np.concatenate([a.probs for a in joined]),
+                [t.speaker for t in together],
+                [t.gender for t in together],
+            ),
+            "reliability": measure_reliability(joined),
+        }
+    return result
+
+
+def measure_reliability(answers: Sequence[Answers], n_bins: int = 10) -> list[dict[str, float]]:
+    """For each tenth of confidence: its mean, the share that was right, the number of clips."""
+    probs = np.concatenate([a.probs for a in answers])
+    labels = np.concatenate([a.labels for a in answers])
+    known = np.isfinite(probs).all(axis=1)
+    top, right = probs[known].max(axis=1), probs[known].argmax(axis=1) == labels[known]
+    bins = np.minimum((top * n_bins).astype(int), n_bins - 1)
+    return [
+        {
+            "confidence": float(top[bins == b].mean()),
+            "accuracy": float(right[bins == b].mean()),
+            "n_clips": int((bins == b).sum()),
+        }
+        for b in np.unique(bins)
+    ]
+
+
+def write_table(
+    root: Path, plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take]
+) -> str:
+    """table.json, table.md and report.html below root; returns the Markdown.
+
+    Runs without test speakers have nothing to say here: an empty text.
+    """
+    if not all((p.folder / s / "predictions_test.csv").exists() for p in plans for s in stages):
+        return ""
+    figures = collect(plans, stages, takes)
+    text = format_table(figures)
+    write_json(root / TABLE_FILE, figures)
+    write_text(root / "table.md", text)
+    write_report_page(figures, root / "report.html")
+    return text
+
+
+def format_table(figures: dict[str, Any]) -> str:
+    """A Markdown table of the networks; the interval resamples actors."""
+    lines = [
+        "| network | one seed, mean ± sd % | seeds averaged, folds mean ± sd % "
+        "| accuracy % (95 %) | UAR % | macro-F1 % | ECE | women / men % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in figures.items():
+        every = row["all"]
+        low, high = (100 * v for v in every["interval_95"]["accuracy"])
+        genders = " / ".join(
+            f"{100 * part['accuracy']:.1f}" for _, part in sorted(every["by_gender"].items())
+        )
+        lines.append(
+            f"| {name} | {100 * row['single_mean']:.1f} ± {100 * row['single_deviation']:.1f} "
+            f"| {100 * row['fold_mean']:.1f} ± {100 * row['fold_deviation']:.1f} "
+            f"| {100 * every['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
+            f"| {100 * every['uar']:.1f} | {100 * every['macro_f1']:.1f} "
+            f"| {every['ece']:.3f} | {genders} |"
+        )
+    majority = next(iter(figures.values()))["all"]["majority_accuracy"] if figures else 0.0
+    lines.append(f"| majority class | | | {100 * majority:.1f} | 14.3 | | | |")
+    return "\n".join(lines) + "\n"
