@@ -1,0 +1,35 @@
+"""Several trained networks of one kind as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from keras_emo.models.layers import name_outputs
+
+
+def average_models(models: Sequence[keras.Model]) -> keras.Model:
+    """Mean of the networks' logits; embedding: theirs side by side.
+
+    The networks have the same inputs. Trained from other seeds they err in other places, so the
+    mean is right more often than one (Lakshminarayanan et al. 2017, arXiv:1612.01474). Raises
+    ValueError for fewer than two, or where inputs differ.
+    """
+    if len(models) < 2:
+        raise ValueError("an ensemble has at least two members")
+    first = models[0]
+    shapes = {name: tensor.shape for name, tensor in first.input.items()}
+    if any({k: v.shape for k, v in m.input.items()} != shapes for m in models):
+        raise ValueError("the members of an ensemble take the same inputs")
+    inputs = {
+        name: keras.Input(tensor.shape[1:], name=name, dtype=tensor.dtype)
+        for name, tensor in first.input.items()
+    }
+    members = [  # nested models need names of their own
+        keras.Model(m.input, m.output, name=f"member{i}") for i, m in enumerate(models)
+    ]
+    said = [member(inputs) for member in members]
+    logits = keras.layers.Average(name="member_mean")([s["logits"] for s in said])
+    embedding = keras.layers.Concatenate(name="member_embeddings")([s["embedding"] for s in said])
+    return keras.Model(inputs, name_outputs(logits, embedding), name=first.name)
