@@ -28,6 +28,9 @@ TINY = {
     "audio_cnn": {"width": 0.125, "dense_units": 16},
     "audio_lstm": {"units": 16, "time_pool": 6},
     "fusion_concat": {"units": (16, 8)},
+    "visual_residual": {"width": 0.2},
+    "audio_tdnn": {"units": 16, "top_units": 16},
+    "fusion_joint": {"units": 8},
 }
 FACTS = {
     "preset": "compact",

@@ -1,0 +1,121 @@
+"""Several seeds in one command; and no figure of training rests on a test clip."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from keras_emo.core.errors import UsageError
+
+keras = pytest.importorskip("keras")
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+
+SMALL = """
+[run]
+test = ["6"]
+val = ["4", "5"]
+stages = ["visual_residual", "audio_tdnn", "fusion_joint"]
+deterministic = true
+
+[waves]
+n_variants = 0
+
+[mfcc]
+time_scale = 0.1
+mel_shift = 0.03
+mel_mask = 0.1
+gain_db = 4.0
+floor_db = 20.0
+
+[model.visual_residual]
+width = 0.2
+[model.audio_tdnn]
+units = 16
+top_units = 16
+[model.fusion_joint]
+units = 8
+
+[stage.visual_residual]
+epochs = 1
+[stage.audio_tdnn]
+epochs = 2
+[stage.fusion_joint]
+epochs = 2
+passes = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def seeds(trained):
+    """Two seeds over the shared corpus and cache."""
+    config = trained.root / "small.toml"
+    config.write_text(SMALL, encoding="utf-8")
+    out = trained.root / "seeds"
+    done = trained.train("--config", str(config), "--seeds", "0,1", out=out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return config, out, done.stdout
+
+
+def test_table_holds_each_seed_and_their_average(seeds):
+    _, out, printed = seeds
+    table = json.loads((out / "table.json").read_text())
+    assert set(table) == {"visual_residual", "audio_tdnn", "fusion_joint"}
+    row = table["fusion_joint"]
+    for seed, score in row["folds"]["None"]["seeds"].items():
+        metrics = json.loads((out / f"seed{seed}" / "fusion_joint" / "metrics.json").read_text())
+        assert metrics["test"]["accuracy"] == pytest.approx(score)
+    assert row["all"]["n_clips"] == 8
+    assert row["single_mean"] == pytest.approx(
+        np.mean(list(row["folds"]["None"]["seeds"].values()))
+    )
+    assert "| fusion_joint |" in printed
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_no_figure_of_training_rests_on_a_test_clip(trained, seeds):
+    config, out, _ = seeds
+    poisoned = trained.root / "poisoned"
+    shutil.copytree(trained.cache, poisoned)
+    n_changed = 0
+    for path in poisoned.glob("clips-*/*.npz"):
+        with np.load(path, allow_pickle=False) as data:
+            arrays = dict(data)
+        if json.loads(str(arrays["info"]))["take_id"].endswith("-06"):
+            arrays["face"] = np.full_like(arrays["face"], 255)
+            arrays["mfcc"] = np.full_like(arrays["mfcc"], -400.0)
+            np.savez(path, **arrays)
+            n_changed += 1
+    assert n_changed >= 8
+    again = trained.root / "canary"
+    done = trained.train(
+        "--config", str(config), "--seeds", "0", "--cache", str(poisoned), out=again
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("visual_residual", "audio_tdnn", "fusion_joint"):
+        here, there = again / "seed0" / name, out / "seed0" / name
+        ours = json.loads((here / "metrics.json").read_text())
+        theirs = json.loads((there / "metrics.json").read_text())
+        assert ours["val"] == theirs["val"]
+        mine = keras.saving.load_model(here / "model.keras", compile=False).get_weights()
+        other = keras.saving.load_model(there / "model.keras", compile=False).get_weights()
+        for a, b in zip(mine, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert (here / "predictions_test.csv").read_text() != (
+            there / "predictions_test.csv"
+        ).read_text()
+
+
+def test_runs_are_planned_seed_after_seed(tmp_path):
+    from keras_emo.training.folds import plan_runs
+
+    plans = plan_runs(tmp_path, (0, 1), (0, 4))
+    assert [(p.fold, p.seed) for p in plans] == [(0, 0), (4, 0), (0, 1), (4, 1)]
+    assert plans[1].folder == tmp_path / "fold4" / "seed0"
+    assert [p.folder.name for p in plan_runs(tmp_path, (2,), None)] == ["seed2"]
+    with pytest.raises(UsageError, match="no fold 5"):
+        plan_runs(tmp_path, (0,), (5,))
