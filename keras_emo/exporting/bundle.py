@@ -7,23 +7,26 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import onnx
 
 from keras_emo import __version__
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.core.inputs import Feed
+from keras_emo.core.inputs import Run
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
 from keras_emo.exporting import OPSET
 from keras_emo.exporting.card import LICENCES, write_card
-from keras_emo.exporting.onnx import OUTPUTS, check_proto, convert_onnx
+from keras_emo.exporting.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx
 from keras_emo.exporting.parity import BATCHES, check_biases, compare, sample_feed
 from keras_emo.exporting.saved_model import open_saved_model, write_saved_model
+from keras_emo.exporting.waveform import WAVEFORM, write_waveform
 from keras_emo.models.registry import ModelEntry
 from keras_emo.runtime.bundle import DESCRIPTION, DETECTOR, GOLDEN, MODEL, SCHEMA, digest_file
 from keras_emo.runtime.detector import NETWORKS, PACKAGE_DATA
@@ -33,6 +36,9 @@ from keras_emo.training.evaluate import run_keras
 
 FORMATS = ("onnx", "saved_model", "keras")
 
+# from the float32 graph to the one that is shipped, with what bundle.json says of it
+Reduce = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, dict[str, Any]]]
+
 
 def export_bundle(
     model: keras.Model,
@@ -41,11 +47,14 @@ def export_bundle(
     facts: dict[str, Any],
     folder: Path,
     formats: tuple[str, ...] = ("onnx", "saved_model"),
+    reduce: Reduce | None = None,
+    waveform: bool = False,
 ) -> dict[str, Any]:
     """Export a trained network and put the bundle in place once it passed every check.
 
-    facts: corpus, split, preset, metrics and the like, as export.py collects them. The bundle is
-    written beside its place first: a refused one leaves an older bundle as it was.
+    facts: corpus, split, preset, metrics and the like, as export.py collects them. reduce: makes
+    model.onnx smaller once the float32 graph agreed with Keras. waveform: adds waveform.onnx.
+    The bundle is written beside its place first: a refused one leaves an older one as it was.
     Returns seconds, sizes and differences. Raises ExportError, EnvironmentFailure.
     """
     check_biases(model)
@@ -56,7 +65,8 @@ def export_bundle(
     except OSError as e:
         raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
     try:
-        figures = _fill(draft, model, entry, spec, {**facts, "name": folder.name}, formats)
+        facts = {**facts, "name": folder.name}
+        figures = _fill(draft, model, entry, spec, facts, formats, reduce, waveform)
         draft.chmod(0o755)
         _put_in_place(draft, folder)
     finally:
@@ -76,32 +86,37 @@ def any_inside(folder: Path) -> bool:
     return not folder.is_dir() or any(folder.iterdir())
 
 
-def _fill(draft, model, entry, spec, facts, formats) -> dict[str, Any]:
+def _fill(draft, model, entry, spec, facts, formats, reduce, waveform) -> dict[str, Any]:
     description = describe(model, entry, spec, facts)
+    name = facts["name"]
     started_s = time.monotonic()
     proto = convert_onnx(model, _metadata(description))
-    check_proto(proto, draft / MODEL)
-    (draft / MODEL).write_bytes(proto.SerializeToString())
-    del proto
+    run = _write_graph(proto, draft / MODEL)
     seconds = {"onnx": round(time.monotonic() - started_s, 1)}
 
     feeds = [sample_feed(entry, n, spec) for n in BATCHES]
-    session = open_session(draft / MODEL, available_cores())
-    names = [o.name for o in session.get_outputs()]
     ours = run_keras(model)
-
-    def run(feed: Feed) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(None, feed), strict=True))
-
-    parity = {"onnx": compare(ours, run, feeds, f"{facts['name']}/{MODEL}")}
+    parity = {"onnx": compare(ours, run, feeds, f"{name}/{MODEL}")}
     if "saved_model" in formats:
         started_s = time.monotonic()
         write_saved_model(model, draft / "saved_model")
         seconds["saved_model"] = round(time.monotonic() - started_s, 1)
         run_saved = open_saved_model(draft / "saved_model")
-        parity["saved_model"] = compare(ours, run_saved, feeds, f"{facts['name']}/saved_model")
+        parity["saved_model"] = compare(ours, run_saved, feeds, f"{name}/saved_model")
     if "keras" in formats:
         model.save(draft / "model.keras")
+    if reduce is not None:
+        started_s = time.monotonic()
+        proto, reduced = reduce(proto)
+        description |= reduced
+        add_metadata(proto, {"precision": reduced["precision"]})
+        ours = run = _write_graph(proto, draft / MODEL)  # it has values of its own from here
+        seconds[reduced["precision"]] = round(time.monotonic() - started_s, 1)
+    if waveform:
+        precision = description["precision"]
+        written = write_waveform(proto, entry, spec, precision, draft / WAVEFORM, run)
+        description["waveform"] = written
+    del proto
     _copy_detector(draft / DETECTOR)
     golden = sample_feed(entry, 1, spec, golden=True)
     arrays: dict[str, Any] = {f"in_{k}": v for k, v in golden.items()}
@@ -117,8 +132,18 @@ def _fill(draft, model, entry, spec, facts, formats) -> dict[str, Any]:
     text = json.dumps(description, indent=1, ensure_ascii=False)
     (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     check_golden(Predictor(draft), draft)
-    sizes = {MODEL: (draft / MODEL).stat().st_size}
-    return {"seconds": seconds, "bytes": sizes, "parity": parity}
+    sizes = {p: description["files"][p]["bytes"] for p in (MODEL, WAVEFORM)[: 1 + waveform]}
+    extra = {k: description[k] for k in ("quantisation", "waveform") if k in description}
+    return {"seconds": seconds, "bytes": sizes, "parity": parity, **extra}
+
+
+def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:
+    """Check and write a graph; returns the written file as a function."""
+    check_proto(proto, path)
+    path.write_bytes(proto.SerializeToString())
+    session = open_session(path, available_cores())
+    names = [o.name for o in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
 
 
 def check_golden(predictor: Predictor, folder: Path) -> None:
@@ -150,6 +175,7 @@ def describe(
         "name": facts["name"],
         "model": entry.name,
         "preset": facts["preset"],
+        "precision": "fp32",
         "parameters": model.count_params(),
         "labels": list(EMOTIONS),
         "modalities": list(entry.modalities),

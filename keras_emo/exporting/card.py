@@ -50,6 +50,7 @@ def write_card(description: dict[str, Any], path: Path) -> None:
             f"({corpus['pretrained']})."
         )
     lines += ["", "## Figures", *_figures(description["metrics"])]
+    lines += _precision(description)
     lines += [
         "",
         "## Limits",
@@ -95,6 +96,37 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _precision(description: dict[str, Any]) -> list[str]:
+    """What a reader needs of a graph in smaller numbers, and of the one that takes sound."""
+    lines = []
+    known = description.get("quantisation", {})
+    if "accuracy" in known:
+        fitted = known["calibration"]
+        lines += [
+            "",
+            f"`model.onnx` computes in int8 ({known['method']}), calibrated on {fitted['n_clips']} "
+            f"clips of {len(fitted['speakers'])} training speakers. The table above is of the "
+            "float32 network; accuracy per clip of both, in percent:",
+            "",
+            "| part | clips | float32 | int8 | same answer |",
+            "|---|---|---|---|---|",
+        ]
+        for part, a in known["accuracy"].items():
+            cells = [f"{100 * a[k]:.1f}" for k in ("fp32", "int8", "agreement")]
+            lines.append(f"| {part} | {a['n_clips']} | {' | '.join(cells)} |")
+    elif description["precision"] == "fp16":
+        lines += ["", f"`model.onnx`: {known['method']}."]
+    if "waveform" in description:
+        given = description["waveform"]["input"]
+        lines += [
+            "",
+            f"`waveform.onnx` is the same network with `waveform` in place of `mfcc`: "
+            f"{given['shape'][1]:,} samples, mono, {given['sample_rate_hz']:,} Hz, zeros after "
+            "a shorter sound.",
+        ]
+    return lines
 
 
 def _join(names: list[str]) -> str:

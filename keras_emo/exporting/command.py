@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_emo.core.command import require, run_command
 from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.training.run import read_json
+
+if TYPE_CHECKING:
+    from keras_emo.core.spec import ClipSpec
+    from keras_emo.exporting.bundle import Reduce
+    from keras_emo.exporting.calibration import Gate
+    from keras_emo.models.registry import ModelEntry
+
+PRECISIONS = ("int8", "fp16")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,6 +42,30 @@ def build_parser() -> argparse.ArgumentParser:
         "--formats",
         default="onnx,saved_model",
         help="of onnx, saved_model, keras; onnx is always written",
+    )
+    parser.add_argument(
+        "--waveform",
+        action="store_true",
+        help="add waveform.onnx, which takes sound instead of MFCC",
+    )
+    small = parser.add_argument_group("smaller numbers")
+    small.add_argument(
+        "--quantize",
+        choices=PRECISIONS,
+        help="int8: arithmetic, calibrated on training speakers and refused where it costs "
+        "accuracy; fp16: storage of the weights only",
+    )
+    small.add_argument("--data", help="int8: the run's corpus folder, or 'builtin'")
+    small.add_argument("--corpus", default="auto", choices=("auto", "ravdess", "savee"))
+    small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
+    small.add_argument("--skip-bad", action="store_true", help="as for train.py")
+    small.add_argument("--workers", type=int, default=0, help="as for train.py")
+    small.add_argument(
+        "--max-drop",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="of accuracy on validation speakers that int8 may cost (default 1.0)",
     )
     return parser
 
@@ -56,31 +90,83 @@ def _export(options: argparse.Namespace) -> int:
     formats = tuple(f.strip() for f in options.formats.split(",") if f.strip())
     from keras_emo.core.spec import ClipSpec
     from keras_emo.exporting.bundle import FORMATS, export_bundle
+    from keras_emo.exporting.quantize import NothingToQuantise
     from keras_emo.models import MODELS, build_model
 
     unknown = [f for f in formats if f not in FORMATS] + [n for n in names if n not in MODELS]
     if unknown:
         cause = f"unknown {', '.join(unknown)}; known: {', '.join((*FORMATS, *MODELS))}"
         raise UsageError("options", Reason.BAD_CONFIG, cause)
+    if options.waveform and "mfcc" not in {i for n in names for i in MODELS[n].inputs}:
+        raise UsageError("--waveform", Reason.BAD_CONFIG, f"{options.model} takes no sound")
+    config = asked["config"]
+    spec = ClipSpec.from_dict(config["clip"])
     for name in names:
         weights = options.run / name / "model.keras"
         if not weights.is_file():
             raise UsageError(weights, Reason.MISSING_STAGE, f"{name} has not been trained")
-        config = asked["config"]
-        spec = ClipSpec.from_dict(config["clip"])
+    gate = _open_gate(options, asked, spec) if options.quantize == "int8" else None
+
+    def export(name: str, reduce: Reduce | None) -> None:
         model = build_model(name, config["preset"], config["model"], spec)
-        model.load_weights(weights)
+        model.load_weights(options.run / name / "model.keras")
+        facts = _collect_facts(options.run, name, asked)
         folder = options.out / name if options.model == "all" else options.out
-        figures = export_bundle(
-            model,
-            MODELS[name],
-            spec,
-            _collect_facts(options.run, name, asked),
-            folder,
-            formats,
-        )
+        waveform = options.waveform and "mfcc" in MODELS[name].inputs
+        figures = export_bundle(model, MODELS[name], spec, facts, folder, formats, reduce, waveform)
         print(_format(name, folder, figures), flush=True)
+
+    for name in names:
+        try:
+            export(name, _choose_reduction(options, gate, MODELS[name], spec))
+        except NothingToQuantise as e:
+            if options.model != "all":
+                raise
+            print(f"note: {e}; it stays fp32", file=sys.stderr)
+            export(name, None)
     return ExitCode.OK
+
+
+def _open_gate(options: argparse.Namespace, asked: dict[str, Any], spec: ClipSpec) -> Gate:
+    """The run's own clips: the split it was trained with, from the cache it was trained from."""
+    if not options.data:
+        cause = "int8 is calibrated on the run's clips: name its corpus folder"
+        raise UsageError("--data", Reason.BAD_CONFIG, cause)
+    if not 0 <= options.max_drop <= 100:
+        raise UsageError("--max-drop", Reason.BAD_CONFIG, "expected 0 to 100 points")
+    from keras_emo.data.splits import Split, assert_disjoint
+    from keras_emo.exporting.calibration import Gate
+    from keras_emo.training.data import open_corpus, prepare
+    from keras_emo.training.run import digest_clips
+
+    corpus = open_corpus(
+        options.data, options.corpus, options.cache, options.skip_bad, options.workers
+    )
+    if corpus.name != asked["corpus"]:
+        cause = f"this is {corpus.name}, the run was trained on {asked['corpus']}"
+        raise UsageError(options.data, Reason.BAD_CONFIG, cause)
+    split = Split.from_dict(asked["split"])
+    assert_disjoint(split, corpus.takes)
+    prepared = prepare(corpus, split, spec, options.cache, options.workers)
+    if digest_clips(prepared) != asked["clips"]:
+        cause = "the clips are not those of the run: other files, or other speakers"
+        raise UsageError(options.data, Reason.BAD_CONFIG, cause)
+    return Gate(prepared, options.max_drop)
+
+
+def _choose_reduction(
+    options: argparse.Namespace, gate: Gate | None, entry: ModelEntry, spec: ClipSpec
+) -> Reduce | None:
+    """What turns the float32 graph into the one that is shipped."""
+    if gate is not None:
+        from keras_emo.exporting.calibration import quantize_gated
+
+        return partial(quantize_gated, entry=entry, gate=gate, name=entry.name)
+    if options.quantize == "fp16":
+        from keras_emo.exporting.quantize import halve_gated
+
+        return partial(halve_gated, entry=entry, spec=spec, name=entry.name)
+    return None
 
 
 def _read_run(run: Path) -> dict[str, Any]:
@@ -113,5 +199,12 @@ def _format(name: str, folder: Path, figures: dict[str, Any]) -> str:
     seconds = ", ".join(f"{k} {v:.1f} s" for k, v in figures["seconds"].items())
     worst = {k: v["max_difference"]["logits"] for k, v in figures["parity"].items()}
     parity = ", ".join(f"{k} {v:.1e}" for k, v in worst.items())
-    size_mb = figures["bytes"]["model.onnx"] / 1e6
-    return f"{name}: {folder}  {size_mb:.1f} MB  {seconds}  largest logit difference: {parity}"
+    sizes = ", ".join(f"{v / 1e6:.1f} MB" for v in figures["bytes"].values())
+    line = f"{name}: {folder}  {sizes}  {seconds}  largest logit difference: {parity}"
+    for part, a in figures.get("quantisation", {}).get("accuracy", {}).items():
+        both = f"{100 * a['fp32']:.2f} to {100 * a['int8']:.2f} %"
+        line += f"\n  {part}: accuracy {both} of {a['n_clips']} clips"
+    if "waveform" in figures:
+        worst = figures["waveform"]["max_difference"]
+        line += f"\n  waveform.onnx: features {worst['features']:.1e}, probs {worst['probs']:.1e}"
+    return line

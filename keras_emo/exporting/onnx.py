@@ -60,11 +60,16 @@ def convert_onnx(model: keras.Model, metadata: dict[str, Any]) -> Any:
     _name_dimensions(proto, model)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "keras_emo", ""
+    add_metadata(proto, metadata)
+    return proto
+
+
+def add_metadata(proto: Any, metadata: dict[str, Any]) -> None:
+    """Put values into metadata_props, those that are no text as JSON."""
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key = key
         entry.value = value if isinstance(value, str) else json.dumps(value)
-    return proto
 
 
 def check_proto(proto: Any, path: Path) -> None:

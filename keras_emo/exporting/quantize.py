@@ -1,0 +1,205 @@
+"""Smaller numbers for a network that is exported: int8 arithmetic, or float16 storage."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from keras_emo.core.errors import Reason
+from keras_emo.core.inputs import Feed, Run
+from keras_emo.core.labels import N_EMOTIONS
+from keras_emo.core.spec import ClipSpec
+from keras_emo.exporting import IR_VERSION, OPSET
+from keras_emo.exporting.folding import (
+    constants,
+    drop_unused,
+    fold_graph,
+    fold_scaling,
+    pixel_codes,
+)
+from keras_emo.exporting.onnx import ExportError
+from keras_emo.exporting.parity import BATCHES, compare, sample_feed
+from keras_emo.models.registry import ModelEntry
+from keras_emo.runtime.session import available_cores, open_session
+
+METHOD = "static QDQ, per channel, activations uint8, min-max"
+QUANTIZED = ("Conv", "Gemm", "MatMul")
+# between two quantised layers these stay in integers; anywhere else they stay float
+CARRIERS = ("Relu", "MaxPool", "AveragePool", "Transpose", "Reshape")
+# first kernels are small and round worst: where float16 costs too much, they stay float32
+HALF_MIN_ELEMENTS = (1 << 6, 1 << 12, 1 << 16, 1 << 18)
+HALF_TOLERANCE = 1.5e-3  # on logits of the inputs tried; others stay within 2e-3
+
+
+def quantize_int8(proto: onnx.ModelProto, feeds: Iterable[Feed], name: str) -> onnx.ModelProto:
+    """The network with int8 convolutions and dense layers, by onnxruntime's static QDQ.
+
+    feeds: inputs of training speakers, one call each, of which the largest and smallest value of
+    every activation is taken. The last dense layer, recurrent layers and the average of a fusion
+    stay float. Inputs, outputs, dynamic dimensions and metadata stay. Raises ExportError where
+    there is nothing to quantise.
+    """
+    from onnxruntime import quantization as q
+
+    folded = fold_graph(proto)
+    nodes = choose_nodes(folded.graph)
+    if not nodes:
+        cause = "it has no convolution and no dense layer that int8 would help"
+        raise NothingToQuantise(name, Reason.EXPORT_FAILED, cause)
+    codes = {k: v for k, v in pixel_codes(folded.graph).items() if _is_read(folded, k, nodes)}
+    overrides = {
+        key: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.uint8)}]
+        for key, (scale, zero) in codes.items()
+    }
+    with tempfile.TemporaryDirectory() as folder, _QuietRoot():
+        path = Path(folder) / "int8.onnx"
+        q.quantize_static(
+            folded,
+            path,
+            _Reader(feeds),
+            quant_format=q.QuantFormat.QDQ,
+            op_types_to_quantize=[*QUANTIZED, *CARRIERS],
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            calibrate_method=q.CalibrationMethod.MinMax,
+            extra_options={
+                "CalibMaxIntermediateOutputs": 16,  # ranges so far, not every range seen
+                "ForceQuantizeNoInputCheck": True,  # for the reshapes before a first layer
+                "TensorQuantOverrides": overrides,
+            },
+        )
+        small = onnx.load(path)
+    fold_scaling(small.graph, list(codes))
+    return _finish(small, proto)
+
+
+def choose_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Names of the layers to quantise and of what carries their input from one to the next."""
+    known = constants(graph)
+    makers = {name: node for node in graph.node for name in node.output}
+    chosen: dict[str, None] = {}
+    for node in graph.node:
+        kernel = known.get(node.input[1]) if node.op_type in QUANTIZED else None
+        if kernel is None or (kernel.ndim == 2 and kernel.shape[1] == N_EMOTIONS):
+            continue  # the scores: a few thousand products, and the answer's own precision
+        chosen[node.name] = None
+        before = makers.get(node.input[0])
+        while before is not None and before.op_type in CARRIERS:
+            chosen[before.name] = None
+            before = makers.get(before.input[0])
+    return list(chosen)
+
+
+class NothingToQuantise(ExportError):
+    """A network that smaller numbers do not serve."""
+
+
+def store_half(proto: onnx.ModelProto, name: str, n_least: int) -> onnx.ModelProto:
+    """Weights stored as float16 and cast to float32 when loaded: half the file, same arithmetic.
+
+    n_least: a weight of fewer elements stays as it is. Raises ExportError for one that float16
+    cannot hold, NothingToQuantise where all stay.
+    """
+    small = onnx.ModelProto()
+    small.CopyFrom(proto)
+    graph, casts = small.graph, []
+    for tensor in graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype != np.float32 or value.size < n_least:
+            continue
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if not np.isfinite(half).all():
+            cause = f"{tensor.name} holds {np.abs(value).max():.3g}, beyond float16"
+            raise ExportError(name, Reason.EXPORT_FAILED, cause)
+        stored = f"{tensor.name}/half"
+        cast = helper.make_node("Cast", [stored], [tensor.name], stored, to=TensorProto.FLOAT)
+        casts.append(cast)
+        tensor.CopyFrom(numpy_helper.from_array(half, stored))
+    if not casts:
+        cause = "float16 moves its logits too far, or it has no weights that are worth it"
+        raise NothingToQuantise(name, Reason.EXPORT_FAILED, cause)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return _finish(small, proto)
+
+
+def halve_gated(
+    proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec, name: str
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The network of store_half and what a bundle says of it.
+
+    As many weights as the logits allow, by HALF_TOLERANCE. Raises ExportError where even the
+    largest kernels alone are too many.
+    """
+    feeds, run = [sample_feed(entry, n, spec) for n in BATCHES], open_run(proto)
+    for n_least in HALF_MIN_ELEMENTS:
+        small = store_half(proto, name, n_least)
+        try:
+            parity = compare(run, open_run(small), feeds, name, HALF_TOLERANCE)
+            break
+        except ExportError:
+            if n_least == HALF_MIN_ELEMENTS[-1]:
+                raise
+    facts = {
+        "method": "weights stored as float16, arithmetic in float32",
+        "least_elements": n_least,
+        "parity": parity,
+        "bytes": {"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
+    }
+    return small, {"precision": "fp16", "quantisation": facts}
+
+
+def open_run(proto: onnx.ModelProto) -> Run:
+    """A graph as the predictor runs it."""
+    session = open_session(proto.SerializeToString(), available_cores())
+    names = [o.name for o in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
+
+
+def _is_read(proto: onnx.ModelProto, name: str, nodes: list[str]) -> bool:
+    return all(n.name in nodes for n in proto.graph.node if name in n.input)
+
+
+def _finish(small: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Head and metadata as the network had them."""
+    drop_unused(small.graph)
+    del small.graph.value_info[:]
+    del small.opset_import[:]
+    small.opset_import.extend([helper.make_opsetid("", OPSET)])
+    small.ir_version = IR_VERSION
+    small.producer_name, small.producer_version = proto.producer_name, proto.producer_version
+    del small.metadata_props[:]
+    small.metadata_props.extend(proto.metadata_props)
+    return small
+
+
+class _Reader:
+    """What onnxruntime's calibration takes its inputs from."""
+
+    def __init__(self, feeds: Iterable[Feed]):
+        self.feeds = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self.feeds, None)
+
+
+class _QuietRoot:
+    """onnxruntime.quantization advises on the root logger; nothing of it concerns a user."""
+
+    def __enter__(self) -> None:
+        self.level = logging.getLogger().level
+        logging.getLogger().setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().setLevel(self.level)
