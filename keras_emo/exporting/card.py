@@ -73,13 +73,13 @@ def write_card(description: dict[str, Any], path: Path) -> None:
 
 def _figures(metrics: dict[str, Any]) -> list[str]:
     rows = []
-    for part in ("val", "test"):
+    for part in ("val", "test", "folds"):
         if part not in metrics:
             continue
         m = metrics[part]
         low, high = (100 * v for v in m["interval_95"]["accuracy"])
         cells = [
-            f"{part} (its weight was fitted on these)" if m.get("fitted") else part,
+            _name_part(part, m),
             m["n_speakers"],
             m["n_clips"],
             f"{100 * m['accuracy']:.1f} ({low:.1f} to {high:.1f})",
@@ -96,6 +96,15 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _name_part(part: str, figures: dict[str, Any]) -> str:
+    if part == "folds":
+        return (
+            f"networks trained in the same way, {figures['n_seeds']} at a time, each tested on the "
+            f"speakers of one of {figures['n_folds']} folds that it never saw"
+        )
+    return f"{part} (its weight was fitted on these)" if figures.get("fitted") else part
 
 
 def _precision(description: dict[str, Any]) -> list[str]:

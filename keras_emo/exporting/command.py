@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_emo.core.command import require, run_command
 from keras_emo.core.errors import ExitCode, Reason, UsageError
-from keras_emo.training.run import read_json
+from keras_emo.exporting.facts import collect_facts, read_runs
 
 if TYPE_CHECKING:
     from keras_emo.core.spec import ClipSpec
@@ -30,7 +30,14 @@ def build_parser() -> argparse.ArgumentParser:
         description="Turn trained networks into bundles that onnxruntime serves. A file that "
         "does not say what Keras says is not written.",
     )
-    parser.add_argument("--run", type=Path, required=True, help="run folder of train.py")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="run folder of train.py; several of one configuration become one network, the mean "
+        "of their logits",
+    )
     parser.add_argument("--model", required=True, help="a network of the run, or 'all'")
     parser.add_argument(
         "--out",
@@ -42,6 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--formats",
         default="onnx,saved_model",
         help="of onnx, saved_model, keras; onnx is always written",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        help="table.json of train.py --folds, with the same configuration: its figures stand in "
+        "the model card",
     )
     parser.add_argument(
         "--waveform",
@@ -80,18 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     require("keras", "tensorflow", "tf2onnx", "onnx")
-    asked = _read_run(options.run)
+    first, asked = options.run[0], read_runs(options.run)
     names = [options.model]
     if options.model == "all":
-        names = [p.parent.name for p in sorted(options.run.glob("*/model.keras"))]
+        names = [p.parent.name for p in sorted(first.glob("*/model.keras"))]
         names = [n for n in names if n != "pretrain"]
         if not names:
-            raise UsageError(options.run, Reason.MISSING_STAGE, "no trained network in this run")
+            raise UsageError(first, Reason.MISSING_STAGE, "no trained network in this run")
     formats = tuple(f.strip() for f in options.formats.split(",") if f.strip())
     from keras_emo.core.spec import ClipSpec
     from keras_emo.exporting.bundle import FORMATS, export_bundle
+    from keras_emo.exporting.members import load_network
     from keras_emo.exporting.quantize import NothingToQuantise
-    from keras_emo.models import MODELS, build_model
+    from keras_emo.models import MODELS
 
     unknown = [f for f in formats if f not in FORMATS] + [n for n in names if n not in MODELS]
     if unknown:
@@ -99,18 +113,16 @@ def _export(options: argparse.Namespace) -> int:
         raise UsageError("options", Reason.BAD_CONFIG, cause)
     if options.waveform and "mfcc" not in {i for n in names for i in MODELS[n].inputs}:
         raise UsageError("--waveform", Reason.BAD_CONFIG, f"{options.model} takes no sound")
-    config = asked["config"]
-    spec = ClipSpec.from_dict(config["clip"])
-    for name in names:
-        weights = options.run / name / "model.keras"
+    spec = ClipSpec.from_dict(asked["config"]["clip"])
+    for weights in (run / name / "model.keras" for run in options.run for name in names):
         if not weights.is_file():
-            raise UsageError(weights, Reason.MISSING_STAGE, f"{name} has not been trained")
+            cause = f"{weights.parent.name} has not been trained"
+            raise UsageError(weights, Reason.MISSING_STAGE, cause)
     gate = _open_gate(options, asked, spec) if options.quantize == "int8" else None
 
     def export(name: str, reduce: Reduce | None) -> None:
-        model = build_model(name, config["preset"], config["model"], spec)
-        model.load_weights(options.run / name / "model.keras")
-        facts = _collect_facts(options.run, name, asked)
+        model = load_network(options.run, name, asked["config"], spec)
+        facts = collect_facts(options.run, name, asked, options.table)
         folder = options.out / name if options.model == "all" else options.out
         waveform = options.waveform and "mfcc" in MODELS[name].inputs
         figures = export_bundle(model, MODELS[name], spec, facts, folder, formats, reduce, waveform)
@@ -167,32 +179,6 @@ def _choose_reduction(
 
         return partial(halve_gated, entry=entry, spec=spec, name=entry.name)
     return None
-
-
-def _read_run(run: Path) -> dict[str, Any]:
-    path = run / "config.json"
-    if not path.is_file():
-        raise UsageError(run, Reason.NOT_FOUND, "not a run folder of train.py: no config.json")
-    return read_json(path)
-
-
-def _collect_facts(run: Path, name: str, asked: dict[str, Any]) -> dict[str, Any]:
-    split = read_json(run / "split.json")
-    metrics = read_json(run / name / "metrics.json")
-    keep = ("n_clips", "n_speakers", "n_abstained", "accuracy", "uar", "macro_f1",
-            "interval_95", "ece", "recall", "by_gender")  # fmt: skip
-    parts = {
-        part: {k: metrics[part][k] for k in keep if k in metrics[part]}
-        for part in ("val", "test")
-        if part in metrics
-    }
-    corpus: dict[str, Any] = {"name": asked["corpus"], "split": split, "clips": asked["clips"]}
-    visual = run / "visual_alexnet" / "metrics.json"
-    if not name.startswith("audio") and visual.is_file():
-        corpus["pretrained"] = read_json(visual).get("pretrained")
-    if metrics.get("fitted_on_val"):
-        parts["val"]["fitted"] = True
-    return {"preset": asked["config"]["preset"], "metrics": parts, "corpus": corpus}
 
 
 def _format(name: str, folder: Path, figures: dict[str, Any]) -> str:

@@ -1,0 +1,87 @@
+"""What a bundle says of where its weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.training.run import read_json
+
+KEPT = (
+    "n_clips", "n_speakers", "n_abstained", "accuracy", "uar", "macro_f1", "interval_95", "ece",
+    "recall", "by_gender",
+)  # fmt: skip
+
+
+def read_runs(runs: Sequence[Path]) -> dict[str, Any]:
+    """config.json of the first run. Raises UsageError where another differs in more than its seed.
+
+    Other validation speakers are no difference: the seed draws them.
+    """
+    read = []
+    for run in runs:
+        path = run / "config.json"
+        if not path.is_file():
+            raise UsageError(run, Reason.NOT_FOUND, "not a run folder of train.py: no config.json")
+        read.append(read_json(path))
+    first = read[0]
+    for run, other in zip(runs[1:], read[1:], strict=True):
+        for key in ("corpus", "start", "config"):
+            mine, theirs = first[key], other[key]
+            if key == "config":
+                mine, theirs = ({k: v for k, v in c.items() if k != "seed"} for c in (mine, theirs))
+            if mine != theirs:
+                cause = f"it has another {key} than {runs[0]}: they cannot become one network"
+                raise UsageError(run, Reason.BAD_CONFIG, cause)
+        if set(first["split"]["test"]) != set(other["split"]["test"]):
+            cause = f"it was tested on other speakers than {runs[0]}"
+            raise UsageError(run, Reason.BAD_SPLIT, cause)
+    return first
+
+
+def collect_facts(
+    runs: Sequence[Path], name: str, asked: dict[str, Any], table: Path | None = None
+) -> dict[str, Any]:
+    """Preset, corpus, split and figures of a network, as export_bundle takes them.
+
+    Several runs: everybody whom one of them learned from counts as trained on, and there are no
+    figures of their own: table, a table.json of the same configuration over folds, has them.
+    """
+    figures: dict[str, Any] = {}
+    split = read_json(runs[0] / "split.json")
+    if len(runs) == 1:
+        metrics = read_json(runs[0] / name / "metrics.json")
+        figures = {
+            part: {k: metrics[part][k] for k in KEPT if k in metrics[part]}
+            for part in ("val", "test")
+            if part in metrics
+        }
+        if metrics.get("fitted_on_val"):
+            figures["val"]["fitted"] = True
+    else:
+        splits = [read_json(run / "split.json") for run in runs]
+        trained = sorted({s for part in splits for s in part["train"]})
+        looked_at = sorted({s for part in splits for s in part["val"]} - set(trained))
+        split = {"train": trained, "val": looked_at, "test": split["test"],
+                 "members": [{k: s[k] for k in ("train", "val")} for s in splits]}  # fmt: skip
+    if table is not None:
+        figures["folds"] = _read_folds(table, name)
+    corpus: dict[str, Any] = {"name": asked["corpus"], "split": split, "clips": asked["clips"]}
+    for visual in sorted(runs[0].glob("visual_*/metrics.json")):
+        if not name.startswith("audio"):
+            corpus["pretrained"] = read_json(visual).get("pretrained")
+    return {"preset": asked["config"]["preset"], "metrics": figures, "corpus": corpus}
+
+
+def _read_folds(table: Path, name: str) -> dict[str, Any]:
+    known = read_json(table)
+    if name not in known:
+        raise UsageError(table, Reason.BAD_CONFIG, f"it has no figures of {name}")
+    row = known[name]
+    return {
+        **{k: row["all"][k] for k in KEPT if k in row["all"]},
+        **{k: row[k] for k in ("n_seeds", "fold_mean", "fold_deviation", "single_mean")},
+        "n_folds": len(row["folds"]),
+    }
