@@ -33,7 +33,7 @@ class ClipInputs:
     picture, upright.
     mfcc: float32 (n_mfcc, n_frames), or None without usable sound.
     frames_examined: pictures the detector saw. states: reasons why a modality is missing.
-    damaged_packets, missing_s: as in Media.
+    damaged_packets, missing_s: as in Media. face_id: the tracker's number of the person.
     """
 
     face: np.ndarray | None
@@ -47,6 +47,7 @@ class ClipInputs:
     warnings: list[str] = field(default_factory=list)
     damaged_packets: int = 0
     missing_s: float = 0.0
+    face_id: int | None = None
 
     @property
     def modalities(self) -> list[str]:
@@ -76,6 +77,23 @@ def prepare_clip(
         finder.add(frame, time_s, tracker.update(frame, time_s))
 
     media = read_source(source, spec, modalities, take, threads)
+    inputs = gather_inputs(media, finder, spec, modalities, source.audio or source.path)
+    inputs.warnings += describe_damage(media)
+    if media.cut:
+        inputs.warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
+    if not inputs.modalities:
+        raise _reject(source.path, inputs)
+    return inputs
+
+
+def gather_inputs(
+    media: Media, finder: SpeakerFinder, spec: ClipSpec, modalities: Sequence[str], sound: Path
+) -> ClipInputs:
+    """What the network sees of a clip, or a part of one, that was decoded and looked through.
+
+    finder: was given every frame of media. sound: the file to name where its sound is refused.
+    Without either modality the result says why. Raises ClipError on non-finite sound.
+    """
     inputs = ClipInputs(
         face=None,
         face_found=np.zeros(0, bool),
@@ -90,17 +108,18 @@ def prepare_clip(
     if "face" in modalities:
         _add_faces(inputs, media, finder)
     if "voice" in modalities:
-        _add_voice(inputs, media, spec.audio, source)
-    inputs.warnings += [f"no decoder for its {kind} stream" for kind in media.undecodable]
-    if media.damaged_packets:
-        inputs.warnings.append(f"{media.damaged_packets} damaged packets")
-    if media.missing_s:
-        inputs.warnings.append(f"cut short: {media.missing_s:.1f} s less than declared")
-    if media.cut:
-        inputs.warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
-    if not inputs.modalities:
-        raise _reject(source.path, inputs)
+        _add_voice(inputs, media, spec.audio, sound)
     return inputs
+
+
+def describe_damage(media: Media) -> list[str]:
+    """What of a recording could not be read, a sentence each."""
+    texts = [f"no decoder for its {kind} stream" for kind in media.undecodable]
+    if media.damaged_packets:
+        texts.append(f"{media.damaged_packets} damaged packets")
+    if media.missing_s:
+        texts.append(f"cut short: {media.missing_s:.1f} s less than declared")
+    return texts
 
 
 def _reject(path: Path, inputs: ClipInputs) -> ClipError:
@@ -162,8 +181,8 @@ def check_waveform(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Re
     return Reason.SILENT_AUDIO if spread < 10 ** (spec.silence_dbfs / 20) else waveform
 
 
-def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, source: ClipSource) -> None:
-    waveform = check_waveform(media, spec, source.audio or source.path)
+def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, path: Path) -> None:
+    waveform = check_waveform(media, spec, path)
     if isinstance(waveform, Reason):
         inputs.states.append(waveform)
     else:
@@ -189,7 +208,7 @@ def _add_faces(inputs: ClipInputs, media: Media, finder: SpeakerFinder) -> None:
     if finder.several:
         which = {"largest": "largest", "central": "most central"}[finder.spec.speaker]
         inputs.warnings.append(f"several faces; the {which} was taken")
-    inputs.face = np.stack(track.crops)
+    inputs.face, inputs.face_id = np.stack(track.crops), finder.chosen_id
     inputs.face_found = np.array(track.found)
     inputs.times_s = np.array(track.times_s, np.float32)
     scales = dict(zip(media.times_s, media.scales, strict=True))

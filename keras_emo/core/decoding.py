@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ UNSURE_OF_LENGTH = ("mp3", "ogg")
 TOLERANCE_S, TOLERANCE = 0.2, 0.05
 
 TakeFrame = Callable[[np.ndarray, float], None]  # RGB uint8 (height, width, 3), time in s
+# mono float32 (n,), its rate in Hz, its time in s from the start of the sound
+TakeSound = Callable[[np.ndarray, int, float], None]
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Media:
     damaged_packets: int = 0
     missing_s: float = 0.0
     has_video: bool = False
+    has_audio: bool = False
     undecodable: list[str] = field(default_factory=list)
     cut: bool = False  # frames beyond the limit were left out
 
@@ -86,6 +89,7 @@ class Reading:
     audio_s: float
     take: TakeFrame
     max_px: int = 0  # longer side of a picture handed on; 0: any
+    hear: TakeSound | None = None  # given the sound as it comes; None keeps it
     next_index: int = 0  # of the sampling grid
     starts_s: dict[str, float] = field(default_factory=dict)  # of each kind of stream
     ends_s: dict[str, float] = field(default_factory=dict)  # from its start
@@ -94,8 +98,11 @@ class Reading:
     heard: bool = False  # all the sound asked for
     unstamped: bool = False  # the container has no presentation times
 
-    def run(self, container) -> None:
-        """Read to the end, or until all that is kept has come. Raises ClipError."""
+    def run(self, container) -> Iterator[None]:
+        """Read to the end, or until all that is kept has come, a packet a step.
+
+        Raises ClipError.
+        """
         import av
 
         media = self.media
@@ -120,7 +127,8 @@ class Reading:
                     self._see(frame)
                 else:
                     self._hear(frame)
-        if media.has_video and not media.times_s and not self.blocks:
+            yield
+        if media.has_video and not media.times_s and not self.n_samples:
             raise ClipError(self.path, Reason.NO_FRAMES, "no picture could be decoded")
         if self.blocks:
             waveform = np.concatenate(self.blocks)
@@ -201,9 +209,12 @@ class Reading:
         if self.heard:
             return
         self.media.sample_rate_hz = frame.sample_rate
-        block = _to_mono(frame)
+        block = to_mono(frame)
         self.n_samples += len(block)
-        self.blocks.append(block)
+        if self.hear is None:
+            self.blocks.append(block)
+        else:
+            self.hear(block, frame.sample_rate, shown_s - self.starts_s["audio"])
         self.heard = self.n_samples >= self.audio_s * frame.sample_rate
 
     def _missing_s(self, container, streams: Sequence) -> float:
@@ -251,7 +262,7 @@ def _frame_step_s(stream) -> float:
     return float(1 / rate) if rate else 1 / 30
 
 
-def _to_mono(frame) -> np.ndarray:
+def to_mono(frame) -> np.ndarray:
     """One audio frame as mono float32: the mean of its channels, integers scaled to [-1, 1]."""
     data = frame.to_ndarray()
     n_channels = len(frame.layout.channels)

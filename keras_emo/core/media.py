@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from keras_emo.core.decoding import (
     Media,
     Reading,
     TakeFrame,
+    TakeSound,
     check_duration,
     check_resolution,
     check_sample_rate,
@@ -94,10 +95,31 @@ def read_media(
     change no pixel. The first stream of a kind that can be decoded is read. Damaged packets are
     skipped and counted. Raises ClipError.
     """
+    media = Media()
+    steps = stream_media(path, media, frame_rate_hz, max_frames, audio_s, threads, take, max_px)
+    for _ in steps:
+        pass
+    return media
+
+
+def stream_media(
+    path: Path,
+    media: Media,
+    frame_rate_hz: float | None = 3.0,
+    max_frames: int = 96,
+    audio_s: float | None = None,
+    threads: int = 1,
+    take: TakeFrame | None = None,
+    max_px: int = 0,
+    hear: TakeSound | None = None,
+) -> Iterator[None]:
+    """read_media in steps, a packet each, so that the caller goes on with what came meanwhile.
+
+    media: filled on the way. hear: called with the sound as it comes, none of it is kept then.
+    """
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
 
     path = check_file(path)
-    media = Media()
     try:
         container = av.open(str(path), options=OPEN_OPTIONS, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as e:
@@ -115,14 +137,14 @@ def read_media(
             media.has_video = True
         if audio is not None:
             check_sample_rate(path, audio)
+            media.has_audio = True
         if video is not None or audio is not None:
             limit_s = float("inf") if audio_s is None else audio_s
             reading = Reading(
                 path, media, video, audio, frame_rate_hz or 0.0, max_frames, limit_s,
-                take or (lambda rgb, _: media.frames.append(rgb)), max_px,
+                take or (lambda rgb, _: media.frames.append(rgb)), max_px, hear,
             )  # fmt: skip
-            reading.run(container)
-    return media
+            yield from reading.run(container)
 
 
 def _is_cover(stream) -> bool:

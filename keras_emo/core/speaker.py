@@ -45,6 +45,7 @@ class SpeakerFinder:
         self.spec = spec
         self.n_examined = 0
         self.several = False  # faces in one frame
+        self.chosen_id: int | None = None
         self._people: dict[int, Person] = {}
         self._empty: deque[tuple[np.ndarray, float]] = deque()  # the latest frames, nobody in them
 
@@ -84,5 +85,6 @@ class SpeakerFinder:
             speaker = min(people, key=lambda p: p.off_middle / p.n_found)
         else:
             speaker = max(people, key=lambda p: p.area_px)
+        self.chosen_id = speaker.id
         speaker.track.finish()
         return speaker.track

@@ -110,6 +110,13 @@ class FaceDetector:
         known *= np.tile([image.shape[1] / rgb.shape[1], image.shape[0] / rgb.shape[0]], 2)
         return self._find(rgb, image, self._propose_near(image, to_square(known)))
 
+    def warm_up(self) -> None:
+        """Run each of the three networks once, so that the first picture takes no longer."""
+        side_px = self.spec.detect_max_px
+        self._propose(np.zeros((side_px * 9 // 16, side_px, 3), np.float32))
+        for session, size_px in ((self._rnet, _RNET_PX), (self._onet, _ONET_PX)):
+            session.run(["boxes"], {"image": np.zeros((1, size_px, size_px, 3), np.float32)})
+
     def _shrink(self, rgb: np.ndarray) -> np.ndarray:
         """What the networks see: float32 (height, width, 3) in -1..1; empty if it is too small."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:

@@ -17,6 +17,7 @@ from keras_emo.core.media import ClipSource
 from keras_emo.runtime.bundle import Bundle, load_bundle
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.session import available_cores, open_session
+from keras_emo.runtime.windows import WindowAnswers
 
 
 @dataclass
@@ -126,6 +127,33 @@ class Predictor:
             damaged_packets=inputs.damaged_packets,
             missing_s=inputs.missing_s,
         )
+
+    def predict_windows(
+        self, path: Path, window_s: float | None = None, hop_s: float | None = None
+    ) -> WindowAnswers:
+        """Answers to the overlapping windows of a recording of any length, as they are read.
+
+        window_s, hop_s: by default 3 s, or less where the network hears less, and 1 s. Raises
+        UsageError for other lengths than the network takes; iterating raises ClipError where
+        the file cannot be read.
+        """
+        return WindowAnswers(self, path, window_s, hop_s)
+
+    def warm_up(self) -> None:
+        """Run every network once, so that the first answer takes no longer than others."""
+        face, audio = self.bundle.spec.face, self.bundle.spec.audio
+        n = max(1, min(face.max_frames, round(audio.duration_s * face.frame_rate_hz)))
+        nothing = ClipInputs(
+            face=np.zeros((n, *face.shape), np.uint8),
+            face_found=np.ones(n, bool),
+            times_s=np.zeros(n, np.float32),
+            boxes=np.zeros((n, 4), np.float32),
+            mfcc=np.zeros(audio.shape, np.float32),
+            duration_s=0.0,
+            frames_examined=n,
+        )
+        self.answer([nothing])
+        self.detector.warm_up()
 
     def answer(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
         """Probabilities float32 (n_clips, 7) of prepared clips."""

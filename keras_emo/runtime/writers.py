@@ -1,27 +1,28 @@
-"""Answers for people and for files, as they come, and files that appear whole."""
+"""Answers for people and for files, as they come."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-import stat
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from keras_emo.core.errors import EnvironmentFailure, Reason
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.runtime.predictor import Prediction
+from keras_emo.runtime.timeline import Segment
+from keras_emo.runtime.windows import WindowAnswer, WindowAnswers
 
 FORMATS = ("csv", "json", "text")
 CSV_HEADER = (
     "path", "label", *EMOTIONS, "modalities", "frames_with_face", "frames_examined",
     "duration_s", "warnings",
+)  # fmt: skip
+WINDOWS_SCHEMA = 1
+WINDOW_HEADER = (
+    "path", "start_s", "end_s", "label", *EMOTIONS, "modalities", "states", "face_id",
+    "x_px", "y_px", "width_px", "height_px",
 )  # fmt: skip
 
 
@@ -70,57 +71,99 @@ class AnswerWriter:
             self.stream.write(json.dumps(self.kept, indent=1, ensure_ascii=False) + "\n")
 
 
-@contextmanager
-def open_output(path: Path | None) -> Iterator[TextIO]:
-    """stdout, or a file that replaces ``path`` once all is written.
+class TimelineWriter:
+    """Writes timelines of recordings to a stream, window by window.
 
-    Entering proves that the folder takes a file. When the work fails before anything is
-    written, or the disk refuses, the old file stays; what was written before another failure,
-    an interrupt among them, is delivered. Raises EnvironmentFailure.
+    csv: a row a window. text: a line a segment, once a recording is done. json: an array with
+    an object for each recording, see the README.
     """
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        target = Path(os.path.realpath(path))  # a link stays a link
-        if target.is_dir():
-            raise IsADirectoryError(0, "a folder of this name exists", str(path))
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            with open(target, "w", encoding="utf-8", errors="backslashreplace") as f:
-                yield f  # a device or a pipe cannot be replaced
-            return
-        with _replacing(target) as f:
-            yield f
-    except BrokenPipeError:  # stderr's reader, not this file
-        raise
-    except OSError as e:
-        name = path if e.filename is None or ".part-" in str(e.filename) else e.filename
-        raise EnvironmentFailure(name, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+
+    def __init__(self, stream: TextIO, form: str):
+        self.stream, self.form = stream, form
+        self.n_files = self.n_windows = 0
+        if form == "csv":
+            stream.write(format_csv(WINDOW_HEADER))
+
+    def begin(self, path: Path, window_s: float, hop_s: float) -> None:
+        """The windows of another recording come."""
+        self.path, self.n_windows = path, 0
+        if self.form == "json":
+            head = {"schema": WINDOWS_SCHEMA, "path": str(path)}
+            head |= {"window_s": window_s, "hop_s": hop_s}
+            opening = ",\n" if self.n_files else "[\n"
+            self.stream.write(f'{opening}{_to_json(head)[:-1]}, "windows": [')
+        self.n_files += 1
+
+    def add(self, answer: WindowAnswer) -> None:
+        """Take the next window."""
+        if self.form == "json":
+            separator = ",\n " if self.n_windows else "\n "
+            self.stream.write(separator + _to_json(answer.to_dict()))
+        elif self.form == "csv":
+            self.stream.write(format_csv(_list_cells(self.path, answer)))
+        self.n_windows += 1
+
+    def end(self, answers: WindowAnswers, segments: Sequence[Segment]) -> None:
+        """The recording is done, or as much of it as there will be."""
+        if self.form == "json":
+            tail = {
+                "segments": [s.to_dict() for s in segments],
+                "duration_s": round(answers.duration_s, 3),
+                "damage": {
+                    "packets": answers.media.damaged_packets,
+                    "missing_s": round(answers.media.missing_s, 3),
+                },
+                "warnings": answers.warnings,
+            }
+            self.stream.write(f"\n], {_to_json(tail)[1:]}")
+        elif self.form == "text":
+            length = f"{format_time(answers.duration_s)}, {self.n_windows} windows"
+            self.stream.write(f"{self.path}  {length}\n")
+            self.stream.writelines(format_segment(s) for s in segments)
+        self.stream.flush()
+
+    def finish(self) -> None:
+        """No further recording comes."""
+        if self.form == "json":
+            self.stream.write("\n]\n" if self.n_files else "[]\n")
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[TextIO]:
-    handle, name = tempfile.mkstemp(prefix=".part-", dir=target.parent)
-    try:
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as f:
-            try:
-                yield f
-            except OSError:
-                raise
-            except BaseException:
-                if f.tell():
-                    _put_in_place(f, name, target)
-                raise
-            _put_in_place(f, name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+def format_segment(segment: Segment) -> str:
+    """One line: from, to, label, its mean probability."""
+    said = "no answer" if segment.prob is None else f"{segment.label} {segment.prob:.2f}"
+    return f"  {format_time(segment.start_s)} - {format_time(segment.end_s)}  {said}\n"
 
 
-def _put_in_place(f: TextIO, name: str, target: Path) -> None:
-    f.flush()
-    umask = os.umask(0)
-    os.umask(umask)
-    os.fchmod(f.fileno(), 0o666 & ~umask)  # mkstemp lets nobody else read
-    os.fsync(f.fileno())
-    os.replace(name, target)
+def format_time(time_s: float) -> str:
+    """m:ss.s, or h:mm:ss.s from an hour on."""
+    tenths = round(time_s * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, left = divmod(minutes, 60)
+    head = f"{hours}:{left:02d}" if hours else f"{left}"
+    return f"{head}:{rest // 10:02d}.{rest % 10}"
+
+
+def format_window(answer: WindowAnswer) -> str:
+    """One line: end of the window, label, its probability, modalities used or why none."""
+    if answer.probs is None:
+        said = f"no answer: {', '.join(map(str, answer.states))}"
+    else:
+        said = f"{answer.label} {answer.probs.max():.2f}  from {' and '.join(answer.modalities)}"
+    return f"{format_time(answer.end_s)}  {said}\n"
+
+
+def _list_cells(path: Path, answer: WindowAnswer) -> list[Any]:
+    probs = [""] * len(EMOTIONS)
+    if answer.probs is not None:
+        probs = [f"{p:.6f}" for p in answer.probs]
+    box = ["", "", "", "", ""]
+    if answer.box is not None:
+        box = [str(answer.face_id), *(f"{v:.1f}" for v in answer.box)]
+    return [
+        path, f"{answer.start_s:.3f}", f"{answer.end_s:.3f}", answer.label or "", *probs,
+        "+".join(answer.modalities), " ".join(map(str, answer.states)), *box,
+    ]  # fmt: skip
+
+
+def _to_json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False)

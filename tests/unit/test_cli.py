@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from keras_emo import cli
+from keras_emo.commands import evaluate, live, predict, timeline
 from keras_emo.core.command import run_command
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.takes import Take
 from keras_emo.runtime.predictor import Prediction
@@ -42,8 +44,11 @@ class StubPredictor:
 def stub(monkeypatch):
     split = {"train": ["2"], "val": [], "test": ["1"]}
     info = {"name": "stub", "corpus": {"split": split}}
-    monkeypatch.setattr(cli, "load_bundle", lambda folder: SimpleNamespace(info=info))
-    monkeypatch.setattr(cli, "Predictor", StubPredictor)
+    spec = ClipSpec(FaceSpec(size_px=32))
+    bundle = SimpleNamespace(info=info, spec=spec, modalities=["face", "voice"])
+    for command in (predict, timeline, live, evaluate):
+        monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
+        monkeypatch.setattr(command, "Predictor", StubPredictor)
 
 
 def test_damage_is_partial(capsys):
@@ -107,7 +112,7 @@ def test_evaluate(names, code, monkeypatch, tmp_path):
     takes = [
         Take(n, "stub", "1", "male", EMOTIONS[3], ClipSource(video=Path(f"{n}.mp4"))) for n in names
     ]
-    monkeypatch.setattr(cli, "read_corpus", lambda *_: Corpus("stub", takes))
+    monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", takes))
     out = tmp_path / "scores.json"
     assert cli.main(["evaluate", "--data", "x", "--json", str(out)]) == code
     figures = json.loads(out.read_text())

@@ -16,7 +16,8 @@ TRAINING_PACKAGES = ("tensorflow", "keras", "librosa", "mtcnn", "onnx", "tf2onnx
 # part: (packages from outside, parts of keras_emo)
 ALLOWED = {
     "core": ({"numpy", "cv2", "av", "soxr"}, {"core"}),
-    "runtime": ({"numpy", "cv2", "onnxruntime"}, {"core", "runtime"}),
+    "runtime": ({"numpy", "cv2", "onnxruntime", "av", "soxr"}, {"core", "runtime"}),
+    "commands": ({"numpy"}, {"core", "runtime", "data", "commands"}),
     "data": ({"numpy", "cv2", "av", "soxr"}, {"core", "runtime", "data"}),
     "models": ({"numpy", "keras"}, {"core", "models"}),
 }
@@ -115,6 +116,8 @@ class Block:
 
 sys.meta_path.insert(0, Block())
 import keras_emo.cli, keras_emo.runtime.predictor, keras_emo.data.corpora
+import keras_emo.commands.timeline, keras_emo.commands.live, keras_emo.commands.evaluate
+import keras_emo.runtime.annotate, keras_emo.runtime.plot
 import keras_emo.data.builtin, keras_emo.data.cache, keras_emo.data.pipeline
 import keras_emo.data.augment, keras_emo.training.config
 print(sorted({{m.partition(".")[0] for m in sys.modules}} & set(BLOCKED)))

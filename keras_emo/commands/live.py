@@ -1,0 +1,60 @@
+"""keras-emo live: answers to a webcam or a stream, a line a hop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from types import FrameType
+
+from keras_emo.core.errors import ExitCode
+from keras_emo.runtime.bundle import load_bundle
+from keras_emo.runtime.live import LiveAnswers
+from keras_emo.runtime.output import open_output
+from keras_emo.runtime.predictor import Predictor
+from keras_emo.runtime.sources import open_source
+from keras_emo.runtime.writers import format_window
+
+TERMINATED = 143  # 128 and SIGTERM, as shells have it
+
+
+class _Terminated(BaseException):
+    """SIGTERM; like KeyboardInterrupt no error of the work."""
+
+
+def run_live(options: argparse.Namespace) -> int:
+    """Answer until the source ends, --max-s, Ctrl-C or SIGTERM."""
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        return _answer(options)
+    except _Terminated:
+        print("stopped", file=sys.stderr)
+        return TERMINATED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _answer(options: argparse.Namespace) -> int:
+    with open_output(options.out) as stream:
+        predictor = Predictor(load_bundle(options.bundle), options.threads)
+        source = open_source(options.source)
+        predictor.warm_up()
+        if not source.has_audio and "voice" in predictor.bundle.modalities:
+            print(f"warning: {options.source!r}: no sound, answered from the face alone",
+                  file=sys.stderr)  # fmt: skip
+        lengths = options.window_s, options.hop_s
+        with LiveAnswers(predictor, source, options.source, *lengths, options.max_s) as answers:
+            for answer in answers:
+                if options.format == "json":
+                    dropped = {"pictures": answers.latest.n_dropped, "windows": answers.n_skipped}
+                    line = answer.to_dict() | {"dropped": dropped}
+                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                else:
+                    stream.write(format_window(answer))
+                stream.flush()
+    return ExitCode.OK

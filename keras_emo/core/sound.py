@@ -1,0 +1,93 @@
+"""Sound as it comes: resampled block by block, held only as long as somebody may ask for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+
+_GAP_S = 0.25  # sound that comes this much later than it should has silence before it
+_BLOCK_S = 1.0  # of such silence
+_NOTHING = np.zeros(0, np.float32)
+
+
+class SoundStream:
+    """Blocks of mono float32 at to_hz, equal to core.media.resample of the whole."""
+
+    def __init__(self, to_hz: int):
+        self.to_hz = to_hz
+        self._from_hz = to_hz
+        self._resampler: soxr.ResampleStream | None = None
+
+    def push(self, block: np.ndarray, from_hz: int) -> np.ndarray:
+        """What can be said after ``block``, mono float32 (n,) at from_hz; may be empty."""
+        ended = self.flush() if from_hz != self._from_hz else _NOTHING
+        self._from_hz = from_hz
+        if from_hz == self.to_hz:
+            more = block
+        else:
+            if self._resampler is None:
+                self._resampler = soxr.ResampleStream(
+                    from_hz, self.to_hz, 1, dtype="float32", quality="HQ"
+                )
+            more = self._resampler.resample_chunk(np.ascontiguousarray(block), last=False)
+        return np.concatenate([ended, more]) if len(ended) else more
+
+    def flush(self) -> np.ndarray:
+        """The rest, once no further block comes at this rate."""
+        if self._resampler is None:
+            return _NOTHING
+        rest = self._resampler.resample_chunk(_NOTHING, last=True)
+        self._resampler = None
+        return rest
+
+
+class SoundBuffer:
+    """The latest sound at rate_hz, from where it was last told to forget."""
+
+    def __init__(self, rate_hz: int):
+        self.rate_hz = rate_hz
+        self._stream = SoundStream(rate_hz)
+        self._blocks: list[np.ndarray] = []  # from sample _first to _n_samples
+        self._first = self._n_samples = 0
+        self._came_s = 0.0  # end of the sound before resampling
+
+    @property
+    def end_s(self) -> float:
+        """How far it reaches, half a sample tolerated."""
+        return (self._n_samples + 0.5) / self.rate_hz
+
+    def find_gap(self, time_s: float) -> float:
+        """How much silence, in s and at most a second of it, comes before sound at time_s."""
+        gap_s = time_s - self._came_s
+        return min(gap_s, _BLOCK_S) if gap_s > _GAP_S else 0.0
+
+    def push(self, block: np.ndarray, from_hz: int) -> None:
+        """Take the next sound, mono float32 (n,)."""
+        self._came_s += len(block) / from_hz
+        self._keep(self._stream.push(block, from_hz))
+
+    def flush(self) -> None:
+        """No further sound comes."""
+        self._keep(self._stream.flush())
+
+    def slice(self, start_s: float, end_s: float) -> np.ndarray:
+        """What is held of this time, mono float32 (n,)."""
+        held = self._join()
+        first, last = (max(round(s * self.rate_hz) - self._first, 0) for s in (start_s, end_s))
+        return held[first:last]
+
+    def forget(self, before_s: float) -> None:
+        """Nobody will ask for what is before this time."""
+        n = min(round(before_s * self.rate_hz), self._n_samples) - self._first
+        if n > 0:
+            self._blocks = [self._join()[n:].copy()]
+            self._first += n
+
+    def _keep(self, block: np.ndarray) -> None:
+        self._blocks.append(block)
+        self._n_samples += len(block)
+
+    def _join(self) -> np.ndarray:
+        if len(self._blocks) != 1:
+            self._blocks = [np.concatenate([_NOTHING, *self._blocks])]
+        return self._blocks[0]

@@ -1,0 +1,182 @@
+"""Answers to the windows of a recording of any length, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_emo.core.clip import ClipInputs, describe_damage
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.face import Box
+from keras_emo.core.inputs import can_answer
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import Media, stream_media
+from keras_emo.core.stream import Window, WindowCutter, check_lengths
+from keras_emo.core.tracking import Detector
+from keras_emo.runtime.bundle import Bundle
+
+WINDOW_S, HOP_S = 3.0, 1.0
+_NO_LIMIT = 1 << 31  # sampled frames; the length of a recording is limited in seconds
+
+
+class Answering(Protocol):
+    """A Predictor, as far as it is needed here."""
+
+    bundle: Bundle
+    threads: int
+
+    @property
+    def detector(self) -> Detector: ...
+
+    def answer(self, clips: list[ClipInputs]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class WindowAnswer:
+    """What is said about one window.
+
+    label, probs: None where the window abstains, else probs float32 (7,) in the order of
+    EMOTIONS. modalities: which were used. states: why one is missing. face_id: whose face it
+    is, the same number in every window in which a person was followed without a break.
+    times_s, boxes: float32 (n,), (n, 4) x, y, width, height in px of the upright picture, of
+    the frames that were used.
+    """
+
+    start_s: float
+    end_s: float
+    label: str | None
+    probs: np.ndarray | None
+    modalities: list[str]
+    states: list[Reason]
+    face_id: int | None
+    times_s: np.ndarray
+    boxes: np.ndarray
+
+    @property
+    def box(self) -> Box | None:
+        """Of the face in the middle of the window."""
+        if not len(self.boxes):
+            return None
+        x, y, width, height = self.boxes[len(self.boxes) // 2].tolist()
+        return x, y, width, height
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``predict --timeline --format json`` writes them."""
+        probs = None
+        if self.probs is not None:
+            named = zip(EMOTIONS, self.probs, strict=True)
+            probs = {name: round(float(p), 6) for name, p in named}
+        face = None
+        if self.box is not None:
+            face = {"id": self.face_id, "box": [round(v, 1) for v in self.box]}
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "label": self.label,
+            "probs": probs,
+            "modalities": self.modalities,
+            "states": [str(s) for s in self.states],
+            "face": face,
+        }
+
+
+def answer_window(predictor: Answering, window: Window) -> WindowAnswer:
+    """The network's answer; a window without what the network needs abstains."""
+    inputs = window.inputs
+    probs: np.ndarray | None = None
+    if can_answer(inputs, predictor.bundle.inputs):
+        probs = predictor.answer([inputs])[0]
+    return WindowAnswer(
+        start_s=window.start_s,
+        end_s=window.end_s,
+        label=None if probs is None else EMOTIONS[int(probs.argmax())],
+        probs=probs,
+        modalities=[] if probs is None else inputs.modalities,
+        states=inputs.states,
+        face_id=inputs.face_id,
+        times_s=inputs.times_s,
+        boxes=inputs.boxes,
+    )
+
+
+def choose_lengths(
+    bundle: Bundle, window_s: float | None, hop_s: float | None
+) -> tuple[float, float]:
+    """Window and hop in s: as asked, or WINDOW_S and HOP_S if the network hears that much.
+
+    Raises UsageError for others than core.stream.check_lengths allows.
+    """
+    window_s = min(WINDOW_S, bundle.spec.audio.duration_s) if window_s is None else window_s
+    hop_s = min(HOP_S, window_s) if hop_s is None else hop_s
+    try:
+        check_lengths(bundle.spec, window_s, hop_s)
+    except ValueError as e:
+        raise UsageError("windows", Reason.BAD_CONFIG, str(e)) from None
+    return window_s, hop_s
+
+
+class WindowAnswers(Iterator[WindowAnswer]):
+    """One pass over a recording; yields an answer as soon as its window is complete.
+
+    Constant memory. media: how the reading goes, complete when the last answer is out.
+    Raises UsageError for lengths out of range, ClipError as Predictor.predict does, where the
+    file cannot be read; a file with nothing to answer gives windows that abstain.
+    """
+
+    def __init__(
+        self,
+        predictor: Answering,
+        path: Path,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+    ):
+        self.path, self.media = path, Media()
+        self.window_s, self.hop_s = choose_lengths(predictor.bundle, window_s, hop_s)
+        self._cutter = WindowCutter(
+            path,
+            self.media,
+            predictor.bundle.spec,
+            predictor.detector,
+            predictor.bundle.modalities,
+            self.window_s,
+            self.hop_s,
+        )
+        self._steps = self._answer(predictor)
+
+    def __next__(self) -> WindowAnswer:
+        return next(self._steps)
+
+    @property
+    def duration_s(self) -> float:
+        """As far as it has been read."""
+        return self.media.duration_s
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the recording could not be read."""
+        late = ["picture and sound lie far apart in the file; some of one was not used"]
+        return describe_damage(self.media) + (late if self._cutter.came_late else [])
+
+    def _answer(self, predictor: Answering) -> Iterator[WindowAnswer]:
+        cutter, spec = self._cutter, predictor.bundle.spec
+        modalities = predictor.bundle.modalities
+        steps = stream_media(
+            self.path,
+            self.media,
+            frame_rate_hz=spec.face.frame_rate_hz if "face" in modalities else None,
+            max_frames=_NO_LIMIT,
+            audio_s=None if "voice" in modalities else 0.0,
+            threads=predictor.threads,
+            take=cutter.see,
+            max_px=spec.face.decode_max_px,
+            hear=cutter.hear,
+        )
+        for _ in steps:
+            for window in cutter.pop():
+                yield answer_window(predictor, window)
+        for window in cutter.finish(self.media.duration_s):
+            yield answer_window(predictor, window)

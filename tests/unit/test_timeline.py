@@ -1,0 +1,121 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.runtime.timeline import (
+    Segment,
+    choose_labels,
+    find_edges,
+    find_segments,
+    find_stretches,
+    smooth,
+    stack_probs,
+)
+
+
+def make_probs(*labels: int, sure: float = 0.7) -> np.ndarray:
+    """A row a label, -1 for one that abstains."""
+    probs = np.full((len(labels), 7), (1 - sure) / 6, np.float32)
+    for i, label in enumerate(labels):
+        probs[i, label] = sure
+        if label < 0:
+            probs[i] = np.nan
+    return probs
+
+
+def tell(segments: list[Segment]) -> list[tuple]:
+    return [(s.start_s, s.end_s, s.label) for s in segments]
+
+
+def test_two_halves():
+    segments = find_segments(make_probs(*[3] * 10, *[0] * 10), 3.0, 1.0, 22.0)
+    assert tell(segments) == [(0, 11, "happy"), (11, 22, "angry")]
+    assert [s.prob for s in segments] == pytest.approx([0.7, 0.7])
+
+
+@pytest.mark.parametrize("odd", [0, 1, 9, 18, 19])
+def test_one_odd_window_splits_nothing(odd):
+    labels = [3] * 20
+    labels[odd] = 0
+    assert tell(find_segments(make_probs(*labels), 3.0, 1.0, 22.0)) == [(0, 22, "happy")]
+
+
+def test_nothing_flickers():
+    labels = [3, 0] * 30
+    assert len(find_segments(make_probs(*labels, sure=0.4), 3.0, 1.0, 62.0)) == 1
+
+
+def test_a_slow_change_is_one_change():
+    share = np.linspace(0, 1, 40)[:, None]
+    probs = (1 - share) * make_probs(3) + share * make_probs(5)
+    segments = find_segments(probs, 3.0, 1.0, 42.0)
+    assert [s.label for s in segments] == ["happy", "sad"]
+    assert 19 < segments[0].end_s < 26
+
+
+def test_windows_that_abstain_are_segments():
+    segments = find_segments(make_probs(3, 3, 3, -1, -1, 3, 0, 0, 0, 0), 3.0, 1.0, 12.0)
+    assert tell(segments) == [(0, 4, "happy"), (4, 6, None), (6, 12, "angry")]
+    assert segments[1].prob is None
+    assert segments[1].to_dict() == {"start_s": 4, "end_s": 6, "label": None, "prob": None}
+    assert tell(find_segments(make_probs(-1, -1), 3.0, 1.0, 4.0)) == [(0, 4, None)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_segments_cover_everything_once(seed):
+    rng = np.random.default_rng(seed)
+    n, hop_s = int(rng.integers(1, 80)), float(rng.choice([0.25, 0.5, 1.0, 2.0]))
+    probs = rng.dirichlet(np.full(7, 0.5), n).astype(np.float32)
+    probs[rng.random(n) < 0.2] = np.nan
+    duration_s = (n - 1) * hop_s + 3.0 - float(rng.random()) * hop_s / 2
+    segments = find_segments(probs, 3.0, hop_s, duration_s)
+    assert segments[0].start_s == 0
+    assert segments[-1].end_s == duration_s
+    for before, after in pairwise(segments):
+        assert before.end_s == after.start_s
+        assert before.label != after.label
+    for segment in segments:
+        assert segment.end_s > segment.start_s
+        assert (segment.label is None) == (segment.prob is None)
+        assert segment.prob is None or 0 <= segment.prob <= 1
+    for i, segment in enumerate(segments[1:-1], 1):  # bounded by labels on both sides
+        if segment.label and segments[i - 1].label and segments[i + 1].label:
+            assert segment.end_s - segment.start_s >= 3.0 - hop_s
+
+
+def test_runs_are_long_or_cut_off():
+    rng = np.random.default_rng(1)
+    labels = choose_labels(rng.dirichlet(np.full(7, 0.3), 500), 0.05, 4)
+    ends = np.flatnonzero(np.diff(labels)) + 1
+    assert len(ends) > 5
+    assert np.diff([0, *ends, 500]).min() >= 4
+
+
+def test_smoothing_keeps_to_the_stretch():
+    probs = make_probs(0, 0, -1, 3, 3, 0, 3)
+    smoothed = smooth(probs, 3)
+    assert np.isnan(smoothed[2]).all()
+    np.testing.assert_allclose(smoothed[:2], probs[:2], atol=1e-6)
+    np.testing.assert_allclose(smoothed[5], probs[4:7].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(np.delete(smoothed, 2, 0).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(smooth(probs, 1), probs.astype(np.float64))
+
+
+def test_edges():
+    np.testing.assert_allclose(find_edges(3, 3.0, 1.0, 5.2), [0, 2, 3, 5.2])
+    np.testing.assert_allclose(find_edges(1, 3.0, 1.0, 0.4), [0, 0.4])
+    np.testing.assert_allclose(find_edges(2, 3.0, 3.0, 3.9), [0, 3, 3.9])
+
+
+def test_small_helpers():
+    assert find_stretches(np.array([True, True, False, True])) == [(0, 2), (3, 4)]
+    assert find_stretches(np.zeros(0, bool)) == []
+    stacked = stack_probs([None, np.full(7, 1 / 7)])
+    assert (stacked.shape, stacked.dtype) == ((2, 7), np.float32)
+    assert np.isnan(stacked[0]).all()
+    assert stack_probs([]).shape == (0, len(EMOTIONS))
+    assert find_segments(stack_probs([]), 3.0, 1.0, 0.0) == []
+    with pytest.raises(ValueError, match="expected"):
+        find_segments(np.zeros((3, 6)), 3.0, 1.0, 5.0)

@@ -1,0 +1,243 @@
+"""Windows of recordings made on the spot, with a detector that answers as told."""
+
+import tracemalloc
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_emo.core.clip import prepare_clip
+from keras_emo.core.errors import ClipError, Reason, UsageError
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import Media
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.core.stream import WindowCutter
+from keras_emo.runtime.windows import WindowAnswers
+
+SPEC = ClipSpec(face=FaceSpec(size_px=32, min_confidence=0.8))
+BOTH = ("face", "face_mask", "mfcc", "mfcc_mask")
+
+
+class StubPredictor:
+    """Happy with a face, sad from the voice alone; keeps what it was given."""
+
+    def __init__(self, detector, spec=SPEC, inputs=BOTH, modalities=("face", "voice")):
+        self.bundle = SimpleNamespace(spec=spec, inputs=inputs, modalities=modalities)
+        self.detector, self.threads, self.given = detector, 1, []
+
+    def answer(self, clips):
+        self.given += clips
+        label = "sad" if clips[0].face is None else "happy"
+        return np.eye(7, dtype=np.float32)[[EMOTIONS.index(label)]]
+
+
+@pytest.fixture
+def face(make):
+    return make.face((10, 10, 20, 20))
+
+
+def grey(make, seconds, fps=10):
+    n = round(seconds * fps)
+    return [np.full((48, 64, 3), 20 + 200 * i // n, np.uint8) for i in range(n)]
+
+
+def noise(seconds, rate_hz=48_000):
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 0.1, round(seconds * rate_hz)).astype(np.float32)
+
+
+def spans(answers):
+    return [(round(a.start_s, 2), round(a.end_s, 1)) for a in answers]
+
+
+@pytest.mark.parametrize(
+    ("length_s", "expected"),
+    [
+        (1.0, [(0, 1)]),
+        (3.0, [(0, 3)]),
+        (3.4, [(0, 3.4)]),
+        (3.7, [(0, 3), (1, 3.7)]),
+        (5.0, [(0, 3), (1, 4), (2, 5)]),
+        (5.3, [(0, 3), (1, 4), (2, 5.3)]),
+    ],
+)
+def test_windows_of_a_recording(length_s, expected, make, face, tmp_path):
+    sound = noise(length_s)
+    path = make.video(tmp_path / "a.mkv", grey(make, length_s), fps=10, sound=sound)
+    predictor = StubPredictor(make.detector([face]))
+    answers = WindowAnswers(predictor, path)
+    found = list(answers)
+    assert spans(found) == expected
+    assert {a.label for a in found} == {"happy"}
+    assert [a.states for a in found] == [[]] * len(expected)
+    assert answers.duration_s == pytest.approx(length_s, abs=0.1)
+    assert len(predictor.detector.frames) == len({t for a in found for t in a.times_s.tolist()})
+    assert {a.face_id for a in found} == {0}
+
+
+@pytest.mark.parametrize("rate_hz", [48_000, 16_000])
+@pytest.mark.parametrize("length_s", [0.7, 2.9, 3.0, 3.2])
+def test_a_clip_of_one_window_is_what_prepare_clip_says(length_s, rate_hz, make, face, tmp_path):
+    path = make.video(
+        tmp_path / "a.mkv", grey(make, length_s, 30), sound=noise(length_s, rate_hz),
+        rate_hz=rate_hz, audio_codec="pcm_f32le",
+    )  # fmt: skip
+    answers = [[face], [], [face], [face], [], [], [], [], [face]]
+    whole = prepare_clip(path, SPEC, make.detector(*answers))
+    predictor = StubPredictor(make.detector(*answers))
+    (answer,) = WindowAnswers(predictor, path)
+    (part,) = predictor.given
+    for name in ("face", "face_found", "boxes", "times_s"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
+    np.testing.assert_allclose(part.mfcc, whole.mfcc, atol=1e-3 if rate_hz == 48_000 else 2)
+    assert (answer.modalities, answer.states) == (whole.modalities, whole.states)
+    assert answer.end_s == pytest.approx(whole.duration_s, abs=0.01)
+
+
+def test_a_window_is_what_prepare_clip_says_of_its_part(make, face, tmp_path):
+    """The third window of a sound against a file of just those three seconds."""
+    sound = noise(8.0)
+    make.wav(tmp_path / "whole.wav", sound, codec="pcm_f32le")
+    make.wav(tmp_path / "part.wav", sound[2 * 48_000 : 5 * 48_000], codec="pcm_f32le")
+    predictor = StubPredictor(make.detector([]))
+    list(WindowAnswers(predictor, tmp_path / "whole.wav"))
+    part = prepare_clip(tmp_path / "part.wav", SPEC, make.detector([]))
+    np.testing.assert_array_equal(predictor.given[2].mfcc, part.mfcc)
+
+
+def test_a_face_that_leaves_and_a_voice_that_ends(make, face, tmp_path):
+    """4 s of face and voice, then voice alone, then neither: never a confident answer to that."""
+    sound = noise(16.0)
+    sound[8 * 48_000 :] = 0
+    path = make.video(
+        tmp_path / "a.mkv", grey(make, 16), fps=10, sound=sound, audio_codec="pcm_f32le"
+    )
+    predictor = StubPredictor(make.detector(*[[face]] * 12, []))
+    answers = list(WindowAnswers(predictor, path))
+    labels = [a.label for a in answers]
+    assert labels[:3] == ["happy"] * 3
+    assert labels[5:8] == ["sad"] * 3
+    assert labels[8:] == [None] * (len(labels) - 8)
+    assert (answers[6].modalities, answers[6].states) == (["voice"], [Reason.NO_FACE])
+    silent = answers[9]
+    assert (silent.probs, silent.modalities, silent.box) == (None, [], None)
+    assert silent.states == [Reason.NO_FACE, Reason.SILENT_AUDIO]
+    assert silent.to_dict() == {
+        "start_s": 9.0, "end_s": 12.0, "label": None, "probs": None, "modalities": [],
+        "states": ["no_face", "silent_audio"], "face": None,
+    }  # fmt: skip
+
+
+def test_without_sound_or_picture(make, face, tmp_path):
+    mute = make.video(tmp_path / "a.mkv", grey(make, 5), fps=10)
+    answers = list(WindowAnswers(StubPredictor(make.detector([face])), mute))
+    assert {(*a.modalities, *a.states) for a in answers} == {("face", Reason.NO_AUDIO)}
+    heard = make.wav(tmp_path / "a.wav", noise(5))
+    answers = list(WindowAnswers(StubPredictor(make.detector([face])), heard))
+    assert {(*a.modalities, *a.states) for a in answers} == {("voice", Reason.NO_VIDEO)}
+    # a network of one modality looks at nothing else
+    seer = StubPredictor(make.detector([face]), inputs=("face",), modalities=("face",))
+    assert {a.label for a in WindowAnswers(seer, mute)} == {"happy"}
+    with pytest.raises(ClipError):
+        list(WindowAnswers(seer, tmp_path / "none.mp4"))
+
+
+def test_sound_that_ends_early(make, face, tmp_path):
+    path = make.video(tmp_path / "a.mkv", grey(make, 20, 5), fps=5, sound=noise(4))
+    answers = list(WindowAnswers(StubPredictor(make.detector([face])), path))
+    assert len(answers) == 18
+    assert {tuple(a.states) for a in answers[5:]} == {(Reason.NO_AUDIO,)}
+    assert {tuple(a.states) for a in answers[:4]} == {()}
+
+
+def test_several_faces_keep_their_numbers(make, tmp_path):
+    """The larger one is taken; when it has gone, the other, under its own number."""
+    large, small = make.face((4, 4, 30, 30)), make.face((40, 4, 20, 20))
+    path = make.video(tmp_path / "a.mkv", grey(make, 14), fps=10)
+    detector = make.detector(*[[large, small]] * 16, [small])
+    answers = list(WindowAnswers(StubPredictor(detector), path))
+    ids = [a.face_id for a in answers]
+    assert ids[0] != ids[-1]
+    assert ids == sorted(ids, key=lambda i: i != ids[0])
+    assert answers[0].box == pytest.approx(large.box)
+    assert answers[-1].box == pytest.approx(small.box)
+
+
+def test_other_lengths(make, face, tmp_path):
+    path = make.video(tmp_path / "a.mkv", grey(make, 6), fps=10, sound=noise(6))
+    predictor = StubPredictor(make.detector([face]))
+    assert spans(WindowAnswers(predictor, path, 2.0, 2.0)) == [(0, 2), (2, 4), (4, 6)]
+    assert len(list(WindowAnswers(predictor, path, 1.0, 0.5))) == 11
+    for window_s, hop_s in ((3.5, None), (0.1, None), (2.0, 2.5), (2.0, 0.1)):
+        with pytest.raises(UsageError):
+            WindowAnswers(predictor, path, window_s, hop_s)
+    long = ClipSpec(SPEC.face, AudioSpec(duration_s=5.5))
+    assert WindowAnswers(StubPredictor(None, long), path).window_s == 3.0
+    assert WindowAnswers(StubPredictor(None, long), path, 5.5).window_s == 5.5
+    short = ClipSpec(SPEC.face, AudioSpec(duration_s=2.0))
+    assert WindowAnswers(StubPredictor(None, short), path).window_s == 2.0
+
+
+def test_damage_is_told_at_the_end(make, tmp_path):
+    data = make.wav(tmp_path / "a.wav", noise(9)).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    answers = WindowAnswers(StubPredictor(make.detector([])), tmp_path / "cut.wav")
+    list(answers)
+    assert answers.media.missing_s == pytest.approx(4.5, abs=0.1)
+    assert "cut short" in answers.warnings[0]
+
+
+def test_picture_and_sound_that_lie_too_far_apart(make, face, tmp_path, monkeypatch):
+    path = make.video(tmp_path / "a.mkv", grey(make, 30, 5), fps=5, sound=noise(30))
+    assert {a.label for a in WindowAnswers(StubPredictor(make.detector([face])), path)} == {"happy"}
+    monkeypatch.setattr(WindowCutter.__init__, "__defaults__", (2.0, False))
+    answers = WindowAnswers(StubPredictor(make.detector([face])), path)
+    assert Reason.NO_AUDIO in next(answers).states
+    list(answers)
+    assert "far apart" in answers.warnings[0]
+
+
+def cut(make, face):
+    media = Media(has_video=True, has_audio=True)
+    media.scales.append((1.0, 1.0))
+    return WindowCutter("x", media, SPEC, make.detector([face]), ("face", "voice"), 3.0, 1.0)
+
+
+def test_memory_stays_the_same_however_long(make, face):
+    """Minutes of sound and picture, the crops and the sound of open windows at most."""
+    cutter, frame, second = cut(make, face), np.zeros((48, 64, 3), np.uint8), noise(1)
+    peaks, n_windows = [], 0
+    tracemalloc.start()
+    for i in range(150):
+        for k in range(3):
+            cutter.see(frame, i + k / 3)
+        cutter.hear(second, 48_000, float(i))
+        n_windows += len(list(cutter.pop()))
+        if i in (50, 149):
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.reset_peak()
+    tracemalloc.stop()
+    assert n_windows == 147
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_a_clock_that_jumps_is_silence(make, face):
+    cutter = cut(make, face)
+    frame = np.zeros((48, 64, 3), np.uint8)
+    for i in range(12):
+        cutter.see(frame, i / 3)
+    cutter.hear(noise(4), 48_000, 0.0)
+    cutter.hear(noise(4), 48_000, 100.0)
+    windows = [*cutter.pop(), *cutter.finish(104.0)]
+    assert [w.start_s for w in windows] == list(range(102))
+    assert windows[0].inputs.modalities == ["face", "voice"]
+    assert windows[50].inputs.modalities == []
+    assert Reason.SILENT_AUDIO in windows[50].inputs.states
+    assert windows[-1].inputs.modalities == ["voice"]
+
+
+def test_sound_that_is_no_number(make, face):
+    cutter = cut(make, face)
+    with pytest.raises(ClipError) as caught:
+        cutter.hear(np.array([0, np.nan], np.float32), 48_000, 7.0)
+    assert caught.value.reason is Reason.NON_FINITE_AUDIO
