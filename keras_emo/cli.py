@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands, [shared, windows])
     _add_live(commands, [shared, windows])
     _add_evaluate(commands, [shared])
+    _add_verify(commands)
     return parser
 
 
@@ -126,6 +127,16 @@ def _add_evaluate(commands, parents: list[argparse.ArgumentParser]) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
+def _add_verify(commands) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check a bundle: digests, labels, and that it answers as when it was exported",
+        epilog=EXIT_CODES,
+    )
+    verify.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, metavar="BUNDLE")
+    verify.set_defaults(run=_verify)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run keras-emo; returns the exit code."""
     options = build_parser().parse_args(arguments)
@@ -163,6 +174,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from keras_emo.commands.evaluate import run_evaluate
 
     return run_evaluate(options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from keras_emo.commands.verify import run_verify
+
+    return run_verify(options)
 
 
 def _count(text: str) -> int:

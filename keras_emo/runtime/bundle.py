@@ -19,6 +19,8 @@ DESCRIPTION = "bundle.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 DETECTOR = "detector"
+# onnx.TensorProto.external_data: an entry with the key "location", as protobuf writes it
+_EXTERNAL = b"\x0a\x08location\x12"
 REQUIRED = (
     "schema", "name", "model", "labels", "modalities", "frames", "inputs", "outputs",
     "clip_spec", "detector", "opset", "versions", "corpus", "metrics", "parity", "files",
@@ -141,6 +143,8 @@ def _verify_file(folder: Path, name: str, known: Any) -> None:
     found = digest_file(path)
     if found != expected:
         raise _refuse(path, f"sha256 {found[:16]}..., expected {str(expected)[:16]}...")
+    if path.suffix == ".onnx" and _EXTERNAL in path.read_bytes():
+        raise _refuse(path, "it keeps weights in another file, which no digest covers")
 
 
 def _refuse(path: Path, cause: str) -> BundleError:

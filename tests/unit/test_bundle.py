@@ -199,3 +199,10 @@ def test_names_of_another_network_are_refused(inputs, outputs, folder, monkeypat
     monkeypatch.setattr(predictor, "open_session", lambda *_: session)
     with pytest.raises(BundleError, match=r"bundle\.json says"):
         predictor.Predictor(folder, 1)
+
+
+def test_weights_in_another_file_are_refused(folder):
+    model = folder / "model.onnx"
+    model.write_bytes(b"\x0a\x08location\x12\x07../else" + model.read_bytes())
+    describe(folder)
+    refused(folder, "model.onnx", "another file")

@@ -1,9 +1,12 @@
 """The bundle that is shipped is whole and answers as it did when it was exported."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 
+from keras_emo.cli import main
+from keras_emo.core.errors import ExitCode
 from keras_emo.runtime.bundle import GOLDEN, load_bundle
 from keras_emo.runtime.predictor import Predictor
 
@@ -24,4 +27,17 @@ def test_card_says_licence_and_figures():
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert bundle.info["licence"] == "CC-BY-NC-SA-4.0"
     assert "CC-BY-NC-SA-4.0" in card
-    assert f"{100 * bundle.info['metrics']['test']['accuracy']:.1f}" in card
+    for figures in bundle.info["metrics"].values():
+        assert f"{100 * figures['accuracy']:.1f}" in card
+
+
+def test_verify_finds_it_whole_and_a_changed_one_not(tmp_path, capsys):
+    assert main(["verify", str(FOLDER)]) == ExitCode.OK
+    assert "golden values within" in capsys.readouterr().out
+    copy = tmp_path / "copy"
+    shutil.copytree(FOLDER, copy)
+    model = bytearray((copy / "model.onnx").read_bytes())
+    model[len(model) // 2] ^= 1
+    (copy / "model.onnx").write_bytes(model)
+    assert main(["verify", str(copy)]) == ExitCode.BUNDLE_REFUSED
+    assert "sha256" in capsys.readouterr().err
