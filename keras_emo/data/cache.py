@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-import time
 import zipfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +20,13 @@ from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.core.media import ClipSource, check_file
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec, vary_clip
+from keras_emo.data.files import sweep_drafts, write_atomic
 from keras_emo.data.takes import Take
-from keras_emo.data.workers import start_worker
+from keras_emo.data.workers import run_jobs
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.session import available_cores
 
-_UMASK = os.umask(0)  # can only be read by setting it
-os.umask(_UMASK)
-
 Progress = Callable[[int, int], None]
-STALE_S = 24 * 3600.0
 FORMAT = 2  # of the files below; another number, another folder
 
 
@@ -94,8 +88,8 @@ def build_variants(
 
 
 def load_clip(path: Path) -> ClipInputs:
-    """What build_cache stored of one clip."""
-    with np.load(path, allow_pickle=False) as data:
+    """What build_cache stored of one clip. Raises ClipError where it is damaged."""
+    with _open(path) as data:
         info = json.loads(str(data["info"]))
         return ClipInputs(
             face=data.get("face"),
@@ -110,43 +104,27 @@ def load_clip(path: Path) -> ClipInputs:
         )
 
 
+def load_mfcc(path: Path) -> np.ndarray:
+    """What build_variants stored of one clip: float32 (n_variants, n_mfcc, n_frames)."""
+    with _open(path) as data:
+        return data["mfcc"]
+
+
 def count_crops(path: Path) -> int:
     """How many face crops a prepared clip has, without reading them."""
-    with np.load(path, allow_pickle=False) as data:
+    with _open(path) as data:
         return len(data["times_s"])
 
 
-def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
-    """Call write(file) on a temporary file in the same folder, then put it in place.
-
-    Raises EnvironmentFailure where the disk refuses; the old file stays then.
-    """
-    temporary: Path | None = None
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Arrays of a cache file, whose checksums are compared as they are read."""
     try:
-        handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as f:
-            write(f)
-            f.flush()
-            os.fchmod(f.fileno(), 0o666 & ~_UMASK)  # mkstemp lets nobody else read
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as e:
-        raise EnvironmentFailure(path, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text in one step, see write_atomic."""
-    write_atomic(path, lambda f: f.write(text.encode()))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write plain values as JSON in one step."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        with np.load(path, allow_pickle=False) as data:
+            yield data
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError) as e:
+        cause = f"damaged since it was written ({e}); delete it and run again"
+        raise ClipError(path, Reason.UNREADABLE, cause) from e
 
 
 def _folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
@@ -156,9 +134,7 @@ def _folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise EnvironmentFailure(root, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    for part in folder.glob(".part-*"):  # left by a kill
-        if time.time() - part.stat().st_mtime > STALE_S:
-            part.unlink(missing_ok=True)
+    sweep_drafts(folder)
     if not (folder / "spec.json").exists():
         write_atomic(folder / "spec.json", lambda f: f.write(text.encode()))
     return folder
@@ -188,46 +164,24 @@ def _fill(
     done, total = len(takes) - len(jobs), len(takes)
     if progress and takes:
         progress(done, total)
-    for take, path, error in _run(jobs, worker, arguments, workers):
-        if error is not None:
-            report.failures.append(error)
-        else:
-            report.files[take.take_id] = path
-            report.computed += 1
-        done += 1
-        if progress:
-            progress(done, total)
+    try:
+        tasks = [(worker, take, path, arguments) for take, path in jobs]
+        with closing(run_jobs(_attempt, tasks, workers)) as results:
+            for (_, take, path, _), error in results:
+                if error is not None:
+                    report.failures.append(error)
+                else:
+                    report.files[take.take_id] = path
+                    report.computed += 1
+                done += 1
+                if progress:
+                    progress(done, total)
+    except BrokenProcessPool as e:
+        cause = "a worker process died, perhaps for lack of memory; try fewer workers"
+        raise EnvironmentFailure(folder, Reason.WORKER_DIED, cause) from e
+    finally:
+        sweep_drafts(folder)  # of workers that were stopped
     return report
-
-
-def _run(jobs, worker, arguments, workers):
-    """Yield (take, path, error or None) as jobs end, in processes where that pays."""
-    if workers <= 1:
-        for take, path in jobs:
-            yield take, path, _attempt(worker, take, path, arguments)
-        return
-    context = get_context("spawn")  # cv2 and av do not like fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        waiting: dict[Future, tuple[Take, Path]] = {}
-        queue = iter(jobs)
-        try:
-            while True:
-                for take, path in queue:
-                    job = pool.submit(_attempt, worker, take, path, arguments)
-                    waiting[job] = (take, path)
-                    if len(waiting) >= 2 * workers:
-                        break
-                if not waiting:
-                    return
-                for job in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    take, path = waiting.pop(job)
-                    yield take, path, job.result()
-        except BrokenProcessPool as e:
-            cause = "a worker process died, perhaps for lack of memory; try fewer workers"
-            raise EnvironmentFailure(path.parent, Reason.WORKER_DIED, cause) from e
-        finally:
-            for job in waiting:
-                job.cancel()
 
 
 def _attempt(worker, take: Take, path: Path, arguments: tuple) -> ClipError | None:

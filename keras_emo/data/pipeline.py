@@ -12,7 +12,7 @@ import numpy as np
 from keras_emo.core.labels import N_EMOTIONS
 from keras_emo.core.spec import AudioSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, change_faces, change_mfcc
-from keras_emo.data.cache import count_crops, load_clip
+from keras_emo.data.cache import count_crops, load_clip, load_mfcc
 from keras_emo.data.takes import Take
 
 
@@ -84,8 +84,7 @@ def load_variants(clips: Clips, files: dict[str, Path], n_variants: int) -> np.n
     variants = np.repeat(clips.mfcc[:, None], n_variants, axis=1)
     for i, take in enumerate(clips.takes):
         if take.take_id in files:
-            with np.load(files[take.take_id], allow_pickle=False) as data:
-                variants[i] = data["mfcc"]
+            variants[i] = load_mfcc(files[take.take_id])
     return variants
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_emo.core.errors import EmoError, Reason
 from keras_emo.core.metrics import confusion, score
-from keras_emo.data.cache import write_json, write_text
+from keras_emo.data.files import open_draft
+from keras_emo.training.checkpoint import Arrays, Checkpoints
+from keras_emo.training.config import StageConfig
+from keras_emo.training.interrupt import check_stopped
 
 SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
 
@@ -41,56 +40,63 @@ class ClipValidation(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the last and the best state atomically and stops when nothing improves.
+    """Saves the state after every epoch and stops when nothing improves.
 
-    The best epoch has the highest val_uar, ties broken by the lower val_loss. state.json names
-    the file of each and is written after them, so that a kill leaves a pair that fits.
+    The best epoch has the highest val_uar, ties broken by the lower val_loss. Only finite states
+    are kept: raises EmoError for a loss, a score or a weight that is not.
     """
 
-    def __init__(self, folder: Path, patience: int):
+    def __init__(self, checkpoints: Checkpoints, stage: StageConfig):
         super().__init__()
-        self.folder, self.patience = folder, patience
-        self.state: dict[str, Any] = {"epoch": -1, "best": None, "best_epoch": -1, "done": False}
+        self.checkpoints, self.stage = checkpoints, stage
 
-    def restore(self) -> int:
-        """Take up the state on disk; returns the epoch to go on with (0: from the start)."""
-        path = self.folder / "state.json"
-        if path.exists():
-            self.state = json.loads(path.read_text(encoding="utf-8"))
-        return self.state["epoch"] + 1
-
-    @property
-    def last_file(self) -> Path:
-        return self.folder / f"epoch-{self.state['epoch']:04d}.keras"
-
-    @property
-    def best_file(self) -> Path:
-        return self.folder / f"epoch-{self.state['best_epoch']:04d}.keras"
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        check_stopped()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        if not math.isfinite(logs.get("loss", 0.0)):
-            cause = f"the loss became {logs['loss']} in epoch {epoch + 1}; last good state kept"
-            raise EmoError(self.folder, Reason.NAN_LOSS, cause)
-        rank = [logs["val_uar"], -logs["val_loss"]]
-        state = {**self.state, "epoch": epoch}
-        if state["best"] is None or rank > state["best"]:
-            state |= {"best": rank, "best_epoch": epoch}
-        save_model(self.model, self.folder / f"epoch-{epoch:04d}.keras")
-        self.state = state
-        self._write_state()
-        for path in self.folder.glob("epoch-*.keras"):
-            if path not in (self.last_file, self.best_file):
-                path.unlink()
-        if epoch - state["best_epoch"] >= self.patience:
+        check_stopped()
+        figures = {key: float(value) for key, value in (logs or {}).items()}
+        arrays = read_arrays(self.model)
+        self._refuse_infinite(epoch, figures, arrays)
+        rank = [figures["val_uar"], -figures["val_loss"]]
+        best, best_epoch = self.checkpoints.state["best"], self.checkpoints.state["best_epoch"]
+        if best is None or rank > best:
+            best_epoch = epoch
+        early = epoch - best_epoch >= self.stage.patience
+        done = early or epoch + 1 >= self.stage.epochs
+        self.checkpoints.save(epoch, arrays, rank, figures, done)
+        if early:
             self.model.stop_training = True
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self.state["done"] = True
-        self._write_state()
+    def _refuse_infinite(self, epoch: int, figures: dict[str, float], arrays: Arrays) -> None:
+        bad = [f"{k} became {v}" for k, v in figures.items() if not math.isfinite(v)]
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            bad.append("a weight became infinite or NaN")
+        if bad:
+            kept = self.checkpoints.state["epoch"] + 1
+            cause = f"{bad[0]} in epoch {epoch + 1}; " + (
+                f"the state after epoch {kept} is kept" if kept else "there is no state before"
+            )
+            raise EmoError(self.checkpoints.folder, Reason.NAN_LOSS, cause)
 
-    def _write_state(self) -> None:
-        write_json(self.folder / "state.json", self.state)
+
+def read_arrays(model: keras.Model) -> Arrays:
+    """Weights of a compiled network and its optimiser, in order, by kind and number."""
+    kinds = {"model": model.weights, "optimizer": model.optimizer.variables}
+    return {
+        f"{kind}/{i:04d}": np.asarray(variable.numpy())
+        for kind, variables in kinds.items()
+        for i, variable in enumerate(variables)
+    }
+
+
+def assign_arrays(model: keras.Model, arrays: Arrays) -> None:
+    """Put read_arrays back, bit for bit. Raises ValueError where they are of another network."""
+    if set(arrays) != set(read_arrays(model)):
+        raise ValueError("the state is of another network")
+    model.set_weights([arrays[k] for k in sorted(arrays) if k.startswith("model/")])
+    for i, variable in enumerate(model.optimizer.variables):
+        variable.assign(arrays[f"optimizer/{i:04d}"])
 
 
 class SeedEpochs(keras.callbacks.Callback):
@@ -133,22 +139,7 @@ class EpochLine(keras.callbacks.Callback):
         print(line.rstrip(), flush=True)
 
 
-def trim_history(path: Path, epochs: int) -> None:
-    """Drop rows of a CSV history beyond the epochs that a checkpoint covers."""
-    if path.exists():
-        head, *rows = path.read_text(encoding="utf-8").splitlines()
-        kept = [row for row in rows if int(row.split(",")[0]) < epochs]
-        write_text(path, "\n".join([head, *kept]) + "\n")
-
-
 def save_model(model: keras.Model, path: Path) -> None:
-    """Write a .keras file in one step: a temporary file in the same folder, then a rename."""
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=".keras", dir=path.parent)
-    os.close(handle)
-    try:
-        model.save(name)
-        with open(name, "rb") as f:
-            os.fsync(f.fileno())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    """Write a .keras file in one step. Raises EnvironmentFailure, see open_draft."""
+    with open_draft(path, ".keras") as f:
+        model.save(f.name)

@@ -14,8 +14,9 @@ from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.media import check_file
 from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
 from keras_emo.data.splits import RAVDESS_FOLDS, fold_split, make_split
-from keras_emo.training.config import DEFAULT_STAGES, PRETRAIN, read_config
+from keras_emo.training.config import PRETRAIN, read_config
 from keras_emo.training.data import open_corpus, prepare
+from keras_emo.training.interrupt import run_until_stopped
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,12 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run train.py; returns the exit code."""
     options = build_parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    return run_command(lambda: _train(options))
+    return run_command(lambda: run_until_stopped(lambda: _train(options), options.out))
 
 
 def _train(options: argparse.Namespace) -> int:
     require("keras", "tensorflow", "librosa", "matplotlib")
     config = read_config(options.config, _changes(options))
+    if options.pretrain_data is not None and PRETRAIN not in config.stages:
+        config = replace(config, stages=(PRETRAIN, *config.stages))
     start = _digest_start(options.init_from, options.pretrain_data)
     corpus = open_corpus(
         options.data,
@@ -146,15 +149,12 @@ def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[st
 
 
 def _changes(options: argparse.Namespace) -> dict:
-    stages = options.stages
-    if options.pretrain_data is not None:
-        stages = (PRETRAIN, *(stages or DEFAULT_STAGES))
     return {
         "preset": options.preset,
         "seed": options.seed,
         "test": options.test,
         "val": options.val,
-        "stages": stages,
+        "stages": options.stages,
         "epochs": options.epochs,
         "deterministic": options.deterministic,
     }

@@ -17,10 +17,10 @@ from keras_emo.data.cache import (
     build_cache,
     build_variants,
     load_clip,
-    write_json,
 )
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus
+from keras_emo.data.files import write_json
 from keras_emo.data.pipeline import Clips, load_clips, load_variants
 from keras_emo.data.splits import Split, select
 from keras_emo.data.takes import Take

@@ -15,7 +15,7 @@ from keras_emo.core.inputs import Feed, answer_clips
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.core.metrics import report
 from keras_emo.core.spec import ClipSpec
-from keras_emo.data.cache import write_json
+from keras_emo.data.files import write_json
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import ModelEntry
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +11,6 @@ from keras_emo.core.inputs import choose_frame, softmax
 from keras_emo.data.augment import change_faces, change_mfcc
 from keras_emo.data.pipeline import Clips, class_weights
 from keras_emo.models.registry import MODELS
-from keras_emo.training.callbacks import KeepBest
 from keras_emo.training.config import TRAINED_HEADS, StageConfig
 from keras_emo.training.evaluate import run_keras
 from keras_emo.training.fit import fit
@@ -22,7 +20,7 @@ Features = dict[str, np.ndarray]
 BATCH = 64
 
 
-def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras.Model:
+def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     """Build a fusion on the finished networks of stage one and train its head.
 
     A learned weighted average has one weight and one scale: they are fitted on validation
@@ -49,9 +47,9 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
         truth = np.tile(run.train.labels, len(passes))
     else:
         known, truth = val, labels
-    keep = KeepBest(folder, stage.patience)
+    checkpoints = run.checkpoints(name)
     data, steps = stream_features(
-        known, truth, stage.batch, run.config.seed, keep.restore(), name in TRAINED_HEADS
+        known, truth, stage.batch, run.config.seed, checkpoints.restore(), name in TRAINED_HEADS
     )
     heard = run_keras(head)
     fit(
@@ -59,8 +57,7 @@ def train_fusion(run: Run, name: str, folder: Path, stage: StageConfig) -> keras
         data,
         steps,
         stage,
-        folder,
-        keep,
+        checkpoints,
         lambda: softmax(heard({k: val[k] for k in head.input})["logits"]),
         labels,
         run.config.seed,

@@ -15,10 +15,12 @@ from keras_emo.training.callbacks import (
     EpochLine,
     KeepBest,
     SeedEpochs,
-    trim_history,
+    assign_arrays,
 )
+from keras_emo.training.checkpoint import HISTORY, Checkpoints
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import draw_curves
+from keras_emo.training.interrupt import tell_where
 
 
 def fit(
@@ -26,42 +28,49 @@ def fit(
     data: Any,
     steps: int,
     stage: StageConfig,
-    folder: Path,
-    keep: KeepBest,
+    checkpoints: Checkpoints,
     answer: Callable[[], np.ndarray],
     labels: np.ndarray,
     seed: int,
 ) -> None:
-    """Model.fit with this project's callbacks; leaves the best epoch's weights in the model."""
+    """Model.fit with this project's callbacks; leaves the best epoch's weights in the model.
+
+    checkpoints: restored already, data begins with the epoch after. With deterministic settings
+    a run that was stopped ends in the very weights of one that was not.
+    """
+    folder, state = checkpoints.folder, checkpoints.state
     compile_model(model, stage, steps)
-    first = keep.state["epoch"] + 1
+    model.optimizer.build(model.trainable_variables)
+    first = state["epoch"] + 1
     if first:
-        loaded = keras.saving.load_model(keep.last_file)
-        model.set_weights(loaded.get_weights())
-        model.optimizer.build(model.trainable_variables)
-        for mine, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
-            mine.assign(theirs)
+        assign_arrays(model, checkpoints.load(state["epoch"]))
         print(f"{folder.name}: resumed after epoch {first}", flush=True)
-    if first < stage.epochs and not keep.state["done"]:
-        trim_history(folder / "history.csv", first)
-        model.fit(
-            data,
-            steps_per_epoch=steps,
-            initial_epoch=first,
-            epochs=stage.epochs,
-            verbose=0,
-            shuffle=False,  # the stream is shuffled already
-            callbacks=[
-                SeedEpochs(seed),
-                ClipValidation(answer, labels),
-                keras.callbacks.CSVLogger(str(folder / "history.csv"), append=first > 0),
-                keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-                EpochLine(folder.name, stage.epochs),
-                keep,
-            ],
-        )
-    model.load_weights(keep.best_file)
-    draw_curves(folder / "history.csv", folder / "curves.png")
+    if not state["done"]:
+        with tell_where(lambda: _say_where(checkpoints)):
+            model.fit(
+                data,
+                steps_per_epoch=steps,
+                initial_epoch=first,
+                epochs=stage.epochs,
+                verbose=0,
+                shuffle=False,  # the stream is shuffled already
+                callbacks=[
+                    SeedEpochs(seed),
+                    ClipValidation(answer, labels),
+                    KeepBest(checkpoints, stage),
+                    keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+                    EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
+                ],
+            )
+    assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
+    checkpoints.write_history()
+    draw_curves(folder / HISTORY, folder / "curves.png")
+
+
+def _say_where(checkpoints: Checkpoints) -> str:
+    n_epochs = checkpoints.state["epoch"] + 1
+    name = checkpoints.folder.name
+    return f"{name} stands after epoch {n_epochs}" if n_epochs else f"{name} has no epoch yet"
 
 
 def compile_model(model: keras.Model, stage: StageConfig, steps: int) -> None:

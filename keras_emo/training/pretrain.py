@@ -13,9 +13,10 @@ from keras_emo.core.inputs import softmax
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.core.media import IMAGE_SUFFIXES, read_image
 from keras_emo.core.metrics import confusion, score
-from keras_emo.data.cache import write_json
+from keras_emo.data.files import write_json
 from keras_emo.data.pipeline import stream_images
-from keras_emo.training.callbacks import KeepBest, save_model
+from keras_emo.training.callbacks import save_model
+from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN
 from keras_emo.training.evaluate import run_keras
 from keras_emo.training.fit import fit, load_initial
@@ -41,14 +42,14 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     model = run.build(run.config.visual)
     if init_from is not None:
         load_initial(model, init_from)
-    keep = KeepBest(folder, stage.patience)
+    checkpoints = run.checkpoints(PRETRAIN)
     data, steps = stream_images(
         faces[~held],
         labels[~held],
         stage.batch,
         run.config.seed,
         run.config.faces,
-        keep.restore(),
+        checkpoints.restore(),
     )
     check, truth = faces[held], labels[held]
     see = run_keras(model)
@@ -60,7 +61,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         ]
         return softmax(np.concatenate(parts))
 
-    fit(model, data, steps, stage, folder, keep, answer, truth, run.config.seed)
+    fit(model, data, steps, stage, checkpoints, answer, truth, run.config.seed)
     figures = {
         "source": root.resolve().name,
         "n_train": int((~held).sum()),
@@ -69,8 +70,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     }
     save_model(model, folder / MODEL_FILE)
     write_json(folder / METRICS_FILE, figures)
-    for path in folder.glob("epoch-*.keras"):
-        path.unlink()
+    drop_checkpoints(folder)
 
 
 def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

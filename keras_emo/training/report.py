@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.data.cache import write_text
+from keras_emo.data.files import write_text
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;

@@ -7,15 +7,17 @@ import hashlib
 import json
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import keras
 
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.data.cache import write_json
+from keras_emo.data.files import sweep_drafts, write_json
 from keras_emo.data.pipeline import Clips
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, build_model
+from keras_emo.training.checkpoint import Checkpoints
 from keras_emo.training.config import TrainConfig
 from keras_emo.training.data import Prepared, write_failures
 
@@ -55,6 +57,11 @@ class Run:
     def build(self, name: str) -> keras.Model:
         return build_model(name, self.config.preset, self.config.model, self.config.clip)
 
+    def checkpoints(self, name: str) -> Checkpoints:
+        """States of a stage's training, of this seed and split only."""
+        identity = {"seed": self.config.seed, "split": self.prepared.split.digest()}
+        return Checkpoints(self.folder / name, identity)
+
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Keep what only training knows of a network, for when it is scored."""
         write_json(self.folder / name / NOTES_FILE, facts)
@@ -69,7 +76,11 @@ class Run:
             cause = f"stage {name} has not been trained; add it to the stages"
             raise UsageError(path, Reason.MISSING_STAGE, cause)
         model = self.build(name)
-        model.load_weights(path)
+        try:
+            model.load_weights(path)
+        except (ValueError, OSError, KeyError, BadZipFile) as e:
+            cause = f"damaged or of another network ({str(e).splitlines()[0]}); delete {name}/"
+            raise UsageError(path, Reason.UNREADABLE, f"{cause} and train it again") from e
         return model
 
 
@@ -105,6 +116,7 @@ def open_run(
         stages = {**there["config"]["stage"], **asked["config"]["stage"]}
         asked["config"]["stage"] = stages
         asked["config"]["stages"] = list(stages)
+    sweep_drafts(folder)
     write_json(path, asked)
     split = {**prepared.split.to_dict(), "digest": prepared.split.digest()}
     write_json(folder / "split.json", split)

@@ -17,7 +17,8 @@ from keras_emo.core.inputs import answer_clips
 from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.models.registry import MODELS, ModelEntry
 from keras_emo.training import features
-from keras_emo.training.callbacks import KeepBest, save_model
+from keras_emo.training.callbacks import save_model
+from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import FUSIONS, PRETRAIN, TRAINED_HEADS, StageConfig
 from keras_emo.training.evaluate import (
     answer_part,
@@ -46,6 +47,7 @@ def train_stages(
         tf.config.experimental.enable_op_determinism()
     for name in run.config.stages:
         if (run.folder / name / METRICS_FILE).exists():
+            drop_checkpoints(run.folder / name)  # the last thing a kill may have left undone
             continue
         # by stage, so that one trained alone or after a stop starts as in a whole run
         keras.utils.set_random_seed(seed_stage(run.config.seed, name))
@@ -74,25 +76,24 @@ def train_network(run: Run, name: str, init_from: Path | None = None) -> None:
     if (folder / MODEL_FILE).exists():  # stopped while it was scored
         model = run.load(name)
     else:
-        model = _train(run, name, folder, init_from)
+        model = _train(run, name, init_from)
         save_model(model, folder / MODEL_FILE)
     score_network(run, name, model)
-    for path in folder.glob("epoch-*.keras"):  # model.keras holds the best of them
-        path.unlink()
+    drop_checkpoints(folder)  # model.keras holds the best of them
 
 
-def _train(run: Run, name: str, folder: Path, init_from: Path | None) -> keras.Model:
+def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     started_s = time.monotonic()
     stage = run.config.of_stage(name)
     facts: dict[str, Any] = {}
     if name in FUSIONS:
-        model = features.train_fusion(run, name, folder, stage)
+        model = features.train_fusion(run, name, stage)
         facts["fitted_on_val"] = name not in TRAINED_HEADS
     else:
         model = run.build(name)
         if MODELS[name].modalities == ("face",):
             facts["pretrained"] = _start_from(model, run, init_from)
-        fit_part(run, model, MODELS[name], folder, stage)
+        fit_part(run, model, MODELS[name], stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)
     run.note(name, {**facts, "minutes": minutes})
     return model
@@ -113,9 +114,7 @@ def _start_from(model: keras.Model, run: Run, init_from: Path | None) -> str | N
     return f"the weights in {init_from.name}"
 
 
-def fit_part(
-    run: Run, model: keras.Model, entry: ModelEntry, folder: Path, stage: StageConfig
-) -> None:
+def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig) -> None:
     """Train a network of one modality on augmented training clips.
 
     Raises UsageError where no training or validation clip has the modality.
@@ -128,8 +127,8 @@ def fit_part(
         part = "training" if not has.any() else "validation"
         cause = f"stage {entry.name}: no {part} clip has a {modality}"
         raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
-    keep = KeepBest(folder, stage.patience)
-    first = keep.restore()
+    checkpoints = run.checkpoints(entry.name)
+    first = checkpoints.restore()
     if modality == "face":
         data, steps = stream_faces(
             run.train, stage.batch, config.seed, stage.crops_a_clip, config.faces, first
@@ -143,7 +142,7 @@ def fit_part(
             model.get_layer("mfcc_norm").adapt(clips.mfcc[clips.has_voice])
     answer = follow_answers(run, model, entry, [c for _, c in checked])
     labels = np.array([t.label for t, _ in checked])
-    fit(model, data, steps, stage, folder, keep, answer, labels, config.seed)
+    fit(model, data, steps, stage, checkpoints, answer, labels, config.seed)
 
 
 def follow_answers(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:

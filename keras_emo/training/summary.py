@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.cache import write_json, write_text
+from keras_emo.data.files import write_json, write_text
 from keras_emo.models.registry import MODELS
 
 

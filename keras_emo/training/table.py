@@ -14,7 +14,7 @@ import numpy as np
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
 from keras_emo.core.metrics import report
-from keras_emo.data.cache import write_json, write_text
+from keras_emo.data.files import write_json, write_text
 from keras_emo.data.takes import Take
 from keras_emo.training.folds import Plan
 from keras_emo.training.report import write_report_page

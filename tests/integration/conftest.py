@@ -75,13 +75,17 @@ class Trained:
     config: Path
     run: Path
 
-    def train(self, *options: str, out: Path | None = None) -> subprocess.CompletedProcess:
-        """train.py on the shared corpus and cache, in a process of its own."""
-        command = [
+    def command(self, *options: str, out: Path | None = None) -> list[str]:
+        """The command line of train.py on the shared corpus and cache; later options count."""
+        return [
             sys.executable, str(ROOT / "train.py"), "--data", str(self.corpus),
             "--cache", str(self.cache), "--config", str(self.config),
             "--out", str(out or self.run), *options,
         ]  # fmt: skip
+
+    def train(self, *options: str, out: Path | None = None) -> subprocess.CompletedProcess:
+        """train.py in a process of its own."""
+        command = self.command(*options, out=out)
         return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
@@ -93,12 +97,17 @@ def run_cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Compl
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Trained:
-    """A run of every stage on 6 drawn speakers, two epochs each."""
+def corpus(tmp_path_factory) -> Path:
+    """Recordings of 6 drawn speakers, 8 each."""
+    spec = BuiltinSpec(n_speakers=6, n_statements=1, strong=False)
+    return build_corpus(tmp_path_factory.mktemp("recordings") / "corpus", spec, 0)
+
+
+@pytest.fixture(scope="session")
+def trained(corpus, tmp_path_factory) -> Trained:
+    """A run of every stage, two epochs each."""
     pytest.importorskip("tensorflow")
     root = tmp_path_factory.mktemp("trained")
-    spec = BuiltinSpec(n_speakers=6, n_statements=1, strong=False)
-    corpus = build_corpus(root / "corpus", spec, 0)
     config = root / "config.toml"
     config.write_text(CONFIG, encoding="utf-8")
     made = Trained(root, corpus, root / "cache", config, root / "run")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import UsageError
+from keras_emo.core.errors import ExitCode, UsageError
+
+from .conftest import ROOT, run_cli
 
 keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
@@ -75,6 +79,43 @@ def test_table_holds_each_seed_and_their_average(seeds):
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_seeds_become_one_bundle_that_answers_as_the_table_says(trained, seeds):
+    _, out, _ = seeds
+    bundle = trained.root / "both"
+    command = [
+        sys.executable, str(ROOT / "export.py"), "--run", str(out / "seed0"), str(out / "seed1"),
+        "--model", "fusion_joint", "--table", str(out / "table.json"), "--out", str(bundle),
+        "--formats", "onnx",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = trained.root / "both.json"
+    served = run_cli(
+        "evaluate", "--data", trained.corpus, "--bundle", bundle, "--speakers", "test",
+        "--json", scores,
+    )  # fmt: skip
+    assert served.returncode == 0, served.stderr
+    row = json.loads((out / "table.json").read_text())["fusion_joint"]
+    assert json.loads(scores.read_text())["accuracy"] == pytest.approx(row["fold_mean"])
+    info = json.loads((bundle / "bundle.json").read_text())
+    assert info["metrics"]["folds"]["n_seeds"] == 2
+    assert len(info["corpus"]["split"]["members"]) == 2
+    assert not set(info["corpus"]["split"]["train"]) & set(info["corpus"]["split"]["test"])
+    assert "networks trained in the same way" in (bundle / "README.md").read_text()
+
+
+def test_runs_of_other_settings_do_not_become_one(trained, seeds):
+    _, out, _ = seeds
+    command = [
+        sys.executable, str(ROOT / "export.py"), "--run", str(out / "seed0"), str(trained.run),
+        "--model", "fusion_joint", "--out", str(trained.root / "mixed"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == ExitCode.USAGE
+    assert "cannot become one network" in done.stderr
+    assert not (trained.root / "mixed").exists()
 
 
 def test_no_figure_of_training_rests_on_a_test_clip(trained, seeds):

@@ -142,6 +142,16 @@ def test_cut_file_is_computed_again(left, takes, box, tmp_path):
     assert path.read_bytes() == whole
 
 
+def test_damage_inside_a_file_is_named(takes, box, tmp_path):
+    path = build_cache(takes[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ClipError, match="delete it and run again") as caught:
+        load_clip(path)
+    assert (caught.value.path, caught.value.reason) == (str(path), Reason.UNREADABLE)
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

@@ -4,8 +4,7 @@ import pytest
 
 from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.training.config import (
-    FUSIONS,
-    PARTS,
+    DEFAULT_STAGES,
     STAGES,
     TrainConfig,
     default_stage,
@@ -75,7 +74,7 @@ def to_toml(data: dict, name: str = "") -> str:
 def test_defaults():
     config = read_config(None)
     assert config == TrainConfig()
-    assert config.stages == (*PARTS, *FUSIONS)
+    assert config.stages == DEFAULT_STAGES
 
 
 def test_every_table_is_read(write):
@@ -168,4 +167,4 @@ def test_every_stage_has_defaults(preset):
         assert stage.epochs >= 1
         assert 0 < stage.learning_rate < 1
     settings = TrainConfig(preset=preset).to_dict()
-    assert set(settings["stage"]) == {*PARTS, *FUSIONS}
+    assert set(settings["stage"]) == set(DEFAULT_STAGES)

@@ -1,0 +1,103 @@
+"""Files that are whole or not there: a draft in the same folder, synced, then put in place."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from keras_emo.core.errors import EnvironmentFailure, Reason
+
+DRAFT = ".part-"
+
+_UMASK = os.umask(0)  # can only be read by setting it
+os.umask(_UMASK)
+
+
+@contextmanager
+def open_draft(path: Path, suffix: str = "") -> Iterator[BinaryIO]:
+    """A temporary file beside path that takes its place when the block ends well.
+
+    Its name, file.name, ends in suffix. File and folder are synced, so that a power cut leaves
+    the old file or the new one. Raises EnvironmentFailure where the disk refuses; the old file
+    stays then, as after any other exception, and the draft goes.
+    """
+    draft: Path | None = None
+    try:
+        with _create_draft(path.parent, suffix) as f:
+            draft = Path(f.name)
+            yield f
+            f.flush()
+            os.fchmod(f.fileno(), 0o666 & ~_UMASK)  # mkstemp lets nobody else read
+            os.fsync(f.fileno())
+            os.replace(draft, path)
+        draft = None
+        _sync_folder(path.parent)
+    except OSError as e:
+        raise EnvironmentFailure(path, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
+    """Call write(file) on a draft, then put it in place, see open_draft."""
+    with open_draft(path) as f:
+        write(f)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text in one step, see open_draft."""
+    write_atomic(path, lambda f: f.write(text.encode()))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain values as JSON in one step."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove drafts that a kill left in a folder; one that is being written is let be."""
+    for path in folder.glob(f"{DRAFT}*"):
+        with suppress(OSError), open(path, "rb") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it while alive
+            path.unlink(missing_ok=True)
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's content, 64 hex digits."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _create_draft(folder: Path, suffix: str) -> BinaryIO:
+    while True:
+        handle, name = tempfile.mkstemp(prefix=DRAFT, suffix=suffix, dir=folder)
+        os.close(handle)
+        try:
+            f = open(name, "r+b")  # noqa: SIM115  # by name, which Keras needs
+        except FileNotFoundError:
+            continue  # swept before it was locked
+        with suppress(OSError):  # a file system without locks sweeps too eagerly, no more
+            fcntl.flock(f, fcntl.LOCK_EX)
+        if os.fstat(f.fileno()).st_nlink:
+            return f
+        f.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
+            raise
+    finally:
+        os.close(handle)
