@@ -164,6 +164,11 @@ class WindowAnswers(Iterator[WindowAnswer]):
     def _answer(self, predictor: Answering) -> Iterator[WindowAnswer]:
         cutter, spec = self._cutter, predictor.bundle.spec
         modalities = predictor.bundle.modalities
+
+        def take(frame: np.ndarray, time_s: float) -> None:
+            cutter.see(frame, time_s)
+            del self.media.times_s[:-1], self.media.scales[:-1]  # constant memory
+
         steps = stream_media(
             self.path,
             self.media,
@@ -171,7 +176,7 @@ class WindowAnswers(Iterator[WindowAnswer]):
             max_frames=_NO_LIMIT,
             audio_s=None if "voice" in modalities else 0.0,
             threads=predictor.threads,
-            take=cutter.see,
+            take=take,
             max_px=spec.face.decode_max_px,
             hear=cutter.hear,
         )
