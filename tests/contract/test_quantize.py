@@ -311,12 +311,12 @@ def test_half_halves_the_file_and_not_the_arithmetic(name, tmp_path):
     assert small.ByteSize() < 0.8 * proto.ByteSize()
     feed = sample_feed(entry, 3, SPEC, seed=5)  # not what the gate saw
     ours, theirs = open_run(proto)(feed), open_run(small)(feed)
-    np.testing.assert_allclose(theirs["logits"], ours["logits"], atol=2e-3)
+    np.testing.assert_allclose(theirs["logits"], ours["logits"], atol=1e-2)
     reduce = partial(halve_gated, entry=entry, spec=SPEC, name=name)
     export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",), reduce)
     info = json.loads((tmp_path / "b/bundle.json").read_text())
     assert info["precision"] == "fp16"
-    assert info["quantisation"]["parity"]["max_difference"]["logits"] <= 2e-3
+    assert info["quantisation"]["parity"]["max_difference"]["logits"] <= 1e-2
     assert "float16" in (tmp_path / "b/README.md").read_text()
     assert Predictor(tmp_path / "b").run(feed)["logits"].shape == (3, 7)
 
