@@ -43,10 +43,15 @@ class StageConfig:
     crops_a_clip: int = 4  # face crops of each clip an epoch, 0: all
     passes: int = 4  # a trained fusion head: augmented passes over the training clips
     clip_norm: float = 5.0
+    drop_modality: float = (
+        0.15  # a trained fusion head: share of clips shown without face, or voice
+    )
 
     def __post_init__(self) -> None:
         whole = (self.epochs, self.batch, self.patience, self.passes)
         if min(whole) < 1 or self.crops_a_clip < 0 or self.learning_rate <= 0:
+            raise ValueError(f"stage settings out of range: {self}")
+        if not 0 <= self.drop_modality < 0.5:
             raise ValueError(f"stage settings out of range: {self}")
         if not 0 <= self.label_smoothing < 1 or self.weight_decay < 0 or self.clip_norm <= 0:
             raise ValueError(f"stage settings out of range: {self}")

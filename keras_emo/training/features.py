@@ -43,6 +43,8 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
             describe_altered(visual, audio, run.train_voices, run.config, number)
             for number in range(max(1, stage.passes))
         ]
+        for number, seen in enumerate(passes):
+            hide_modalities(seen, stage.drop_modality, (run.config.seed, number, 3))
         known = {key: np.concatenate([p[key] for p in passes]) for key in passes[0]}
         truth = np.tile(run.train.labels, len(passes))
     else:
@@ -63,6 +65,18 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         run.config.seed,
     )
     return model
+
+
+def hide_modalities(seen: Features, share: float, seed: tuple[int, ...]) -> None:
+    """Take the face from a share of clips that have both, and the voice from as many others.
+
+    So that the head also learns to answer from one alone (Neverova et al. 2015,
+    arXiv:1501.00102).
+    """
+    draws = np.random.default_rng(seed).random(len(seen["has_face"]))
+    both = (seen["has_face"][:, 0] > 0) & (seen["has_voice"][:, 0] > 0)
+    seen["has_face"][both & (draws < share)] = 0.0
+    seen["has_voice"][both & (draws >= share) & (draws < 2 * share)] = 0.0
 
 
 def describe_clips(visual, audio, clips, one_frame: bool) -> Features:
