@@ -26,9 +26,9 @@ demo: $(INSTALLED)
 	$(BIN)/python train.py --data builtin --config configs/demo.toml --cache $(DEMO)/cache --out $(DEMO)/run
 	$(BIN)/python export.py --run $(DEMO)/run --model fusion_multi_cnn --out $(DEMO)/bundle
 	$(BIN)/keras-emo predict $(DEMO)/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4 --bundle $(DEMO)/bundle --format json
+	$(BIN)/keras-emo evaluate --data $(DEMO)/cache/builtin --bundle $(DEMO)/bundle --speakers test --json $(DEMO)/scores.json
 	$(BIN)/keras-emo predict $(DEMO)/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4 --bundle $(DEMO)/bundle --timeline --window-s 2 --hop-s 0.5 --format json --out $(DEMO)/timeline.json --plot $(DEMO)/timeline.png --annotate $(DEMO)/annotated.mp4
 	$(BIN)/keras-emo live $(DEMO)/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4 --bundle $(DEMO)/bundle --window-s 1 --max-s 3
-	$(BIN)/keras-emo evaluate --data $(DEMO)/cache/builtin --bundle $(DEMO)/bundle --speakers test --json $(DEMO)/scores.json
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

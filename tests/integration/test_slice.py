@@ -203,7 +203,8 @@ def test_prepare_is_the_same_from_a_copied_bundle(trained, bundles):
 
 def test_readme_commands_are_those_of_the_demo():
     root = Path(__file__).resolve().parents[2]
-    shown = (root / "README.md").read_text().split("<!-- demo -->\n```sh\n")[1].split("```")[0]
+    blocks = (root / "README.md").read_text().split("<!-- demo -->\n```sh\n")[1:]
+    shown = "".join(block.split("```")[0] for block in blocks)
     recipe = (root / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0]
     run = recipe.replace("$(BIN)/", "").replace("$(DEMO)", ".demo")
     commands = [line.strip() for line in run.splitlines()[1:]]
