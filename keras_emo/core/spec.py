@@ -13,10 +13,10 @@ _BEFORE: dict[str, Any] = {"detect_every": 1, "speaker": "largest", "decode_max_
 
 
 def _make_floats(spec: Any) -> None:
-    """3 and 3.0 are one setting and must have one digest."""
+    """3 and 3.0 are one setting and must have one digest, and so 0.0 and -0.0."""
     for f in fields(spec):
         if f.type == "float":
-            object.__setattr__(spec, f.name, float(getattr(spec, f.name)))
+            object.__setattr__(spec, f.name, float(getattr(spec, f.name)) + 0.0)
 
 
 @dataclass(frozen=True)
