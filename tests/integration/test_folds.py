@@ -15,6 +15,7 @@ from keras_emo.core.errors import ExitCode, UsageError
 from .conftest import ROOT, run_cli
 
 keras = pytest.importorskip("keras")
+pytest.importorskip("keras_emo.models")  # registers the layers that saved networks name
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 SMALL = """
