@@ -79,7 +79,8 @@ def _train(options: argparse.Namespace) -> int:
     require("keras", "tensorflow", "librosa", "matplotlib")
     config = read_config(options.config, _changes(options))
     if options.pretrain_data is not None and PRETRAIN not in config.stages:
-        config = replace(config, stages=(PRETRAIN, *config.stages))
+        stages = (PRETRAIN, *config.stages)  # read anew: other settings may bear on every stage
+        config = read_config(options.config, {**_changes(options), "stages": stages})
     start = _digest_start(options.init_from, options.pretrain_data)
     corpus = open_corpus(
         options.data,
