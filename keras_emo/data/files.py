@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import tempfile
@@ -69,12 +68,6 @@ def sweep_drafts(folder: Path) -> None:
         with suppress(OSError), open(path, "rb") as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it while alive
             path.unlink(missing_ok=True)
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of a file's content, 64 hex digits."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _create_draft(folder: Path, suffix: str) -> BinaryIO:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from keras_emo.core.errors import Reason, UsageError
-from keras_emo.data.files import digest_file, sweep_drafts, write_atomic, write_json, write_text
+from keras_emo.data.files import sweep_drafts, write_atomic, write_json, write_text
+from keras_emo.runtime.bundle import digest_file
 
 MANIFEST = "state.json"
 HISTORY = "history.csv"

@@ -14,8 +14,9 @@ from keras_emo.data.corpus import Corpus
 from keras_emo.data.splits import RAVDESS_FOLDS, Split, fold_split, make_split
 from keras_emo.training.config import PRETRAIN, TrainConfig
 from keras_emo.training.data import prepare
+from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, open_run
-from keras_emo.training.stages import train_stages
+from keras_emo.training.stages import seed_stage, train_stages
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,6 @@ def pretrain_once(
     prepared = prepare(corpus, split_corpus(corpus, config, None), config.clip, cache, workers)
     run = open_run(folder, alone, prepared, start)
     if not (folder / PRETRAIN / METRICS_FILE).exists():
-        from keras_emo.training.pretrain import pretrain_visual
-        from keras_emo.training.stages import seed_stage
-
         keras.utils.set_random_seed(seed_stage(config.seed, PRETRAIN))
         pretrain_visual(run, pictures, None)
         keras.backend.clear_session()

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from keras_emo.core.errors import EnvironmentFailure, Reason
-from keras_emo.data.files import digest_file, open_draft, sweep_drafts, write_atomic, write_json
+from keras_emo.data.files import open_draft, sweep_drafts, write_atomic, write_json
+from keras_emo.runtime.bundle import digest_file
 
 # A full disk: no file may grow beyond 1000 bytes.
 FULL = """
