@@ -9,6 +9,8 @@ import numpy as np
 from keras_emo.core.spec import AudioSpec
 
 AMIN = 1e-10  # librosa.power_to_db
+_BLOCK = 32  # windows transformed at a time
+_ALONE = 1 << 18  # products of two numbers up to which OpenBLAS multiplies in one thread
 
 
 def compute_mfcc(waveform: np.ndarray, spec: AudioSpec) -> np.ndarray:
@@ -24,13 +26,13 @@ def compute_mfcc(waveform: np.ndarray, spec: AudioSpec) -> np.ndarray:
         raise ValueError(f"expected a mono waveform (n,), got shape {waveform.shape}")
     if not np.isfinite(waveform).all():
         raise ValueError("the waveform has non-finite samples")
-    power = compute_power(fit_length(waveform, spec.n_samples), spec)
     mel, dct = mel_filters(spec), dct_matrix(spec)
-    energy = power[:, : mel.shape[1]] @ mel.T  # (n_frames, n_mels)
+    power = compute_power(waveform[: spec.n_samples], spec, mel.shape[1])
+    energy = _multiply(power, mel.T)  # (n_frames, n_mels)
     # float64 from here: coefficients of silence reach -1131, where float32 sums lose 1e-3
     decibel = 10.0 * np.log10(np.maximum(energy, AMIN, dtype=np.float64))
     decibel = np.maximum(decibel, decibel.max() - spec.top_db)
-    return np.ascontiguousarray((decibel @ dct.T).T, dtype=np.float32)
+    return np.ascontiguousarray(_multiply(decibel, dct.T).T, dtype=np.float32)
 
 
 def fit_length(waveform: np.ndarray, n_samples: int) -> np.ndarray:
@@ -39,12 +41,31 @@ def fit_length(waveform: np.ndarray, n_samples: int) -> np.ndarray:
     return np.pad(waveform, (0, n_samples - len(waveform)))
 
 
-def compute_power(waveform: np.ndarray, spec: AudioSpec) -> np.ndarray:
-    """Power spectrogram float32 (n_frames, 1 + n_fft // 2), centred windows."""
-    padded = np.pad(waveform, spec.n_fft // 2)
+def compute_power(waveform: np.ndarray, spec: AudioSpec, n_bins: int) -> np.ndarray:
+    """Power spectrogram float32 (spec.n_frames, n_bins), lowest bins, centred windows.
+
+    What a waveform shorter than spec.n_samples lacks is silence.
+    """
+    padded = np.pad(fit_length(waveform, spec.n_samples), spec.n_fft // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, spec.n_fft)[:: spec.hop_length]
-    spectrum = np.fft.rfft(windows * hann_window(spec.n_fft), axis=1)
-    return spectrum.real**2 + spectrum.imag**2
+    power = np.zeros((len(windows), n_bins), np.float32)
+    # windows after the sound are left at 0; a few at a time stay in the processor's cache
+    n_heard = min(len(windows), -(-(len(waveform) + spec.n_fft // 2) // spec.hop_length))
+    for start in range(0, n_heard, _BLOCK):
+        end = min(start + _BLOCK, n_heard)
+        spectrum = np.fft.rfft(windows[start:end] * hann_window(spec.n_fft), axis=1)[:, :n_bins]
+        power[start:end] = spectrum.real**2 + spectrum.imag**2
+    return power
+
+
+def _multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right, in parts so small that BLAS starts no threads for them.
+
+    They take longer than the product does: each keeps a core busy for tens of ms afterwards.
+    """
+    n_rows = max(1, _ALONE // right.size)
+    parts = range(0, len(left), n_rows)
+    return np.concatenate([left[start : start + n_rows] @ right for start in parts])
 
 
 @lru_cache(maxsize=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from keras_emo.core.media import (
     read_media,
     resample,
 )
+from keras_emo.core.relay import relay_frames
 from keras_emo.core.speaker import SpeakerFinder
 from keras_emo.core.spec import AudioSpec, ClipSpec
 from keras_emo.core.tracking import Detector, FaceTracker
@@ -141,7 +143,7 @@ def read_source(
 ) -> Media:
     """Decode the files of a clip that the modalities need. Raises ClipError.
 
-    take, threads: as in read_media.
+    take, threads: as in read_media; with several threads decoding goes on beside take.
     """
     rate_hz = spec.face.frame_rate_hz if "face" in modalities else None
     audio_s = spec.audio.duration_s if "voice" in modalities else 0.0
@@ -151,11 +153,19 @@ def read_source(
         if rate_hz is not None:
             media = read_images(source.frames, rate_hz, spec.face.max_frames, take)
     elif source.video is not None:
-        own_s = audio_s if own_sound else 0.0
-        limits = {"max_frames": spec.face.max_frames, "max_px": spec.face.decode_max_px}
-        media = read_media(
-            source.video, rate_hz, audio_s=own_s, threads=threads, take=take, **limits
+        read = partial(
+            read_media,
+            source.video,
+            rate_hz,
+            max_frames=spec.face.max_frames,
+            audio_s=audio_s if own_sound else 0.0,
+            max_px=spec.face.decode_max_px,
         )
+        if take is None or threads == 1:
+            media = read(threads=threads, take=take)
+        else:  # one of the threads looks at the pictures
+            others = max(threads - 1, 0)
+            media = relay_frames(lambda hand_on: read(threads=others, take=hand_on), take)
     else:
         media = Media()
     if source.audio is not None and audio_s:

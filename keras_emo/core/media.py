@@ -13,20 +13,20 @@ import numpy as np
 import soxr
 
 from keras_emo.core.decoding import (
-    Media,
     Reading,
-    TakeFrame,
-    TakeSound,
     check_duration,
     check_resolution,
     check_sample_rate,
 )
 from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.picture import read_size
+from keras_emo.core.recording import Media, TakeFrame, TakeSound
 
 # A text file named .mp4 can make FFmpeg open other files: only these containers, only files.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg"
 OPEN_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PICTURE_PIXELS = 1 << 25  # of a picture on disk, as cameras make them
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def stream_media(
         video = _choose(pictures, media) if frame_rate_hz is not None else None
         audio = _choose(container.streams.audio, media) if audio_s != 0 else None
         if video is not None:
-            check_resolution(path, video.codec_context)
+            check_resolution(path, video.codec_context.width, video.codec_context.height)
             video.codec_context.thread_count = threads
             video.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"
             media.has_video = True
@@ -139,6 +139,7 @@ def stream_media(
             check_sample_rate(path, audio)
             media.has_audio = True
         if video is not None or audio is not None:
+            media.declared_s = duration_s
             limit_s = float("inf") if audio_s is None else audio_s
             reading = Reading(
                 path, media, video, audio, frame_rate_hz or 0.0, max_frames, limit_s,
@@ -173,6 +174,10 @@ def _choose(streams: Sequence, media: Media):
 def read_image(path: Path) -> np.ndarray:
     """A picture on disk as RGB uint8 (height, width, 3). Raises ClipError."""
     data = np.fromfile(check_file(path), np.uint8)  # cv2.imread fails on some names
+    size = read_size(data.tobytes())
+    if size is None:
+        raise ClipError(path, Reason.NOT_MEDIA, "not a whole PNG or JPEG picture")
+    check_resolution(path, *size, MAX_PICTURE_PIXELS)
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:  # a header that promises more pixels than OpenCV takes

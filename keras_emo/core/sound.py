@@ -1,4 +1,4 @@
-"""Sound as it comes: resampled block by block, held only as long as somebody may ask for it."""
+"""Sound as it comes: made mono, resampled block by block, held as long as it may be asked for."""
 
 from __future__ import annotations
 
@@ -91,3 +91,23 @@ class SoundBuffer:
         if len(self._blocks) != 1:
             self._blocks = [np.concatenate([_NOTHING, *self._blocks])]
         return self._blocks[0]
+
+
+def to_mono(frame) -> np.ndarray:
+    """One audio frame as mono float32: the mean of its channels, integers scaled to [-1, 1]."""
+    if frame.format.name == "fltp":  # of AAC, Opus, MP3: to_ndarray takes as long as decoding
+        channels = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]
+        total = channels[0].copy()
+        for channel in channels[1:]:
+            total += channel
+        return total if len(channels) == 1 else np.divide(total, len(channels), out=total)
+    data = frame.to_ndarray()
+    n_channels = len(frame.layout.channels)
+    if not frame.format.is_planar:
+        data = data.reshape(-1, n_channels).T
+    if data.dtype == np.uint8:
+        data = (data.astype(np.float32) - 128.0) / 128.0
+    elif np.issubdtype(data.dtype, np.integer):
+        data = data.astype(np.float32) / float(np.iinfo(data.dtype).max + 1)
+    data = data.astype(np.float32, copy=False)
+    return data[0] if n_channels == 1 else data.mean(axis=0)

@@ -72,6 +72,8 @@ def suppress(
     boxes: np.ndarray, scores: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes and scores that no better box overlaps, best first, at most MAX_PROPOSALS."""
+    if len(boxes) < 2:  # the usual case near a known face
+        return boxes, scores
     order = best_first(scores)[:MAX_PROPOSALS]
     boxes, scores = boxes[order], scores[order]
     kept = ~overlapped(boxes, threshold)

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from keras_emo.core.decoding import to_mono
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.media import FORMATS, OPEN_OPTIONS, check_file
+from keras_emo.core.sound import to_mono
 
 # An address names its protocol; nothing else is opened, wherever the stream points.
 PROTOCOLS = {

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from keras_emo.core import audio
 from keras_emo.core.audio import compute_mfcc, dct_matrix, hann_window, mel_filters
 from keras_emo.core.spec import AudioSpec
 
@@ -119,3 +120,20 @@ def test_non_finite_samples_are_refused(value, make):
 def test_stereo_is_refused(make):
     with pytest.raises(ValueError, match=r"mono.*\(2, 48000\)"):
         compute_mfcc(np.stack([make.sine(), make.sine()]), SPEC)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.97, 1.0, 1.2])
+def test_what_lacks_is_silence(name, part):
+    spec = SPECS[name]
+    rng = np.random.default_rng(0)
+    sound = rng.normal(0, 0.1, round(part * spec.n_samples)).astype(np.float32)
+    padded = np.pad(sound, (0, max(0, spec.n_samples - len(sound))))
+    np.testing.assert_array_equal(compute_mfcc(sound, spec), compute_mfcc(padded, spec))
+
+
+def test_products_are_multiplied_in_parts():
+    rng = np.random.default_rng(0)
+    for n, depth, width in ((1, 3, 2), (516, 342, 128), (7, 1 << 10, 1 << 9)):
+        left, right = rng.normal(size=(n, depth)), rng.normal(size=(depth, width))
+        np.testing.assert_allclose(audio._multiply(left, right), left @ right, atol=1e-9)

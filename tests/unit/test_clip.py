@@ -1,3 +1,4 @@
+import threading
 import weakref
 from dataclasses import replace
 
@@ -303,3 +304,20 @@ def test_threads_change_nothing(files, make, face):
     np.testing.assert_array_equal(one.face, eight.face)
     np.testing.assert_array_equal(one.mfcc, eight.mfcc)
     np.testing.assert_array_equal(one.times_s, eight.times_s)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_failing_detector_ends_the_reading(threads, files):
+    class Failing:
+        n_seen = 0
+
+        def detect(self, rgb):
+            self.n_seen += 1
+            if self.n_seen == 3:
+                raise RuntimeError("no memory")
+            return []
+
+    detector, before = Failing(), threading.active_count()
+    with pytest.raises(RuntimeError, match="no memory"):
+        prepare_clip(files / "whole.mp4", SPEC, detector, threads=threads)
+    assert (detector.n_seen, threading.active_count()) == (3, before)
