@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= .demo
+FUZZ ?= build/fuzz
+FUZZ_S ?= 20
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
-SOURCES := requirements-runtime.txt requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+SOURCES := requirements-runtime.txt requirements-serve.txt requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 
-.PHONY: demo test lint install clean
+.PHONY: demo test fuzz lint install clean web web-test
 
 install: $(INSTALLED)
 
@@ -33,10 +35,34 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+# Attack everything that reads files with made-up ones, FUZZ_S seconds each of five readers. Fails on
+# a finding, whose input stays in build/fuzz/findings. A long run: make fuzz FUZZ_S=3600.
+fuzz: $(FUZZ)/.installed
+	$(FUZZ)/venv/bin/python tests/fuzz --seconds $(FUZZ_S) --work $(FUZZ)
+
+$(FUZZ)/.installed: requirements-fuzz.txt requirements-runtime.txt constraints.txt
+	@$(PYTHON) -c 'import sys, platform as p; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) \
+	  and (p.system(), p.machine()) == ("Linux", "x86_64") else "error: fuzzing needs Python 3.11 to 3.13 on \
+	x86-64 Linux, for which there is atheris; this is %s on %s %s; name one with PYTHON=" \
+	  % (p.python_version(), p.machine(), p.system()))'
+	$(PYTHON) -m venv $(FUZZ)/venv
+	$(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-fuzz.txt
+	touch $@
+
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The page of `keras-emo serve`, from web/ to keras_emo/server/static; needs Node 20.19 or newer.
+web:
+	cd web && npm ci && npm run build
+
+# Types, unit tests, and that the built page is the one that is committed.
+web-test:
+	cd web && npm ci && npm run check && npm test
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	  (cd web && WEB_OUT="$$out" npm run build) && diff -r "$$out" keras_emo/server/static
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

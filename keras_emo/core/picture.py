@@ -1,4 +1,4 @@
-"""A decoded video frame as the array that is looked at."""
+"""A decoded video frame as the array that is looked at, and how large a picture says it is."""
 
 from __future__ import annotations
 
@@ -24,3 +24,39 @@ def to_rgb(frame, max_px: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
     if turns:
         rgb = np.ascontiguousarray(np.rot90(rgb, turns))
     return rgb, scale[::-1] if turns % 2 else scale
+
+
+def read_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in px that a PNG or JPEG declares, None where it is neither or cut short.
+
+    For limits that hold before memory is taken: OpenCV decodes up to 2**30 pixels, and reserves
+    whatever length a part of a PNG claims.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return _read_png_size(data)
+    return _read_jpeg_size(data) if data[:2] == b"\xff\xd8" else None
+
+
+def _read_png_size(data: bytes) -> tuple[int, int] | None:
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return None
+
+
+def _read_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(data):
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker == 0xFF:  # filling, which decoders pass over
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame starts
+            height, width = (int.from_bytes(data[at + k : at + k + 2], "big") for k in (5, 7))
+            return width, height
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # stands alone
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -12,11 +13,18 @@ SPEAKERS = ("largest", "central")
 _BEFORE: dict[str, Any] = {"detect_every": 1, "speaker": "largest", "decode_max_px": 0}
 
 
-def _make_floats(spec: Any) -> None:
+def _settle_numbers(spec: Any) -> None:
     """3 and 3.0 are one setting and must have one digest, and so 0.0 and -0.0."""
     for f in fields(spec):
+        value = getattr(spec, f.name)
+        allowed: Any = {"int": int, "float": (int, float), "str": str}[str(f.type)]
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            raise TypeError(f"{f.name} = {value!r} is not of type {f.type}")
         if f.type == "float":
-            object.__setattr__(spec, f.name, float(getattr(spec, f.name)) + 0.0)
+            try:
+                object.__setattr__(spec, f.name, float(value) + 0.0)
+            except OverflowError:  # of an integer with hundreds of digits
+                raise ValueError(f"{f.name} is out of range") from None
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class FaceSpec:
     decode_max_px: int = 1280  # longer side of a decoded picture, a larger one shrunk; 0: any
 
     def __post_init__(self) -> None:
-        _make_floats(self)
+        _settle_numbers(self)
         if not (0 < self.frame_rate_hz <= 240 and 16 <= self.size_px <= 1024):
             raise ValueError(f"face spec out of range: {self}")
         if not (0 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
@@ -78,14 +86,16 @@ class AudioSpec:
     silence_dbfs: float = -70.0  # a louder peak counts as sound
 
     def __post_init__(self) -> None:
-        _make_floats(self)
+        _settle_numbers(self)
         if not (1000 <= self.sample_rate_hz <= 384_000 and 0 < self.duration_s <= 600):
             raise ValueError(f"audio spec out of range: {self}")
         if not (0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2):
             raise ValueError(f"audio spec out of range: {self}")
         if not (1 <= self.n_mfcc <= self.n_mels and 0 < self.hop_length <= self.n_fft):
             raise ValueError(f"audio spec out of range: {self}")
-        if not (self.n_fft % 2 == 0 and self.top_db > 0 and -200 <= self.silence_dbfs <= 0):
+        if not (self.n_fft % 2 == 0 and 0 < self.top_db < math.inf):
+            raise ValueError(f"audio spec out of range: {self}")
+        if not -200 <= self.silence_dbfs <= 0:
             raise ValueError(f"audio spec out of range: {self}")
 
     @property
@@ -118,7 +128,7 @@ class ClipSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ClipSpec:
-        """Inverse of to_dict. Raises TypeError on unknown keys, ValueError out of range."""
+        """Inverse of to_dict. Raises TypeError on other keys or types, ValueError out of range."""
         face, audio = FaceSpec(**(_BEFORE | data["face"])), AudioSpec(**data["audio"])
         return cls(face=face, audio=audio)
 

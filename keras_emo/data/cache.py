@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_emo.core.arrays import read_arrays
 from keras_emo.core.clip import ClipInputs, prepare_clip
 from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.core.media import ClipSource, check_file
@@ -89,7 +89,8 @@ def build_variants(
 
 def load_clip(path: Path) -> ClipInputs:
     """What build_cache stored of one clip. Raises ClipError where it is damaged."""
-    with _open(path) as data:
+    with _naming_damage(path):
+        data = read_arrays(path)
         info = json.loads(str(data["info"]))
         return ClipInputs(
             face=data.get("face"),
@@ -106,23 +107,22 @@ def load_clip(path: Path) -> ClipInputs:
 
 def load_mfcc(path: Path) -> np.ndarray:
     """What build_variants stored of one clip: float32 (n_variants, n_mfcc, n_frames)."""
-    with _open(path) as data:
-        return data["mfcc"]
+    with _naming_damage(path):
+        return read_arrays(path, "mfcc")["mfcc"]
 
 
 def count_crops(path: Path) -> int:
     """How many face crops a prepared clip has, without reading them."""
-    with _open(path) as data:
-        return len(data["times_s"])
+    with _naming_damage(path):
+        return len(read_arrays(path, "times_s")["times_s"])
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """Arrays of a cache file, whose checksums are compared as they are read."""
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the content of a cache file becomes a ClipError."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            yield data
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError) as e:
+        yield
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         cause = f"damaged since it was written ({e}); delete it and run again"
         raise ClipError(path, Reason.UNREADABLE, cause) from e
 

@@ -65,7 +65,7 @@ def _is_builtin(root: Path) -> bool:
         return False
     try:
         mark = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:  # guessing would pass made clips off as RAVDESS
+    except (OSError, ValueError, RecursionError) as e:  # a guess would pass it off as RAVDESS
         raise UsageError(path, Reason.UNREADABLE, f"not JSON: {e}") from None
     return isinstance(mark, dict) and (
         mark.get("generator") in BUILTIN_GENERATORS or "note" in mark

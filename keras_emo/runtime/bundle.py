@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_emo.core.arrays import read_arrays
 from keras_emo.core.errors import BundleError, Reason
-from keras_emo.core.inputs import FRAMES
+from keras_emo.core.inputs import FRAMES, Feed
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
 from keras_emo.runtime.detector import NETWORKS
+from keras_emo.runtime.parts import MODALITIES
 
 SCHEMA = 1
 DESCRIPTION = "bundle.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 DETECTOR = "detector"
+# What prepared clips can be fed to, and what answers are made from, see core.inputs.
+INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")
+LOGITS = "logits"
 # onnx.TensorProto.external_data: an entry with the key "location", as protobuf writes it
 _EXTERNAL = b"\x0a\x08location\x12"
 REQUIRED = (
@@ -95,6 +101,19 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(folder, info, spec)
 
 
+def load_golden(path: Path) -> tuple[Feed, Feed]:
+    """Inputs and expected outputs by name, at least one of each. Raises BundleError."""
+    try:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as e:
+        raise _refuse(path, f"no golden values can be read from it: {e}") from e
+    feed = {k[3:]: a for k, a in arrays.items() if k.startswith("in_")}
+    expected = {k[4:]: a for k, a in arrays.items() if k.startswith("out_")}
+    if not feed or not expected:
+        raise _refuse(path, "it lacks golden inputs or outputs")
+    return feed, expected
+
+
 def digest_file(path: Path) -> str:
     """sha256 of a file's content, hexadecimal."""
     with open(path, "rb") as f:
@@ -112,9 +131,19 @@ def _check_forms(path: Path, info: dict[str, Any]) -> None:
         for given in info[key]:
             if not isinstance(given, dict) or not isinstance(given.get("name"), str):
                 raise _refuse(path, f"the entry {key!r} holds something without a name")
+    known: tuple[tuple[str, list, Sequence[str]], ...] = (
+        ("modalities", info["modalities"], MODALITIES),
+        ("inputs", [i["name"] for i in info["inputs"]], INPUTS),
+    )
+    for key, names, allowed in known:
+        if not names or not all(name in allowed for name in names):
+            raise _refuse(path, f"the entry {key!r} names {names}, not some of {list(allowed)}")
+    if LOGITS not in [o["name"] for o in info["outputs"]]:
+        raise _refuse(path, f"the entry 'outputs' lacks {LOGITS!r}")
     split = info["corpus"].get("split")
     for part in ("train", "val", "test"):
-        if not isinstance(split, dict) or not isinstance(split.get(part), list):
+        speakers = split.get(part) if isinstance(split, dict) else None
+        if not isinstance(speakers, list) or not all(isinstance(s, str) for s in speakers):
             raise _refuse(path, f"the entry 'corpus' has no list of {part} speakers in its split")
 
 
@@ -126,7 +155,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise BundleError(folder, Reason.NO_BUNDLE, f"the folder holds no {DESCRIPTION}")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise _refuse(path, f"not readable as JSON: {e}") from None
     if not isinstance(info, dict):
         raise _refuse(path, "not a JSON object")

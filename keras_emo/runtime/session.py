@@ -11,7 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from keras_emo.core.errors import BundleError, Reason
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-_REFUSED = (
+REFUSED = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
@@ -47,7 +47,7 @@ def open_session(
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except _REFUSED as error:
+    except REFUSED as error:
         name = "model" if isinstance(model, bytes) else model
         raise BundleError(name, Reason.BAD_BUNDLE, str(error)) from error
 

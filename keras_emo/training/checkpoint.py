@@ -62,7 +62,13 @@ class Checkpoints:
             found, epoch, best_epoch = state["identity"], state["epoch"], state["best_epoch"]
             whole = {e for e in (epoch, best_epoch) if self._is_whole(state["files"], e)}
             history = state["history"][: best_epoch + 1]
-        except (ValueError, KeyError, TypeError, OSError) as e:
+            epochs = [row["epoch"] for row in state["history"]]
+            if epochs[-1:] != [epoch] or epochs != list(range(len(epochs))):
+                raise ValueError("a history of other epochs")
+            if not state["best"] > [] or not all(isinstance(v, int | float) for v in state["best"]):
+                raise ValueError("a rank that is no list of numbers")
+            state["done"] = bool(state["done"])
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as e:
             self._warn(path, f"unreadable ({e}); the stage starts again")
             return 0
         if found != self.identity:
@@ -114,7 +120,8 @@ class Checkpoints:
         rows = self.state["history"]
         if rows:
             text = io.StringIO(newline="")
-            writer = csv.DictWriter(text, ["epoch", *sorted(set(rows[0]) - {"epoch"})])
+            names = {name for row in rows for name in row} - {"epoch"}
+            writer = csv.DictWriter(text, ["epoch", *sorted(names)])
             writer.writeheader()
             writer.writerows(rows)
             write_text(self.folder / HISTORY, text.getvalue())
@@ -123,8 +130,8 @@ class Checkpoints:
         return self.folder / f"epoch-{epoch:04d}.npz"
 
     def _is_whole(self, files: dict[str, Any], epoch: int) -> bool:
-        path = self._name(epoch)
-        return path.is_file() and digest_file(path) == files[str(epoch)]["sha256"]
+        path, known = self._name(epoch), files[str(epoch)]
+        return path.is_file() and known == {"name": path.name, "sha256": digest_file(path)}
 
     @staticmethod
     def _warn(path: Path, cause: str) -> None:

@@ -141,7 +141,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise UsageError(path, Reason.BAD_CONFIG, f"not readable as JSON: {e}") from None
 
 

@@ -186,7 +186,7 @@ def _read_mark(path: Path) -> dict:
         found = json.loads(path.read_text(encoding="utf-8"))
         ours = found["generator"] == GENERATOR
         clips = [Path(clip) for clip in found["clips"]]
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise UsageError(path, Reason.WRITE_FAILED, f"not a corpus index ({e})") from None
     if not ours or any(clip.is_absolute() or ".." in clip.parts for clip in clips):
         raise UsageError(path, Reason.WRITE_FAILED, "not this generator's; name another folder")
