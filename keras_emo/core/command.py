@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 from keras_emo.core.errors import EmoError, EnvironmentFailure, ExitCode, Reason
 
-INTERRUPTED = 130  # 128 and SIGINT, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # 128 and SIGINT, SIGTERM, as shells have it
 HOW_TO_INSTALL = "pip install -r requirements.txt"
 
 
@@ -42,6 +44,26 @@ def run_command(function: Callable[[], int]) -> int:
         _settle_stdout()
 
 
+class Terminated(BaseException):
+    """SIGTERM; like KeyboardInterrupt no error of the work."""
+
+
+def heed_sigterm(function: Callable[[], int]) -> int:
+    """Call a command's work; SIGTERM ends it as Ctrl-C does, with TERMINATED as its code."""
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        return function()
+    except Terminated:
+        print("stopped", file=sys.stderr)
+        return TERMINATED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def _fail(error: EmoError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code
@@ -55,9 +77,9 @@ def _settle_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def require(*packages: str) -> None:
+def require(*packages: str, how: str = HOW_TO_INSTALL) -> None:
     """Raise EnvironmentFailure, before the work starts, for a package that is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            cause = f"not installed; {HOW_TO_INSTALL}"
+            cause = f"not installed; {how}"
             raise EnvironmentFailure(package, Reason.MISSING_PACKAGE, cause)

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     PARTIAL = 4
     BUNDLE_REFUSED = 5
     ENVIRONMENT = 6
+    TIMEOUT = 124  # as timeout(1) has it
 
 
 class Reason(StrEnum):
@@ -41,6 +42,8 @@ class Reason(StrEnum):
     DURATION_LIMIT = "duration_limit"
     NO_FACE = "no_face"
     NO_MODALITY = "no_modality"
+    DECODER_CRASHED = "decoder_crashed"
+    TIMEOUT = "timeout"
     # corpora
     NO_CLIPS = "no_clips"
     BAD_NAME = "bad_name"
@@ -57,6 +60,7 @@ class Reason(StrEnum):
     NO_BUNDLE = "no_bundle"
     WORKER_DIED = "worker_died"
     WRITE_FAILED = "write_failed"
+    CANNOT_LISTEN = "cannot_listen"
     MISSING_PACKAGE = "missing_package"
 
 
@@ -75,6 +79,12 @@ class EmoError(Exception):
 
 class ClipError(EmoError):
     """A clip that cannot be used."""
+
+
+class ClipTimeout(ClipError):
+    """A clip that took longer than it may."""
+
+    exit_code = ExitCode.TIMEOUT
 
 
 class UsageError(EmoError):

@@ -14,10 +14,12 @@ from keras_emo.core.errors import BundleError, ClipError, Reason
 from keras_emo.core.inputs import Feed, answer_clips, can_answer
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.media import ClipSource
+from keras_emo.core.tracking import Detector
 from keras_emo.runtime.bundle import Bundle, load_bundle
 from keras_emo.runtime.detector import FaceDetector
-from keras_emo.runtime.session import available_cores, open_session
-from keras_emo.runtime.windows import WindowAnswers
+from keras_emo.runtime.parts import Parts, describe_parts, name_probs
+from keras_emo.runtime.session import REFUSED, available_cores, open_session
+from keras_emo.runtime.windows import RecordingAnswers, WindowAnswers
 
 
 @dataclass
@@ -26,7 +28,8 @@ class Prediction:
 
     probs: float (7,), in the order of EMOTIONS. modalities: which were used. states: why one
     is missing. frames_with_face of frames_examined sampled frames showed a face.
-    damaged_packets, missing_s: damage within what was read, as in core.media.Media.
+    damaged_packets, missing_s: damage within what was read, as in core.media.Media. parts: what
+    each modality says alone, None if not asked for.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Prediction:
     duration_s: float
     damaged_packets: int = 0
     missing_s: float = 0.0
+    parts: Parts | None = None
 
     @property
     def degraded(self) -> bool:
@@ -51,7 +55,7 @@ class Prediction:
         return {
             "path": str(self.path),
             "label": self.label,
-            "probs": {n: round(float(p), 6) for n, p in zip(EMOTIONS, self.probs, strict=True)},
+            "probs": name_probs(self.probs),
             "modalities": self.modalities,
             "states": [str(s) for s in self.states],
             "faces": {"with_face": self.frames_with_face, "examined": self.frames_examined},
@@ -61,7 +65,42 @@ class Prediction:
                 "missing_s": round(self.missing_s, 3),
             },
             "warnings": self.warnings,
+            **describe_parts(self.parts),
         }
+
+
+def describe_clip(
+    path: Path, inputs: ClipInputs, probs: np.ndarray, parts: Parts | None = None
+) -> Prediction:
+    """The answer for a prepared clip, given its probabilities (7,); path: to name."""
+    return Prediction(
+        path=path,
+        label=EMOTIONS[int(probs.argmax())],
+        probs=probs,
+        modalities=inputs.modalities,
+        states=inputs.states,
+        warnings=inputs.warnings,
+        frames_with_face=int(inputs.face_found.sum()),
+        frames_examined=inputs.frames_examined,
+        duration_s=inputs.duration_s,
+        damaged_packets=inputs.damaged_packets,
+        missing_s=inputs.missing_s,
+        parts=parts,
+    )
+
+
+def prepare_answerable(
+    source: ClipSource | Path, bundle: Bundle, detector: Detector, threads: int
+) -> ClipInputs:
+    """What a bundle's network sees of a clip. Raises ClipError where it cannot be answered."""
+    if not isinstance(source, ClipSource):
+        source = ClipSource(video=source)
+    inputs = prepare_clip(source, bundle.spec, detector, bundle.modalities, threads)
+    if not can_answer(inputs, bundle.inputs):
+        needed = " and ".join(bundle.modalities)
+        reason = inputs.states[0] if inputs.states else Reason.NO_MODALITY
+        raise ClipError(source.path, reason, f"the network needs {needed}")
+    return inputs
 
 
 class Predictor:
@@ -90,21 +129,19 @@ class Predictor:
                 raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, cause)
 
     def run(self, feed: Feed) -> dict[str, np.ndarray]:
-        """The network on arrays, float32, as bundle.json describes them."""
-        return dict(zip(self.outputs, self.session.run(None, feed), strict=True))
+        """The network on arrays, float32, as bundle.json describes them.
+
+        Raises BundleError where the network takes no such arrays.
+        """
+        try:
+            answers = self.session.run(None, feed)
+        except REFUSED as e:
+            raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, str(e)) from e
+        return dict(zip(self.outputs, answers, strict=True))
 
     def prepare(self, source: ClipSource | Path) -> ClipInputs:
         """What the network sees of a clip. Raises ClipError where it cannot be answered."""
-        if not isinstance(source, ClipSource):
-            source = ClipSource(video=source)
-        inputs = prepare_clip(
-            source, self.bundle.spec, self.detector, self.bundle.modalities, self.threads
-        )
-        if not can_answer(inputs, self.bundle.inputs):
-            needed = " and ".join(self.bundle.modalities)
-            reason = inputs.states[0] if inputs.states else Reason.NO_MODALITY
-            raise ClipError(source.path, reason, f"the network needs {needed}")
-        return inputs
+        return prepare_answerable(source, self.bundle, self.detector, self.threads)
 
     def predict(self, source: ClipSource | Path) -> Prediction:
         """Answer one clip: a file with picture and sound, or a ClipSource of several.
@@ -112,32 +149,33 @@ class Predictor:
         Raises ClipError where the file cannot be read or holds none of the modalities.
         """
         path = source.path if isinstance(source, ClipSource) else source
-        inputs = self.prepare(source)
+        return self.predict_inputs(path, self.prepare(source))
+
+    def predict_inputs(self, path: Path, inputs: ClipInputs) -> Prediction:
+        """Answer one clip that is prepared, here or elsewhere; path: to name.
+
+        Raises BundleError where the network's answer is no number.
+        """
         probs = self.answer([inputs])[0]
-        return Prediction(
-            path=path,
-            label=EMOTIONS[int(probs.argmax())],
-            probs=probs,
-            modalities=inputs.modalities,
-            states=inputs.states,
-            warnings=inputs.warnings,
-            frames_with_face=int(inputs.face_found.sum()),
-            frames_examined=inputs.frames_examined,
-            duration_s=inputs.duration_s,
-            damaged_packets=inputs.damaged_packets,
-            missing_s=inputs.missing_s,
-        )
+        if not np.isfinite(probs).all():
+            cause = f"its answer to {str(path)!r} is no number"
+            raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, cause)
+        return describe_clip(path, inputs, probs)
 
     def predict_windows(
-        self, path: Path, window_s: float | None = None, hop_s: float | None = None
-    ) -> WindowAnswers:
+        self,
+        path: Path,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        parts: bool = False,
+    ) -> RecordingAnswers:
         """Answers to the overlapping windows of a recording of any length, as they are read.
 
-        window_s, hop_s: by default 3 s, or less where the network hears less, and 1 s. Raises
-        UsageError for other lengths than the network takes; iterating raises ClipError where
-        the file cannot be read.
+        window_s, hop_s: by default 3 s, or less where the network hears less, and 1 s. parts: say
+        also what face and voice say alone. Raises UsageError for other lengths than the network
+        takes; iterating raises ClipError where the file cannot be read.
         """
-        return WindowAnswers(self, path, window_s, hop_s)
+        return WindowAnswers(self, path, window_s, hop_s, parts)
 
     def warm_up(self) -> None:
         """Run every network once, so that the first answer takes no longer than others."""

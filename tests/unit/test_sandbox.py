@@ -1,0 +1,588 @@
+"""Recordings read in a process of their own: what it may do, and what is left when it may not."""
+
+import ctypes
+import json
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_emo import cli
+from keras_emo.core.clip import ClipInputs
+from keras_emo.core.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
+from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.data.builtin import BuiltinSpec, list_clips
+from keras_emo.data.builtin.corpus import write_clip
+from keras_emo.runtime import sandbox_process, sandbox_wire
+from keras_emo.runtime.bundle import load_bundle
+from keras_emo.runtime.predictor import Predictor
+from keras_emo.runtime.sandbox import Sandbox
+from keras_emo.runtime.sandbox_limits import Limits, landlock_version
+from keras_emo.runtime.sandbox_predictor import SandboxedPredictor
+from keras_emo.runtime.windows import WindowAnswer
+
+FOLDER = Path(__file__).parents[2] / "saved_models" / "default"
+SPEC = ClipSpec(FaceSpec(size_px=32, max_frames=8))
+LIMITS = Limits(memory_bytes=1 << 30, cpu_s=1, wall_s=60)
+SERVE = "sandbox_worker.main(not cut_off)"
+# What a recording that has taken the worker over might do, by the recording's name.
+STUB = """
+import ctypes, os, socket, sys, time
+whole = sandbox_worker.prepare_answerable
+
+def act(kind):
+    if kind == "segfault":
+        ctypes.string_at(0)
+    elif kind == "exit":
+        os._exit(7)
+    elif kind == "sleep":
+        time.sleep(600)
+    elif kind == "burn":
+        while True:
+            pass
+    elif kind == "busy":
+        end_s = time.process_time() + 0.5
+        while time.process_time() < end_s:
+            pass
+    elif kind == "memory":
+        held = [bytearray(1 << 26) for _ in range(64)]
+    elif kind == "files":
+        held = [open("/dev/null") for _ in range(100)]
+    elif kind == "write":
+        with open(os.environ["PATH"].split(":")[0] + "/written", "wb") as f:
+            f.write(b"x")
+    elif kind == "delete":
+        os.remove(os.environ["PATH"].split(":")[0] + "/mine")
+    elif kind == "empty_out":
+        os.truncate(os.environ["PATH"].split(":")[0] + "/mine", 0)
+    elif kind == "start":
+        os.execv("/bin/true", ["true"])
+    elif kind == "signal":
+        os.kill(os.getppid(), 0)
+    elif kind == "connect":
+        socket.create_connection(("127.0.0.1", int(open(port).read())), timeout=5)
+    elif kind == "environment":
+        raise RuntimeError(" ".join(sorted(os.environ)))
+    elif kind == "print":
+        print("hello from a library", flush=True)
+        os.write(1, b"and from another")
+        os.write(2, b"and an error")
+    elif kind == "garbage":
+        os.write(worker._out, os.urandom(100000))
+        time.sleep(600)
+    elif kind == "endless":
+        os.write(worker._out, (1 << 31).to_bytes(4, "little"))
+    elif kind == "half":
+        os.write(worker._out, (1 << 19).to_bytes(4, "little") + b"{")
+        os._exit(0)
+    elif kind == "escape":
+        worker._send({"crash": ["\\x1b[2J\\u202e gone"]})
+        time.sleep(600)
+
+def prepare(source, *rest):
+    act(source.path.stem)
+    return whole(source, *rest)
+
+sandbox_worker.prepare_answerable = prepare
+class Worker(sandbox_worker.Worker):
+    def __init__(self, *rest):
+        global worker
+        worker = self
+        super().__init__(*rest)
+sandbox_worker.Worker = Worker
+"""
+
+
+BOOT = sandbox_process._BOOT
+
+
+def boot_with(stub: str) -> str:
+    return BOOT.replace(SERVE, stub + SERVE)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def clips(make, tmp_path_factory) -> dict[str, Path]:
+    """A voice; one that is longer; one for each thing the worker is made to do."""
+    folder = tmp_path_factory.mktemp("clips")
+    make.wav(folder / "good.wav", make.sine(1.0))
+    make.wav(folder / "long.wav", make.sine(5.0))
+    for name in ("segfault", "exit", "sleep", "busy", "burn", "memory", "files", "write", "connect",
+                 "delete", "empty_out", "start", "signal",
+                 "environment", "print", "garbage", "endless", "half", "escape"):  # fmt: skip
+        (folder / f"{name}.wav").write_bytes((folder / "good.wav").read_bytes())
+    (folder / "empty.wav").touch()
+    return {p.stem: p for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def stubbed(bundle):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox_process, "_BOOT", boot_with(STUB))
+        with Sandbox(bundle, LIMITS) as sandbox:
+            yield sandbox
+
+
+def list_children(pid: int) -> set[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+@pytest.fixture
+def no_zombies():
+    """No child more than before."""
+    before = list_children(os.getpid())
+    yield
+    assert list_children(os.getpid()) <= before
+
+
+def failing(sandbox: Sandbox, path: Path, wall_s: float | None = None) -> ClipError:
+    with pytest.raises(ClipError) as caught:
+        sandbox.prepare(path, wall_s)
+    assert str(path) in str(caught.value)
+    return caught.value
+
+
+def check_equal(ours: ClipInputs, theirs: ClipInputs) -> None:
+    assert set(vars(ours)) == set(vars(theirs))
+    for name, value in vars(theirs).items():
+        if isinstance(value, np.ndarray):
+            assert getattr(ours, name).dtype == value.dtype, name
+            np.testing.assert_array_equal(getattr(ours, name), value)
+        else:
+            assert getattr(ours, name) == value, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("segfault", "SIGSEGV"),
+        ("exit", "exit code 7"),
+        ("burn", "SIGXCPU"),
+        ("memory", "MemoryError"),
+        ("files", "Too many open files"),
+        ("garbage", "makes no sense"),
+        ("endless", "a header of"),
+        ("half", "exit code 0"),
+        ("escape", "?[2J? gone"),
+    ],
+)
+def test_a_crash_is_one_recordings_alone(kind, cause, stubbed, clips):
+    """The next recording is read as ever, by another process; the old one leaves nothing."""
+    before = stubbed.prepare(clips["good"])
+    files, pid = len(os.listdir("/proc/self/fd")), stubbed.pid
+    children = list_children(os.getpid())
+    error = failing(stubbed, clips[kind])
+    assert (error.reason, error.exit_code) == (Reason.DECODER_CRASHED, 3)
+    assert cause in error.cause
+    assert children - list_children(os.getpid()) == {pid}
+    assert stubbed.pid is None
+    check_equal(stubbed.prepare(clips["good"]), before)
+    assert len(list_children(os.getpid())) == len(children)
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_time_is_up(stubbed, clips):
+    stubbed.prepare(clips["good"])
+    pid, start_s = stubbed.pid, time.monotonic()
+    error = failing(stubbed, clips["sleep"], wall_s=0.5)
+    assert isinstance(error, ClipTimeout)
+    assert (error.reason, error.exit_code) == (Reason.TIMEOUT, 124)
+    assert "0.5 s" in error.cause
+    assert 0.5 <= time.monotonic() - start_s < 5
+    assert pid not in list_children(os.getpid())
+    assert stubbed.prepare(clips["good"]).modalities == ["voice"]
+
+
+def test_pictures_that_need_more_memory_are_no_damage(bundle, make, tmp_path):
+    """The decoder reports it as it does a bad packet; no answer is made of what was left."""
+    frames = [np.full((2304, 4096, 3), 10 * i, np.uint8) for i in range(14)]
+    path = make.video(tmp_path / "a.mp4", frames, sound=make.sine(0.8), preset="ultrafast",
+                      crf="40", refs="16")  # fmt: skip
+    with Sandbox(bundle, Limits(memory_bytes=96 << 20)) as sandbox:
+        assert failing(sandbox, path).reason is Reason.DECODER_CRASHED
+    with Sandbox(bundle) as sandbox:
+        assert sandbox.prepare(path).damaged_packets == 0
+
+
+def test_processor_time_is_a_recordings_own(stubbed, clips):
+    """A second for each: 1.5 s in all are no matter, and then it is up."""
+    stubbed.close()
+    for _ in range(3):
+        stubbed.prepare(clips["busy"])
+    pid = stubbed.pid
+    assert "SIGXCPU" in failing(stubbed, clips["burn"]).cause
+    assert pid not in list_children(os.getpid())
+
+
+def test_nothing_is_written(stubbed, clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    stubbed.close()
+    assert "Error" in failing(stubbed, clips["write"]).cause
+    stubbed.close()
+    assert not [p for p in tmp_path.iterdir() if p.stat().st_size]
+
+
+@pytest.mark.parametrize("kind", ["delete", "empty_out", "start", "signal"])
+def test_nothing_outside_is_touched(kind, stubbed, clips, tmp_path, monkeypatch):
+    if landlock_version(ctypes.CDLL(None)) < 6:
+        pytest.skip("no Landlock here, or an early one")
+    (tmp_path / "mine").write_text("dear")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    stubbed.close()
+    assert "PermissionError" in failing(stubbed, clips[kind]).cause
+    stubbed.close()
+    assert (tmp_path / "mine").read_text() == "dear"
+
+
+def test_nothing_secret_goes_along(stubbed, clips, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    stubbed.close()
+    seen = set(failing(stubbed, clips["environment"]).cause.split())
+    assert "MALLOC_ARENA_MAX" in seen
+    assert "MY_TOKEN" not in seen
+
+
+def test_what_libraries_print_is_no_answer(stubbed, clips, capfd):
+    stubbed.prepare(clips["good"])
+    capfd.readouterr()
+    inputs = stubbed.prepare(clips["print"])
+    assert (inputs.modalities, capfd.readouterr()) == (["voice"], ("", ""))
+
+
+def test_no_network(bundle, clips, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (tmp_path / "port").write_text(str(server.getsockname()[1]))
+        stub = STUB + f"port = {str(tmp_path / 'port')!r}\n"
+        monkeypatch.setattr(sandbox_process, "_BOOT", boot_with(stub))
+        with Sandbox(bundle, LIMITS) as sandbox:
+            if sandbox.has_network:
+                pytest.skip("no network namespaces here")
+            assert os.readlink(f"/proc/{sandbox.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+            assert re.search("OSError|PermissionError", failing(sandbox, clips["connect"]).cause)
+
+
+def test_limits_of_the_process(bundle, clips, no_zombies):
+    with Sandbox(bundle, LIMITS) as sandbox:
+        sandbox.prepare(clips["good"])
+        limits = Path(f"/proc/{sandbox.pid}/limits").read_text().splitlines()
+        found = {line[:26].strip(): line[26:].split()[:2] for line in limits}
+        status = Path(f"/proc/{sandbox.pid}/status").read_text()
+    assert found["Max core file size"] == found["Max file size"] == ["0", "0"]
+    assert found["Max open files"] == ["64", "64"]
+    assert 1 << 30 < int(found["Max address space"][1]) < 3 << 30
+    assert int(found["Max cpu time"][0]) < 60
+    assert "NoNewPrivs:\t1" in status
+
+
+def test_worn_workers_are_replaced(bundle, clips, no_zombies):
+    with Sandbox(bundle, Limits(n_recordings=2)) as sandbox:
+        seen = []
+        for _ in range(4):
+            sandbox.prepare(clips["good"])
+            seen.append(sandbox.pid)
+    assert seen[0] == seen[1] != seen[2] == seen[3]
+
+
+def test_a_worker_that_dies_while_it_waits_is_nobodys_fault(bundle, clips):
+    with Sandbox(bundle) as sandbox:
+        pid = sandbox.pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert sandbox.prepare(clips["good"]).modalities == ["voice"]
+
+
+def test_a_worker_that_does_not_start(bundle, monkeypatch, no_zombies):
+    for stub, cause in (("import os; os._exit(3)\n", "code 3"), ("raise ValueError\n", "code 1")):
+        monkeypatch.setattr(sandbox_process, "_BOOT", boot_with(stub))
+        with pytest.raises(EnvironmentFailure, match=rf"did not start.*{cause}") as caught:
+            Sandbox(bundle)
+        assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize("change", [{"cpu_s": 0}, {"wall_s": -1}, {"memory_bytes": 0}])
+def test_limits_out_of_range(change):
+    with pytest.raises(ValueError, match="out of range"):
+        Limits(**change)
+
+
+@pytest.fixture(scope="module")
+def both(bundle):
+    """The same bundle with a sandbox and without."""
+    with SandboxedPredictor(bundle, 1) as sandboxed:
+        yield sandboxed, Predictor(bundle, 1)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """A drawn speaker, three seconds or so."""
+    root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
+    clip = list_clips(spec)[0]
+    write_clip(root, clip, spec)
+    return root / clip
+
+
+def test_answers_are_the_same_to_the_bit(both, drawn, clips, tmp_path):
+    ours, theirs = both
+    torn = tmp_path / "torn.mp4"
+    data = bytearray(drawn.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    torn.write_bytes(data)
+    odd = tmp_path / os.fsdecode(b"\xff \n.mp4")
+    odd.write_bytes(drawn.read_bytes())
+    for path in (drawn, clips["good"], torn, odd):
+        check_equal(ours.prepare(path), theirs.prepare(path))
+        a, b = ours.predict(path), theirs.predict(path)
+        assert a.to_dict() == b.to_dict()
+        np.testing.assert_array_equal(a.probs, b.probs)
+    source = ClipSource(video=drawn, audio=clips["good"])
+    check_equal(ours.prepare(source), theirs.prepare(source))
+
+
+def test_windows_are_the_same_to_the_bit(both, drawn, clips):
+    ours, theirs = both
+    for path in (drawn, clips["long"]):
+        a, b = (p.predict_windows(path, 1.0, 0.5, parts=True) for p in both)
+        assert (a.window_s, a.hop_s) == (b.window_s, b.hop_s)
+        n = 0
+        for x, y in zip(a, b, strict=True):
+            n += 1
+            assert x.to_dict() == y.to_dict()
+            np.testing.assert_array_equal(x.probs, y.probs)
+            np.testing.assert_array_equal(x.boxes, y.boxes)
+            np.testing.assert_array_equal(x.times_s, y.times_s)
+            assert (x.crop is None) == (y.crop is None)
+            if y.crop is not None:
+                assert x.crop[0] == y.crop[0]
+                np.testing.assert_array_equal(x.crop[1], y.crop[1])
+        assert n > 2
+        assert (a.duration_s, a.warnings) == (b.duration_s, b.warnings)
+        assert vars(a.media).items() >= {"damaged_packets": 0, "missing_s": 0}.items()
+        assert a.media.declared_s == b.media.declared_s > 0
+    next(ours.predict_windows(clips["long"]))  # left in the middle: the next one is not confused
+    check_equal(ours.prepare(clips["good"]), theirs.prepare(clips["good"]))
+
+
+def test_errors_are_the_same(both, clips, tmp_path):
+    """Also of the second file of a source, and of a recording that is a timeline."""
+    ours, theirs = both
+    for source in (clips["empty"], tmp_path / "none.mp4", tmp_path,
+                   ClipSource(video=clips["good"], audio=clips["empty"])):  # fmt: skip
+        caught = []
+        for predictor in (ours, theirs):
+            with pytest.raises(ClipError) as e:
+                predictor.predict(source)
+            caught.append((type(e.value), str(e.value)))
+        assert caught[0] == caught[1]
+    with pytest.raises(ClipError, match="empty_file"):
+        next(ours.predict_windows(clips["empty"]))
+
+
+def test_a_timeline_that_crashes_keeps_what_came(bundle, clips, monkeypatch):
+    stub = """
+from keras_emo.runtime import predictor, windows
+import os
+whole = windows.answer_window
+def answer(given, window, *rest):
+    if window.start_s == 2:
+        os.kill(os.getpid(), 11)
+    return whole(given, window, *rest)
+windows.answer_window = answer
+"""
+    monkeypatch.setattr(sandbox_process, "_BOOT", boot_with(stub))
+    with Sandbox(bundle) as sandbox:
+        answers = sandbox.windows(clips["long"])
+        assert [next(answers).start_s, next(answers).start_s] == [0, 1]
+        with pytest.raises(ClipError, match=r"decoder_crashed.*SIGSEGV"):
+            next(answers)
+        assert sandbox.prepare(clips["good"]).modalities == ["voice"]
+
+
+def sample_inputs(n: int = 3) -> ClipInputs:
+    rng = np.random.default_rng(0)
+    return ClipInputs(
+        face=rng.integers(0, 256, (n, 32, 32, 3), np.uint8), face_found=np.ones(n, bool),
+        times_s=np.arange(n, dtype=np.float32), boxes=np.ones((n, 4), np.float32),
+        mfcc=rng.normal(size=SPEC.audio.shape).astype(np.float32), duration_s=2.5,
+        frames_examined=4, states=[Reason.TOO_SHORT], warnings=["odd"], damaged_packets=2,
+        missing_s=0.5, face_id=1,
+    )  # fmt: skip
+
+
+def reader(parts: list[bytes]):
+    data = memoryview(b"".join(parts))
+
+    def read(n_bytes: int) -> bytearray:
+        nonlocal data
+        if len(data) < n_bytes:
+            raise EOFError
+        block, data = bytearray(data[:n_bytes]), data[n_bytes:]
+        return block
+
+    return read
+
+
+def decode(header: dict, arrays, function=sandbox_wire.decode_inputs):
+    read = reader(sandbox_wire.pack(header, arrays))
+    return function(sandbox_wire.read_header(read), read, SPEC)
+
+
+def test_the_wire_keeps_everything():
+    whole = sample_inputs()
+    check_equal(decode(*sandbox_wire.encode_inputs(whole)), whole)
+    whole.face = whole.face_id = None
+    whole.face_found, whole.times_s = np.zeros(0, bool), np.zeros(0, np.float32)
+    whole.boxes = np.zeros((0, 4), np.float32)
+    check_equal(decode(*sandbox_wire.encode_inputs(whole)), whole)
+    whole.mfcc = None
+    check_equal(decode(*sandbox_wire.encode_inputs(whole)), whole)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n_frames", 9), ("n_frames", -1), ("n_frames", 10**400), ("n_frames", True),
+        ("n_frames", "3"), ("n_frames", None), ("n_frames", 2.0),
+        ("has_voice", 1), ("has_voice", None),
+        ("duration_s", float("nan")), ("duration_s", -1), ("duration_s", 10**400),
+        ("duration_s", float("inf")), ("duration_s", "1"),
+        ("frames_examined", 1 << 40), ("damaged_packets", -3), ("missing_s", []),
+        ("states", ["no_such_reason"]), ("states", "no_face"), ("states", [["no_face"]]),
+        ("warnings", ["x"] * 1000), ("warnings", ["x" * 10_000]), ("warnings", {}),
+        ("face_id", -1), ("face_id", "0"),
+    ],
+)  # fmt: skip
+def test_headers_that_lie(key, value):
+    header, arrays = sandbox_wire.encode_inputs(sample_inputs())
+    with pytest.raises(ValueError, match=r".+"):
+        decode({**header, key: value}, arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("mfcc", np.nan), ("times_s", np.inf), ("boxes", -np.inf)]
+)
+def test_arrays_that_are_no_numbers(name, value):
+    inputs = sample_inputs()
+    getattr(inputs, name).flat[1] = value
+    with pytest.raises(ValueError, match="finite"):
+        decode(*sandbox_wire.encode_inputs(inputs))
+
+
+def test_flags_and_shapes_that_are_none():
+    inputs = sample_inputs()
+    inputs.face_found = np.full(3, 7, np.uint8)
+    with pytest.raises(ValueError, match="flags"):
+        decode(*sandbox_wire.encode_inputs(inputs))
+    inputs.face_found = np.zeros(3, bool)
+    with pytest.raises(ValueError, match="without a face"):
+        decode(*sandbox_wire.encode_inputs(inputs))
+    inputs = sample_inputs()
+    inputs.mfcc = inputs.mfcc[:, :-1]
+    with pytest.raises(EOFError):  # the parent waits for what does not come, until the time is up
+        decode(*sandbox_wire.encode_inputs(inputs))
+
+
+def test_answers_that_lie():
+    answer = WindowAnswer(0.0, 3.0, "happy", np.eye(7, dtype=np.float32)[3], ["face"], [], 0,
+                          np.zeros(2, np.float32), np.zeros((2, 4), np.float32))  # fmt: skip
+    header, arrays = sandbox_wire.encode_answer(answer)
+    assert decode(header, arrays, sandbox_wire.decode_answer).to_dict() == answer.to_dict()
+    for change in ({"modalities": ["mind"]}, {"start_s": None}, {"n_frames": 9}, {"crop_s": -1},
+                   {"parts": ["mind"]}):  # fmt: skip
+        with pytest.raises(ValueError, match=r".+"):
+            decode({**header, **change}, arrays, sandbox_wire.decode_answer)
+
+
+class Trap:
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff" * 20, b"[]", b"[" * 100_000, b"{" * 1000, pickle.dumps(Trap()), b"1"]
+)
+def test_headers_that_are_none(text):
+    with pytest.raises(ValueError, match=r".+"):
+        sandbox_wire.read_header(reader([len(text).to_bytes(4, "little"), text]))
+
+
+def run(capsys, *arguments):
+    code = cli.main(["predict", "--bundle", str(FOLDER), "--threads", "1", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_the_command_goes_on(clips, capsys, monkeypatch, no_zombies):
+    monkeypatch.setattr(sandbox_process, "_BOOT", boot_with(STUB))
+    options = "--sandbox", "--timeout-s", "3", "--memory-mb", "1024", "--format", "json"
+    names = ("segfault", "good", "sleep", "long")
+    code, out, err = run(capsys, *(clips[n] for n in names), *options)
+    assert code == 4
+    assert [Path(a["path"]).stem for a in json.loads(out)] == ["good", "long"]
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert ["decoder_crashed" in errors[0], "timeout: not done after 3 s" in errors[1]] == [1, 1]
+    assert err.splitlines()[-1] == "2 answered, 2 rejected"
+
+
+@pytest.mark.parametrize(
+    ("names", "code"), [(["sleep"], 124), (["sleep", "empty"], 3), (["segfault"], 3)]
+)
+def test_codes(names, code, clips, capsys, monkeypatch):
+    """124 where every failure is a timeout and nothing was answered."""
+    monkeypatch.setattr(sandbox_process, "_BOOT", boot_with(STUB))
+    found, out, _ = run(capsys, *(clips[n] for n in names), "--sandbox", "--timeout-s", "0.5")
+    assert (found, out) == (code, "")
+
+
+def test_the_commands_output_is_the_same(drawn, clips, capsys):
+    for options in (["--format", "json"], ["--format", "csv", "--timeline"]):
+        plain = run(capsys, drawn, clips["long"], *options)
+        assert plain[0] == 4  # the voice has no face
+        assert run(capsys, drawn, clips["long"], "--sandbox", *options) == plain
+
+
+def test_options_that_mean_nothing(clips, capsys, tmp_path):
+    annotate = ["--sandbox", "--timeline", "--annotate", str(tmp_path / "a.mp4")]
+    for options in (["--timeout-s", "3"], ["--memory-mb", "100"], annotate):
+        code, out, err = run(capsys, clips["good"], *options)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "--sandbox" in err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_the_worker_ends_with_the_command(number, code, clips):
+    script = "import sys; from keras_emo.runtime import sandbox_process as p\n"
+    script += f"p._BOOT = {boot_with(STUB)!r}\n"
+    script += "from keras_emo.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "predict", "--bundle", str(FOLDER), "--format", "csv",
+               str(clips["good"]), str(clips["sleep"]), "--sandbox", "--threads", "1"]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert [process.stdout.readline().split(",")[0] for _ in range(2)][1] == str(clips["good"])
+    (worker,) = list_children(process.pid)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    if number != signal.SIGKILL:
+        assert err.splitlines()[-1] == "stopped"
+    end_s = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
