@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_emo import __version__
-from keras_emo.core.command import require, run_command
+from keras_emo.core.command import heed_sigterm, require, run_command
 from keras_emo.core.errors import Reason, UsageError
 
 DEFAULT_BUNDLE = Path("saved_models/default")
 PACKAGES = ("numpy", "cv2", "onnxruntime", "av", "soxr")
+SERVE_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
 FORMATS = ("csv", "json", "text")
 CORPORA = ("auto", "ravdess", "savee")
 EXIT_CODES = (
     "Exit codes: 0 ok, 2 usage, 3 clip rejected, 4 partial result, 5 bundle refused, "
-    "6 environment, 130 stopped by Ctrl-C, 143 live stopped by SIGTERM. An error is one line on "
+    "6 environment, 124 timeout, 130 stopped by Ctrl-C, 143 by SIGTERM. An error is one line on "
     "stderr: file: reason: cause."
 )
 
@@ -56,6 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_live(commands, [shared, windows])
     _add_evaluate(commands, [shared])
     _add_verify(commands)
+    _add_inspect(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -84,6 +87,23 @@ def _add_predict(commands, parents: list[argparse.ArgumentParser]) -> None:
     predict.add_argument(
         "--plot", type=Path, metavar="PNG", help="with --timeline, of one file: the probabilities "
         "over time as a picture",
+    )  # fmt: skip
+    predict.add_argument(
+        "--report", type=Path, metavar="HTML", help="with --timeline, of one file: a page with "
+        "probabilities over time, segments, faces and what the network is",
+    )  # fmt: skip
+    predict.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="for untrusted files: read them in a process that is limited and can be killed",
+    )
+    predict.add_argument(
+        "--timeout-s", type=_seconds, help="with --sandbox, for a clip, or for a window of a "
+        "timeline (default: 60)",
+    )  # fmt: skip
+    predict.add_argument(
+        "--memory-mb", type=_megabytes, help="with --sandbox, beyond what it needs to start "
+        "(default: 2048)",
     )  # fmt: skip
     predict.set_defaults(run=_predict)
 
@@ -137,6 +157,44 @@ def _add_verify(commands) -> None:
     verify.set_defaults(run=_verify)
 
 
+def _add_inspect(commands) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="say what is in a bundle: network, inputs, data, figures, licence, digests",
+        epilog=EXIT_CODES,
+    )
+    inspect.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, metavar="BUNDLE")
+    inspect.add_argument("--format", choices=("json", "text"), default="text")
+    inspect.set_defaults(run=_inspect)
+
+
+def _add_serve(commands) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="answer over HTTP",
+        description="Answer recordings and tensors over HTTP, with a page. An API key is needed "
+        "to listen beyond this machine: KERAS_EMO_API_KEY, or a file.",
+        epilog=EXIT_CODES,
+    )
+    serve.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE)
+    serve.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=_count, default=8080, help="0: any (default: %(default)s)")
+    serve.add_argument(
+        "--workers", type=_count, default=0, help="recordings at once (default: the cores at hand)"
+    )
+    serve.add_argument(
+        "--queue", type=_count, default=32, help="requests that may wait (default: %(default)s)"
+    )
+    serve.add_argument("--max-upload-mb", type=_seconds, default=200, metavar="MB")
+    serve.add_argument("--timeout-s", type=_seconds, default=60, help="for an answer")
+    serve.add_argument("--stall-s", type=_seconds, default=10, help="for an upload that pauses")
+    serve.add_argument(
+        "--drain-s", type=_seconds, default=30, help="for the last answers after SIGTERM"
+    )
+    serve.add_argument("--api-key-file", type=Path, metavar="FILE")
+    serve.set_defaults(run=_serve)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run keras-emo; returns the exit code."""
     options = build_parser().parse_args(arguments)
@@ -151,17 +209,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    if not options.sandbox:
+        _check_without(options, "--sandbox", "timeout_s", "memory_mb")
     if options.timeline:
         from keras_emo.commands.timeline import run_timeline
 
-        return run_timeline(options)
-    for name in ("annotate", "plot", "window_s", "hop_s"):
-        if getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(option, Reason.BAD_CONFIG, "goes with --timeline")
+        return heed_sigterm(lambda: run_timeline(options))
+    _check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
     from keras_emo.commands.predict import run_predict
 
-    return run_predict(options)
+    return heed_sigterm(lambda: run_predict(options))
+
+
+def _check_without(options: argparse.Namespace, needed: str, *names: str) -> None:
+    """Raise UsageError for an option that means nothing without the one that is needed."""
+    for name in names:
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(option, Reason.BAD_CONFIG, f"goes with {needed}")
 
 
 def _live(options: argparse.Namespace) -> int:
@@ -182,10 +247,30 @@ def _verify(options: argparse.Namespace) -> int:
     return run_verify(options)
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    from keras_emo.commands.inspect import run_inspect
+
+    return run_inspect(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    require(*SERVE_PACKAGES, how="pip install -r requirements-serve.txt")
+    from keras_emo.commands.serve import run_serve
+
+    return run_serve(options)
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is less than 0")
+    return number
+
+
+def _megabytes(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= 1 << 20:
+        raise argparse.ArgumentTypeError(f"{number} is not from 1 to {1 << 20}")
     return number
 
 

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.progress import Progress
 from keras_emo.data.builtin import SPEAKER_NOTE
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.splits import resolve_speakers
@@ -40,7 +41,8 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
         print(f"warning: the network has learned from {names}; their clips do not test it",
               file=sys.stderr)  # fmt: skip
     clips = [LabelledClip(t.take_id, t.source, t.label, t.speaker, t.gender) for t in takes]
-    figures = evaluate_clips(Predictor(bundle, options.threads), clips, _show_progress)
+    with Progress("answered", "clips") as progress:
+        figures = evaluate_clips(Predictor(bundle, options.threads), clips, progress)
     figures["corpus"] = {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]}
     figures["bundle"] = bundle.info["name"]
     figures["speakers_seen_in_training"] = seen
@@ -99,9 +101,3 @@ def format_figures(figures: dict, corpus: str) -> str:
     if corpus == "builtin":
         lines.append(SPEAKER_NOTE)
     return "\n".join(lines) + "\n"
-
-
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r{done}/{total}", end=end, file=sys.stderr, flush=True)

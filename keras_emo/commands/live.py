@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from types import FrameType
 
+from keras_emo.core.command import heed_sigterm
 from keras_emo.core.errors import ExitCode
 from keras_emo.runtime.bundle import load_bundle
 from keras_emo.runtime.live import LiveAnswers
@@ -16,27 +15,10 @@ from keras_emo.runtime.predictor import Predictor
 from keras_emo.runtime.sources import open_source
 from keras_emo.runtime.writers import format_window
 
-TERMINATED = 143  # 128 and SIGTERM, as shells have it
-
-
-class _Terminated(BaseException):
-    """SIGTERM; like KeyboardInterrupt no error of the work."""
-
 
 def run_live(options: argparse.Namespace) -> int:
     """Answer until the source ends, --max-s, Ctrl-C or SIGTERM."""
-    before = signal.signal(signal.SIGTERM, _raise_terminated)
-    try:
-        return _answer(options)
-    except _Terminated:
-        print("stopped", file=sys.stderr)
-        return TERMINATED
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+    return heed_sigterm(lambda: _answer(options))
 
 
 def _answer(options: argparse.Namespace) -> int:

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from keras_emo.core.errors import ClipError, ExitCode, Reason, UsageError
+from keras_emo.core.errors import ClipError, ClipTimeout, ExitCode, Reason, UsageError
+from keras_emo.core.progress import Progress
 from keras_emo.runtime.bundle import load_bundle
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.predictor import Predictor
+from keras_emo.runtime.sandbox_limits import Limits
+from keras_emo.runtime.sandbox_predictor import SandboxedPredictor
+from keras_emo.runtime.session import available_cores
 from keras_emo.runtime.writers import AnswerWriter
 
 
 def run_predict(options: argparse.Namespace) -> int:
     """Answer every clip; one that fails is reported and the rest go on."""
-    answered, degraded = 0, False
-    with open_output(options.out) as stream:
-        predictor = Predictor(load_bundle(options.bundle), options.threads)
+    answered, late, degraded = 0, 0, False
+    with open_output(options.out) as stream, open_predictor(options) as predictor:
         clips, problems = find_clips(options.clips)
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
         failed = len(problems)
-        writer = AnswerWriter(stream, options.format)
+        writer, progress = AnswerWriter(stream, options.format), Progress("answered", "clips")
         try:
-            for path in clips:
+            for i, path in enumerate(clips):
+                progress(i, len(clips))
                 try:
                     prediction = predictor.predict(path)
                 except ClipError as e:
+                    progress.clear()
                     print(f"error: {e}", file=sys.stderr)
                     failed += 1
+                    late += isinstance(e, ClipTimeout)
                     continue
+                progress.clear()
                 used = " and ".join(prediction.modalities)
                 states = [f"{state}: answered from {used}" for state in prediction.states]
                 for text in (*states, *prediction.warnings):
@@ -40,15 +49,35 @@ def run_predict(options: argparse.Namespace) -> int:
                 answered += 1
                 degraded |= prediction.degraded
         finally:
+            progress.clear()
             writer.finish()  # what is done is delivered, whatever stopped the rest
-    return tell_code(answered, failed, degraded)
+    return tell_code(answered, failed, degraded, late)
 
 
-def tell_code(answered: int, failed: int, degraded: bool) -> int:
-    """The exit code after so many clips; failures are summed up on stderr."""
+@contextmanager
+def open_predictor(options: argparse.Namespace) -> Iterator[Predictor]:
+    """The bundle's predictor; with --sandbox one whose sandbox ends with the work."""
+    bundle = load_bundle(options.bundle)
+    if not options.sandbox:
+        yield Predictor(bundle, options.threads)
+        return
+    limits = Limits()
+    if options.timeout_s is not None:
+        cpu_s = max(limits.cpu_s, options.timeout_s * available_cores())
+        limits = replace(limits, wall_s=options.timeout_s, cpu_s=cpu_s)
+    if options.memory_mb is not None:
+        limits = replace(limits, memory_bytes=options.memory_mb << 20)
+    with SandboxedPredictor(bundle, options.threads, limits) as predictor:
+        yield predictor
+
+
+def tell_code(answered: int, failed: int, degraded: bool, late: int) -> int:
+    """The exit code after so many clips, late of the failed ones; failures are summed up."""
     if failed:
         print(f"{answered} answered, {failed} rejected", file=sys.stderr)
-        return ExitCode.PARTIAL if answered else ExitCode.REJECTED
+        if answered:
+            return ExitCode.PARTIAL
+        return ExitCode.TIMEOUT if late == failed else ExitCode.REJECTED
     return ExitCode.PARTIAL if degraded else ExitCode.OK
 
 

@@ -7,25 +7,25 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from keras_emo.commands.predict import find_clips, tell_code
-from keras_emo.core.errors import ClipError, Reason, UsageError
-from keras_emo.runtime.bundle import load_bundle
+from keras_emo.commands.predict import find_clips, open_predictor, tell_code
+from keras_emo.core.errors import ClipError, ClipTimeout, Reason, UsageError
+from keras_emo.core.progress import Progress
+from keras_emo.runtime.bundle import Bundle
+from keras_emo.runtime.gathered import GatheredWindows
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.overlay import Annotations, FaceTrail
 from keras_emo.runtime.predictor import Predictor
-from keras_emo.runtime.timeline import Segment, find_edges, find_segments, stack_probs
-from keras_emo.runtime.windows import WindowAnswers, choose_lengths
-from keras_emo.runtime.writers import TimelineWriter, format_time
+from keras_emo.runtime.thumbnails import FaceSheet
+from keras_emo.runtime.timeline import find_edges
+from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer, choose_lengths
+from keras_emo.runtime.writers import TimelineWriter
 
 
 def run_timeline(options: argparse.Namespace) -> int:
     """Answer every window of every recording; one that fails is reported and the rest go on."""
     _check_pictures(options)
-    answered, degraded = 0, False
-    with open_output(options.out) as stream:
-        predictor = Predictor(load_bundle(options.bundle), options.threads)
+    answered, late, degraded = 0, 0, False
+    with open_output(options.out) as stream, open_predictor(options) as predictor:
         choose_lengths(predictor.bundle, options.window_s, options.hop_s)
         clips, problems = find_clips(options.clips)
         for problem in problems:
@@ -39,16 +39,17 @@ def run_timeline(options: argparse.Namespace) -> int:
                 except ClipError as e:
                     print(f"error: {e}", file=sys.stderr)
                     failed += 1
+                    late += isinstance(e, ClipTimeout)
                     continue
                 answered += 1
         finally:
             writer.finish()
-    return tell_code(answered, failed, degraded)
+    return tell_code(answered, failed, degraded, late)
 
 
 def _check_pictures(options: argparse.Namespace) -> None:
     """Raise UsageError where a picture is asked for of other than one file, or would replace it."""
-    for name in ("annotate", "plot"):
+    for name in ("annotate", "plot", "report"):
         target: Path | None = getattr(options, name)
         if target is None:
             continue
@@ -56,6 +57,9 @@ def _check_pictures(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name}", Reason.BAD_CONFIG, "goes with one file, not several")
         if target.exists() and _is_same(target, options.clips[0]):
             raise UsageError(target, Reason.BAD_CONFIG, "the clip must not be written over")
+    if options.annotate is not None and options.sandbox:
+        cause = "does not go with --sandbox: it reads the recording without one"
+        raise UsageError("--annotate", Reason.BAD_CONFIG, cause)
     if options.annotate is not None and options.annotate.suffix.lower() != ".mp4":
         raise UsageError(options.annotate, Reason.BAD_CONFIG, "an annotated video is an .mp4")
 
@@ -69,55 +73,75 @@ def _answer(
 ) -> bool:
     """Write one recording's timeline; whether something of it was missing. Raises ClipError."""
     answers = predictor.predict_windows(path, options.window_s, options.hop_s)
+    found, faces = GatheredWindows(), FaceSheet()
     trail = FaceTrail(answers.window_s, answers.hop_s)
-    rows: list[np.ndarray | None] = []
-    states: dict[str, int] = {}
-    segments: list[Segment] = []
-    first = next(answers)  # a file that cannot be read fails here, with nothing written
+    answer: WindowAnswer | None = next(answers)  # a file that cannot be read fails here
     writer.begin(path, answers.window_s, answers.hop_s)
-    answer = first
-    try:
-        while True:
-            rows.append(answer.probs)
-            writer.add(answer)
-            if options.annotate is not None:
-                trail.add(answer)
-            for state in answer.states:
-                states[state] = states.get(state, 0) + 1
-            _show_progress(answer.end_s)
-            following = next(answers, None)
-            if following is None:
-                break
-            answer = following
-    finally:
-        probs = stack_probs(rows)
-        end_s = max(answers.duration_s, answer.end_s)
-        segments = find_segments(probs, answers.window_s, answers.hop_s, end_s)
-        writer.end(answers, segments)
-    _warn(path, answers, states, len(rows))
+    with Progress(path.name, "s") as progress:
+        try:
+            while answer is not None:
+                found.add(answer)
+                writer.add(answer)
+                if options.annotate is not None:
+                    trail.add(answer)
+                if options.report is not None:
+                    faces.add(answer)
+                progress(answer.end_s, answers.media.declared_s)
+                answer = next(answers, None)
+                if options.out is None:
+                    progress.clear()  # the next line may go to the same terminal
+        finally:
+            progress.clear()
+            writer.end(answers, found.segments(answers))
+    _warn(path, answers, found)
     if options.plot is not None:
-        from keras_emo.runtime.plot import write_plot
-
-        write_plot(options.plot, path.name, probs, segments, answers.window_s, answers.hop_s, end_s)
+        _plot(options.plot, path, answers, found)
+    if options.report is not None:
+        _report(options.report, path, answers, found, faces, predictor.bundle)
     if options.annotate is not None:
-        from keras_emo.runtime.annotate import write_annotated
-
-        edges_s = find_edges(len(probs), answers.window_s, answers.hop_s, end_s)
-        notes = Annotations(probs, edges_s, segments, trail)
-        write_annotated(path, options.annotate, notes, predictor.threads)
-    if np.isnan(probs).all():
-        said = " and ".join(states) or "nothing to answer"
-        raise ClipError(path, Reason.NO_MODALITY, f"no window could be answered: {said}")
+        _annotate(options.annotate, path, answers, found, trail, predictor.threads)
+    found.check(path)
     damaged = bool(answers.media.damaged_packets or answers.media.missing_s)
-    return bool(states) or damaged
+    return bool(found.states) or damaged
 
 
-def _warn(path: Path, answers: WindowAnswers, states: dict[str, int], n_windows: int) -> None:
-    counts = [f"{state} in {n} of {n_windows} windows" for state, n in states.items()]
+def _plot(target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows) -> None:
+    from keras_emo.runtime.plot import write_plot
+
+    write_plot(
+        target, path.name, found.probs, found.segments(answers), answers.window_s, answers.hop_s,
+        found.end_s(answers),
+    )  # fmt: skip
+
+
+def _report(
+    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows, faces: FaceSheet,
+    bundle: Bundle,
+) -> None:  # fmt: skip
+    from keras_emo.runtime.report import Recording, write_report
+
+    recording = Recording(
+        path.name, found.probs, found.segments(answers), answers.window_s, answers.hop_s,
+        found.end_s(answers), found.states, answers.warnings, faces.pick(),
+    )  # fmt: skip
+    write_report(target, recording, bundle)
+
+
+def _annotate(
+    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows, trail: FaceTrail,
+    threads: int,
+) -> None:  # fmt: skip
+    from keras_emo.runtime.annotate import write_annotated
+
+    end_s = found.end_s(answers)
+    edges_s = find_edges(len(found), answers.window_s, answers.hop_s, end_s)
+    notes = Annotations(found.probs, edges_s, found.segments(answers), trail)
+    with Progress(path.name, "s") as progress:
+        progress.say("drawing the annotated video")
+        write_annotated(path, target, notes, threads)
+
+
+def _warn(path: Path, answers: RecordingAnswers, found: GatheredWindows) -> None:
+    counts = [f"{state} in {n} of {len(found)} windows" for state, n in found.states.items()]
     for text in (*counts, *answers.warnings):
         print(f"warning: {str(path)!r}: {text}", file=sys.stderr)
-
-
-def _show_progress(time_s: float) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{format_time(time_s)}\r", end="", file=sys.stderr, flush=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 from keras_emo.core.errors import BundleError, ExitCode, Reason
-from keras_emo.runtime.bundle import GOLDEN, load_bundle
+from keras_emo.core.progress import Progress
+from keras_emo.runtime.bundle import GOLDEN, load_bundle, load_golden
 from keras_emo.runtime.predictor import Predictor
 
 TOLERANCE = 1e-3  # of logits; other processors add in another order
@@ -15,19 +17,29 @@ TOLERANCE = 1e-3  # of logits; other processors add in another order
 
 def run_verify(options: argparse.Namespace) -> int:
     """Check digests and description, then the golden values. Raises BundleError."""
-    bundle = load_bundle(options.bundle)
+    with Progress(str(options.bundle)) as progress:
+        return _verify(options.bundle, progress)
+
+
+def _verify(folder: Path, progress: Progress) -> int:
+    progress.say("digests")
+    bundle = load_bundle(folder)
     golden = bundle.folder / GOLDEN
     if GOLDEN not in bundle.info["files"]:
         raise BundleError(golden, Reason.BAD_BUNDLE, "the bundle has no golden values to check")
-    with np.load(golden, allow_pickle=False) as data:
-        feed = {k[3:]: data[k] for k in data if k.startswith("in_")}
-        expected = {k[4:]: data[k] for k in data if k.startswith("out_")}
-    said = Predictor(bundle).run(feed)
-    worst = max(float(np.abs(said[k] - v).max()) for k, v in expected.items())
+    feed, expected = load_golden(golden)
+    progress.say("golden values")
+    try:
+        said = Predictor(bundle).run(feed)
+        worst = float(np.max([np.abs(said[k] - v).max() for k, v in expected.items()]))
+    except (KeyError, TypeError, ValueError) as e:
+        cause = f"golden values of another network: {e}"
+        raise BundleError(golden, Reason.BAD_BUNDLE, cause) from e
+    progress.clear()
     if not worst <= TOLERANCE:
         cause = f"it answers otherwise than when it was exported: by {worst:.1e}"
         raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
-    size_mb = sum(f["bytes"] for f in bundle.info["files"].values()) / 1e6
+    size_mb = sum((folder / name).stat().st_size for name in bundle.info["files"]) / 1e6
     print(
         f"{bundle.folder}: {bundle.info['model']}, {len(bundle.info['files'])} files, "
         f"{size_mb:.1f} MB, as bundle.json says; golden values within {worst:.1e}"

@@ -28,7 +28,15 @@ from keras_emo.exporting.parity import BATCHES, check_biases, compare, sample_fe
 from keras_emo.exporting.saved_model import open_saved_model, write_saved_model
 from keras_emo.exporting.waveform import WAVEFORM, write_waveform
 from keras_emo.models.registry import ModelEntry
-from keras_emo.runtime.bundle import DESCRIPTION, DETECTOR, GOLDEN, MODEL, SCHEMA, digest_file
+from keras_emo.runtime.bundle import (
+    DESCRIPTION,
+    DETECTOR,
+    GOLDEN,
+    MODEL,
+    SCHEMA,
+    digest_file,
+    load_golden,
+)
 from keras_emo.runtime.detector import NETWORKS, PACKAGE_DATA
 from keras_emo.runtime.predictor import Predictor
 from keras_emo.runtime.session import available_cores, open_session
@@ -49,11 +57,13 @@ def export_bundle(
     formats: tuple[str, ...] = ("onnx", "saved_model"),
     reduce: Reduce | None = None,
     waveform: bool = False,
+    tell: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
     """Export a trained network and put the bundle in place once it passed every check.
 
     facts: corpus, split, preset, metrics and the like, as export.py collects them. reduce: makes
     model.onnx smaller once the float32 graph agreed with Keras. waveform: adds waveform.onnx.
+    tell: called with the name of each step as it begins.
     The bundle is written beside its place first: a refused one leaves an older one as it was.
     Returns seconds, sizes and differences. Raises ExportError, EnvironmentFailure.
     """
@@ -66,7 +76,7 @@ def export_bundle(
         raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
     try:
         facts = {**facts, "name": folder.name}
-        figures = _fill(draft, model, entry, spec, facts, formats, reduce, waveform)
+        figures = _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell)
         draft.chmod(0o755)
         _put_in_place(draft, folder)
     finally:
@@ -86,9 +96,10 @@ def any_inside(folder: Path) -> bool:
     return not folder.is_dir() or any(folder.iterdir())
 
 
-def _fill(draft, model, entry, spec, facts, formats, reduce, waveform) -> dict[str, Any]:
+def _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell) -> dict[str, Any]:
     description = describe(model, entry, spec, facts)
     name = facts["name"]
+    tell("ONNX")
     started_s = time.monotonic()
     proto = convert_onnx(model, _metadata(description))
     run = _write_graph(proto, draft / MODEL)
@@ -98,6 +109,7 @@ def _fill(draft, model, entry, spec, facts, formats, reduce, waveform) -> dict[s
     ours = run_keras(model)
     parity = {"onnx": compare(ours, run, feeds, f"{name}/{MODEL}")}
     if "saved_model" in formats:
+        tell("SavedModel")
         started_s = time.monotonic()
         write_saved_model(model, draft / "saved_model")
         seconds["saved_model"] = round(time.monotonic() - started_s, 1)
@@ -106,6 +118,7 @@ def _fill(draft, model, entry, spec, facts, formats, reduce, waveform) -> dict[s
     if "keras" in formats:
         model.save(draft / "model.keras")
     if reduce is not None:
+        tell("smaller numbers")
         started_s = time.monotonic()
         proto, reduced = reduce(proto)
         description |= reduced
@@ -113,10 +126,12 @@ def _fill(draft, model, entry, spec, facts, formats, reduce, waveform) -> dict[s
         ours = run = _write_graph(proto, draft / MODEL)  # it has values of its own from here
         seconds[reduced["precision"]] = round(time.monotonic() - started_s, 1)
     if waveform:
+        tell(WAVEFORM)
         precision = description["precision"]
         written = write_waveform(proto, entry, spec, precision, draft / WAVEFORM, run)
         description["waveform"] = written
     del proto
+    tell("last checks")
     _copy_detector(draft / DETECTOR)
     golden = sample_feed(entry, 1, spec, golden=True)
     arrays: dict[str, Any] = {f"in_{k}": v for k, v in golden.items()}
@@ -148,9 +163,7 @@ def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:
 
 def check_golden(predictor: Predictor, folder: Path) -> None:
     """The finished bundle, through the predictor that serves, gives its golden values."""
-    with np.load(folder / GOLDEN, allow_pickle=False) as data:
-        feed = {k[3:]: data[k] for k in data if k.startswith("in_")}
-        expected = {k[4:]: data[k] for k in data if k.startswith("out_")}
+    feed, expected = load_golden(folder / GOLDEN)
     compare(lambda _: expected, predictor.run, [feed], folder.name)
 
 

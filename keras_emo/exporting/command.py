@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_emo.core.command import require, run_command
 from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.core.progress import Progress
 from keras_emo.exporting.facts import collect_facts, read_runs
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add waveform.onnx, which takes sound instead of MFCC",
     )
+    parser.add_argument(
+        "--layout",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of tfserving, triton; several separated by commas, or the option again: beside the "
+        "bundle also LAYOUT/NAME/1/ that this server loads, or the next free number",
+    )
     small = parser.add_argument_group("smaller numbers")
     small.add_argument(
         "--quantize",
@@ -100,9 +109,13 @@ def _export(options: argparse.Namespace) -> int:
         names = [n for n in names if n != "pretrain"]
         if not names:
             raise UsageError(first, Reason.MISSING_STAGE, "no trained network in this run")
-    formats = tuple(f.strip() for f in options.formats.split(",") if f.strip())
+    formats, layouts = split_names(options.formats), split_names(",".join(options.layout))
+    with Progress("export.py") as progress:
+        progress.say("loading TensorFlow")
+        import keras_emo.exporting.layouts  # noqa: F401  # brings all that follows
     from keras_emo.core.spec import ClipSpec
     from keras_emo.exporting.bundle import FORMATS, export_bundle
+    from keras_emo.exporting.layouts import check_layouts, write_layout
     from keras_emo.exporting.members import load_network
     from keras_emo.exporting.quantize import NothingToQuantise
     from keras_emo.models import MODELS
@@ -111,6 +124,7 @@ def _export(options: argparse.Namespace) -> int:
     if unknown:
         cause = f"unknown {', '.join(unknown)}; known: {', '.join((*FORMATS, *MODELS))}"
         raise UsageError("options", Reason.BAD_CONFIG, cause)
+    check_layouts(layouts, options.quantize, options.out)
     if options.waveform and "mfcc" not in {i for n in names for i in MODELS[n].inputs}:
         raise UsageError("--waveform", Reason.BAD_CONFIG, f"{options.model} takes no sound")
     spec = ClipSpec.from_dict(asked["config"]["clip"])
@@ -121,22 +135,39 @@ def _export(options: argparse.Namespace) -> int:
     gate = _open_gate(options, asked, spec) if options.quantize == "int8" else None
 
     def export(name: str, reduce: Reduce | None) -> None:
+        progress.say(f"{name}, loading it")
         model = load_network(options.run, name, asked["config"], spec)
         facts = collect_facts(options.run, name, asked, options.table)
         folder = options.out / name if options.model == "all" else options.out
         waveform = options.waveform and "mfcc" in MODELS[name].inputs
-        figures = export_bundle(model, MODELS[name], spec, facts, folder, formats, reduce, waveform)
+        figures = export_bundle(
+            model, MODELS[name], spec, facts, folder, formats, reduce, waveform,
+            lambda step: progress.say(f"{name}, {step}"),
+        )  # fmt: skip
+        progress.clear()
         print(_format(name, folder, figures), flush=True)
+        for layout in layouts:
+            progress.say(f"{name}, {layout}")
+            written = write_layout(layout, model, MODELS[name], folder)
+            progress.clear()
+            print(f"  {layout}: {written}", flush=True)
 
-    for name in names:
-        try:
-            export(name, _choose_reduction(options, gate, MODELS[name], spec))
-        except NothingToQuantise as e:
-            if options.model != "all":
-                raise
-            print(f"note: {e}; it stays fp32", file=sys.stderr)
-            export(name, None)
+    with Progress("export.py") as progress:
+        for name in names:
+            try:
+                export(name, _choose_reduction(options, gate, MODELS[name], spec))
+            except NothingToQuantise as e:
+                if options.model != "all":
+                    raise
+                progress.clear()
+                print(f"note: {e}; it stays fp32", file=sys.stderr)
+                export(name, None)
     return ExitCode.OK
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Names between commas, each once."""
+    return tuple(dict.fromkeys(n.strip() for n in text.split(",") if n.strip()))
 
 
 def _open_gate(options: argparse.Namespace, asked: dict[str, Any], spec: ClipSpec) -> Gate:

@@ -25,6 +25,7 @@ COLOURS: dict[str, Colour] = {
     "sad": (0, 114, 178),
     "surprise": (86, 180, 233),
 }
+DARK = ("sad", "angry", "disgust")  # light letters are read on these
 NO_ANSWER: Colour = (255, 255, 255)
 INK, FAINT, PAPER = (30, 30, 30), (225, 225, 225), (255, 255, 255)
 # Layout, px
@@ -97,20 +98,38 @@ def measure_text(text: str, scale: float, thickness: int = 1) -> int:
 def _fill_field(field: np.ndarray, probs: np.ndarray, edges_s: np.ndarray) -> None:
     """Colour each column by the mean over the windows that speak for its time."""
     height, width = field.shape[:2]
-    columns_s = np.linspace(0, edges_s[-1], width + 1)
-    first = np.clip(np.searchsorted(edges_s, columns_s[:-1], "right") - 1, 0, len(probs) - 1)
-    last = np.clip(np.searchsorted(edges_s, columns_s[1:], "left"), first + 1, len(probs))
     colours = np.array([COLOURS[name] for name in EMOTIONS], np.uint8)
     hatching = (np.add.outer(np.arange(height), np.arange(width)) % 12) < 2
     field[hatching] = FAINT
     levels = (np.arange(height)[::-1] + 0.5) / height  # bottom up
-    for x in range(width):
+    for x, column in enumerate(average_columns(probs, edges_s, width)):
+        if not np.isnan(column[0]):
+            tops = np.cumsum(column)
+            index = np.searchsorted(tops / tops[-1], levels)
+            field[:, x] = colours[np.minimum(index, len(colours) - 1)]
+
+
+def average_columns(probs: np.ndarray, edges_s: np.ndarray, n_columns: int) -> np.ndarray:
+    """Means over the windows that speak for each of n_columns equal stretches of time.
+
+    probs: float (n_windows, 7), edges_s (n_windows + 1,), see find_edges. Returns float64
+    (n_columns, 7), NaN where every window of a stretch abstained.
+    """
+    columns_s = np.linspace(0, edges_s[-1], n_columns + 1)
+    first = np.clip(np.searchsorted(edges_s, columns_s[:-1], "right") - 1, 0, len(probs) - 1)
+    last = np.clip(np.searchsorted(edges_s, columns_s[1:], "left"), first + 1, len(probs))
+    means = np.full((n_columns, probs.shape[1]), np.nan)
+    for x in range(n_columns):
         here = probs[first[x] : last[x]]
         here = here[~np.isnan(here[:, 0])]
         if len(here):
-            tops = np.cumsum(here.mean(axis=0))
-            index = np.searchsorted(tops / tops[-1], levels)
-            field[:, x] = colours[np.minimum(index, len(colours) - 1)]
+            means[x] = here.mean(axis=0)
+    return means
+
+
+def choose_step(duration_s: float) -> float:
+    """Seconds between marks of time, a round number, at most about twelve of them."""
+    return next((s for s in _STEPS_S if duration_s / s <= 12), _STEPS_S[-1])
 
 
 def _draw_axes(picture: np.ndarray, duration_s: float) -> None:
@@ -121,8 +140,7 @@ def _draw_axes(picture: np.ndarray, duration_s: float) -> None:
         text = f"{percent} %"
         write_text(picture, text, (LEFT - 12 - measure_text(text, 0.45), y + 5), 0.45)
     cv2.rectangle(picture, (LEFT - 1, TOP - 1), (right, bottom), INK, 1)
-    step_s = next((s for s in _STEPS_S if duration_s / s <= 12), _STEPS_S[-1])
-    for time_s in np.arange(0, duration_s + 1e-6, step_s):
+    for time_s in np.arange(0, duration_s + 1e-6, choose_step(duration_s)):
         x = LEFT + round((right - LEFT) * time_s / duration_s)
         cv2.line(picture, (x, bottom), (x, bottom + 6), INK, 1)
         minutes, seconds = divmod(round(time_s), 60)
@@ -144,7 +162,7 @@ def _draw_band(picture: np.ndarray, segments: Sequence[Segment], duration_s: flo
         text = segment.label or "no answer"
         text_px = measure_text(text, 0.5)
         if text_px + 8 <= right - left:
-            dark = segment.label in ("sad", "angry", "disgust")
+            dark = segment.label in DARK
             at = ((left + right - text_px) // 2, top + BAND_HEIGHT // 2 + 5)
             write_text(picture, text, at, 0.5, PAPER if dark else INK)
         cv2.line(picture, (left, top), (left, top + BAND_HEIGHT - 1), INK, 1)

@@ -12,12 +12,13 @@ import numpy as np
 from keras_emo.core.clip import ClipInputs, describe_damage
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.face import Box
-from keras_emo.core.inputs import can_answer
+from keras_emo.core.inputs import can_answer, choose_frame
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.media import Media, stream_media
 from keras_emo.core.stream import Window, WindowCutter, check_lengths
 from keras_emo.core.tracking import Detector
 from keras_emo.runtime.bundle import Bundle
+from keras_emo.runtime.parts import Parts, describe_parts, name_probs, split_parts
 
 WINDOW_S, HOP_S = 3.0, 1.0
 _NO_LIMIT = 1 << 31  # sampled frames; the length of a recording is limited in seconds
@@ -43,7 +44,9 @@ class WindowAnswer:
     EMOTIONS. modalities: which were used. states: why one is missing. face_id: whose face it
     is, the same number in every window in which a person was followed without a break.
     times_s, boxes: float32 (n,), (n, 4) x, y, width, height in px of the upright picture, of
-    the frames that were used.
+    the frames that were used. parts: what each modality says alone, None if not asked for.
+    crop: time in s and RGB uint8 (size, size, 3) of a face about the middle of the window, as
+    the network saw it.
     """
 
     start_s: float
@@ -55,6 +58,8 @@ class WindowAnswer:
     face_id: int | None
     times_s: np.ndarray
     boxes: np.ndarray
+    parts: Parts | None = None
+    crop: tuple[float, np.ndarray] | None = None
 
     @property
     def box(self) -> Box | None:
@@ -66,10 +71,6 @@ class WindowAnswer:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``predict --timeline --format json`` writes them."""
-        probs = None
-        if self.probs is not None:
-            named = zip(EMOTIONS, self.probs, strict=True)
-            probs = {name: round(float(p), 6) for name, p in named}
         face = None
         if self.box is not None:
             face = {"id": self.face_id, "box": [round(v, 1) for v in self.box]}
@@ -77,19 +78,41 @@ class WindowAnswer:
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
             "label": self.label,
-            "probs": probs,
+            "probs": name_probs(self.probs),
             "modalities": self.modalities,
             "states": [str(s) for s in self.states],
             "face": face,
+            **describe_parts(self.parts),
         }
 
 
-def answer_window(predictor: Answering, window: Window) -> WindowAnswer:
-    """The network's answer; a window without what the network needs abstains."""
-    inputs = window.inputs
+class RecordingAnswers(Protocol):
+    """Answers to one recording as they come, WindowAnswers or another's."""
+
+    window_s: float
+    hop_s: float
+    media: Media
+
+    @property
+    def duration_s(self) -> float: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    def __iter__(self) -> Iterator[WindowAnswer]: ...
+    def __next__(self) -> WindowAnswer: ...
+
+
+def answer_window(predictor: Answering, window: Window, parts: bool = False) -> WindowAnswer:
+    """The network's answer; a window without what the network needs abstains.
+
+    parts: also what each modality says alone.
+    """
+    inputs, names = window.inputs, predictor.bundle.inputs
+    alone = split_parts(inputs, names) if parts else {}
     probs: np.ndarray | None = None
-    if can_answer(inputs, predictor.bundle.inputs):
-        probs = predictor.answer([inputs])[0]
+    said: dict[str, np.ndarray] = {}
+    if can_answer(inputs, names):
+        probs, *rest = predictor.answer([inputs, *alone.values()])
+        said = dict(zip(alone, rest, strict=True))
     return WindowAnswer(
         start_s=window.start_s,
         end_s=window.end_s,
@@ -100,7 +123,16 @@ def answer_window(predictor: Answering, window: Window) -> WindowAnswer:
         face_id=inputs.face_id,
         times_s=inputs.times_s,
         boxes=inputs.boxes,
+        parts=said if parts else None,
+        crop=_pick_crop(inputs),
     )
+
+
+def _pick_crop(inputs: ClipInputs) -> tuple[float, np.ndarray] | None:
+    if inputs.face is None:
+        return None
+    i = choose_frame(inputs.face_found)
+    return float(inputs.times_s[i]), inputs.face[i].copy()  # not the whole window's crops
 
 
 def choose_lengths(
@@ -122,7 +154,8 @@ def choose_lengths(
 class WindowAnswers(Iterator[WindowAnswer]):
     """One pass over a recording; yields an answer as soon as its window is complete.
 
-    Constant memory. media: how the reading goes, complete when the last answer is out.
+    Constant memory. media: how the reading goes, complete when the last answer is out. parts:
+    every answer also says what each modality says alone.
     Raises UsageError for lengths out of range, ClipError as Predictor.predict does, where the
     file cannot be read; a file with nothing to answer gives windows that abstain.
     """
@@ -133,8 +166,9 @@ class WindowAnswers(Iterator[WindowAnswer]):
         path: Path,
         window_s: float | None = None,
         hop_s: float | None = None,
+        parts: bool = False,
     ):
-        self.path, self.media = path, Media()
+        self.path, self.media, self.parts = path, Media(), parts
         self.window_s, self.hop_s = choose_lengths(predictor.bundle, window_s, hop_s)
         self._cutter = WindowCutter(
             path,
@@ -182,6 +216,6 @@ class WindowAnswers(Iterator[WindowAnswer]):
         )
         for _ in steps:
             for window in cutter.pop():
-                yield answer_window(predictor, window)
+                yield answer_window(predictor, window, self.parts)
         for window in cutter.finish(self.media.duration_s):
-            yield answer_window(predictor, window)
+            yield answer_window(predictor, window, self.parts)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.runtime.predictor import Prediction
 from keras_emo.runtime.timeline import Segment
-from keras_emo.runtime.windows import WindowAnswer, WindowAnswers
+from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer
 
 FORMATS = ("csv", "json", "text")
 CSV_HEADER = (
@@ -37,8 +37,8 @@ def format_text(p: Prediction) -> str:
 def format_csv(cells: object) -> str:
     """One line of cells, quoted where they need it."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # type: ignore[arg-type]
+    return text.getvalue()[:-2] + "\n"  # not written so: a name with "\r" would go unquoted
 
 
 class AnswerWriter:
@@ -103,7 +103,7 @@ class TimelineWriter:
             self.stream.write(format_csv(_list_cells(self.path, answer)))
         self.n_windows += 1
 
-    def end(self, answers: WindowAnswers, segments: Sequence[Segment]) -> None:
+    def end(self, answers: RecordingAnswers, segments: Sequence[Segment]) -> None:
         """The recording is done, or as much of it as there will be."""
         if self.form == "json":
             tail = {

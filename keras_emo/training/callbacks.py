@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_emo.core.errors import EmoError, Reason
 from keras_emo.core.metrics import confusion, score
+from keras_emo.core.progress import Progress
 from keras_emo.data.files import open_draft
 from keras_emo.training.checkpoint import Arrays, Checkpoints
 from keras_emo.training.config import StageConfig
@@ -121,15 +122,19 @@ class EpochLine(keras.callbacks.Callback):
         super().__init__()
         self.stage, self.epochs, self.every = stage, epochs, max(1, epochs // 60)
         self.steps, self.train_s = 0, 0.0
+        self.progress = Progress(stage, "steps")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.start_s, self.steps = time.monotonic(), 0
+        self.progress = Progress(f"{self.stage} {epoch + 1}/{self.epochs}", "steps")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.steps += 1
         self.train_s = time.monotonic() - self.start_s  # validation comes after the last one
+        self.progress(self.steps, self.params.get("steps") or 0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.progress.clear()
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         figures = "  ".join(f"{k} {logs[k]:.3f}" for k in SHOWN if logs and k in logs)

@@ -12,6 +12,7 @@ from pathlib import Path
 from keras_emo.core.command import require, run_command
 from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.media import check_file
+from keras_emo.core.progress import Progress
 from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
 from keras_emo.data.splits import RAVDESS_FOLDS, fold_split, make_split
 from keras_emo.training.config import PRETRAIN, read_config
@@ -98,9 +99,11 @@ def _train(options: argparse.Namespace) -> int:
         split = fold_split(corpus.takes, options.fold, config.seed)
     prepared = prepare(corpus, split, config.clip, options.cache, options.workers)
     # TensorFlow takes seconds to load: only once the data is known to be good
-    from keras_emo.training.run import open_run
-    from keras_emo.training.stages import train_stages
-    from keras_emo.training.summary import format_summary
+    with Progress("train.py") as progress:
+        progress.say("loading TensorFlow")
+        from keras_emo.training.run import open_run
+        from keras_emo.training.stages import train_stages
+        from keras_emo.training.summary import format_summary
 
     run = open_run(options.out, config, prepared, start)
     rows = train_stages(run, options.init_from, options.pretrain_data)

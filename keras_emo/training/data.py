@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import ClipError, Reason, UsageError
+from keras_emo.core.progress import Progress
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.builtin import BuiltinSpec, build_corpus
@@ -54,29 +54,12 @@ class Prepared:
 
     def alter_voices(self, clips: Clips, waves: WaveSpec) -> None:
         """Add altered versions of the sound to training clips, made on first use."""
-        bar = ProgressBar("altered voices")
         heard = [t for t, has in zip(clips.takes, clips.has_voice, strict=True) if has]
-        report = build_variants(heard, self.spec, waves, self.root, self.workers, bar)
+        with Progress("altered voices", "clips", lines=True) as progress:
+            report = build_variants(heard, self.spec, waves, self.root, self.workers, progress)
         for failure in report.failures:
             print(f"warning: {failure}", file=sys.stderr)
         clips.variants = load_variants(clips, report.files, waves.n_variants)
-
-
-class ProgressBar:
-    """One line on a terminal that grows, a line a tenth elsewhere; for build_cache."""
-
-    def __init__(self, what: str):
-        self.what, self.start_s, self.tenth = what, time.monotonic(), -1
-
-    def __call__(self, done: int, total: int) -> None:
-        spent_s = time.monotonic() - self.start_s
-        text = f"{self.what} {done}/{total} {spent_s:.0f} s"
-        if sys.stderr.isatty():
-            end = "\n" if done == total else ""
-            print(f"\r{text}", end=end, file=sys.stderr, flush=True)
-        elif 10 * done // total != self.tenth:
-            self.tenth = 10 * done // total
-            print(text, file=sys.stderr, flush=True)
 
 
 def open_corpus(
@@ -94,8 +77,11 @@ def open_corpus(
     root = Path(source)
     if source == "builtin":
         root = cache / "builtin"
-        build_corpus(root, builtin or BuiltinSpec(), workers, ProgressBar("built-in corpus"))
-    corpus = read_corpus(root, kind, skip_bad)
+        with Progress("built-in corpus", "clips", lines=True) as progress:
+            build_corpus(root, builtin or BuiltinSpec(), workers, progress)
+    with Progress(source) as progress:
+        progress.say("reading the corpus")
+        corpus = read_corpus(root, kind, skip_bad)
     for problem in corpus.problems:
         print(f"skipped: {problem.path}: {problem.reason}: {problem.cause}", file=sys.stderr)
     for note in corpus.notes:
@@ -111,7 +97,8 @@ def prepare(
     Raises UsageError where no clip of a part could be prepared.
     """
     takes = [t for part in ("train", "val", "test") for t in select(corpus.takes, split, part)]
-    report = build_cache(takes, spec, cache, workers, ProgressBar("prepared clips"))
+    with Progress("prepared clips", "clips", lines=True) as progress:
+        report = build_cache(takes, spec, cache, workers, progress)
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
     prepared = Prepared(corpus, split, report, spec, cache, workers)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_emo.core.inputs import choose_frame, softmax
+from keras_emo.core.progress import Progress
 from keras_emo.data.augment import change_faces, change_mfcc
 from keras_emo.data.pipeline import Clips, class_weights
 from keras_emo.models.registry import MODELS
@@ -84,16 +85,18 @@ def describe_clips(visual, audio, clips, one_frame: bool) -> Features:
     see, hear = run_keras(visual), run_keras(audio)
     n = len(clips)
     out = _empty(visual, audio, n)
-    for i, clip in enumerate(clips):
-        if clip.face is not None:
-            crops = clip.face
-            if one_frame:
-                crops = crops[choose_frame(clip.face_found)][None]
-            said = see({"face": crops.astype(np.float32)})
-            _put(out, "face", i, {k: v.mean(axis=0) for k, v in said.items()})
-        if clip.mfcc is not None:
-            said = hear({"mfcc": clip.mfcc[None]})
-            _put(out, "voice", i, {k: v[0] for k, v in said.items()})
+    with Progress("described clips", "clips") as progress:
+        for i, clip in enumerate(clips):
+            if clip.face is not None:
+                crops = clip.face
+                if one_frame:
+                    crops = crops[choose_frame(clip.face_found)][None]
+                said = see({"face": crops.astype(np.float32)})
+                _put(out, "face", i, {k: v.mean(axis=0) for k, v in said.items()})
+            if clip.mfcc is not None:
+                said = hear({"mfcc": clip.mfcc[None]})
+                _put(out, "voice", i, {k: v[0] for k, v in said.items()})
+            progress(i + 1, n)
     return out
 
 
@@ -177,7 +180,11 @@ def _put(out: Features, side: str, i: int, said: Features) -> None:
 
 
 def _run_batches(run, name: str, n: int, fetch) -> Features:
-    parts = [run({name: fetch(slice(i, min(i + BATCH, n)))}) for i in range(0, n, BATCH)]
+    parts = []
+    with Progress(f"described training clips: {name}", "items") as progress:
+        for i in range(0, n, BATCH):
+            parts.append(run({name: fetch(slice(i, min(i + BATCH, n)))}))
+            progress(min(i + BATCH, n), n)
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
 
 

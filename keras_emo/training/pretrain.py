@@ -13,6 +13,7 @@ from keras_emo.core.inputs import softmax
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.core.media import IMAGE_SUFFIXES, read_image
 from keras_emo.core.metrics import confusion, score
+from keras_emo.core.progress import Progress
 from keras_emo.data.files import write_json
 from keras_emo.data.pipeline import stream_images
 from keras_emo.training.callbacks import save_model
@@ -92,11 +93,13 @@ def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarr
         cause = f"no pictures in folders named {', '.join(EMOTIONS)}"
         raise UsageError(root, Reason.NO_CLIPS, cause)
     faces = np.empty((len(found), size_px, size_px, 3), np.uint8)
-    for i, (path, _) in enumerate(found.values()):
-        picture = read_image(path)
-        shrinking = max(picture.shape[:2]) > size_px
-        how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-        faces[i] = cv2.resize(picture, (size_px, size_px), interpolation=how)
+    with Progress("pictures of faces", "pictures") as progress:
+        for i, (path, _) in enumerate(found.values()):
+            picture = read_image(path)
+            shrinking = max(picture.shape[:2]) > size_px
+            how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+            faces[i] = cv2.resize(picture, (size_px, size_px), interpolation=how)
+            progress(i + 1, len(found))
     labels = np.array([label for _, label in found.values()], np.int32)
     held = np.array([int(digest[:8], 16) % VAL_SHARE == 0 for digest in found])
     return faces, labels, held

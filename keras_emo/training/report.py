@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,9 @@ import numpy as np
 
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.data.files import write_text
+from keras_emo.runtime.page import encode_image, escape, render_page, render_table
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1a1a1a; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; color: #555 }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: right }
-th:first-child, td:first-child { text-align: left }
-img { max-width: 100% } h2 { margin-top: 2.5rem }
-"""
+TITLE = "Emotion recognition on speakers never seen in training"
 
 
 def write_report_page(figures: dict[str, Any], path: Path) -> None:
@@ -28,24 +20,20 @@ def write_report_page(figures: dict[str, Any], path: Path) -> None:
 
     figures: as training.table.collect makes them.
     """
-    parts = ["<h1>Emotion recognition on speakers never seen in training</h1>", _overview(figures)]
+    parts = [f"<h1>{TITLE}</h1>", _overview(figures)]
     for name, row in figures.items():
         every = row["all"]
         alt = f"Confusion matrix and reliability of {name}"
         parts += [
-            f"<h2>{html.escape(name)}</h2>",
-            f'<img alt="{html.escape(alt)}" src="{_draw(row, name)}">',
+            f"<h2>{escape(name)}</h2>",
+            f'<img alt="{escape(alt)}" src="{_draw(row, name)}">',
             _folds(row),
-            _rows("By speaker", ("speaker", "clips", "accuracy %", "UAR %"), [
+            render_table("By speaker", ("speaker", "clips", "accuracy %", "UAR %"), [
                 (who, part["n_clips"], f"{100 * part['accuracy']:.1f}", f"{100 * part['uar']:.1f}")
                 for who, part in every["by_speaker"].items()
             ]),
         ]  # fmt: skip
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>keras_emo report'
-        f"</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
-    write_text(path, text)
+    write_text(path, render_page(TITLE, parts))
 
 
 def _overview(figures: dict[str, Any]) -> str:
@@ -64,7 +52,7 @@ def _overview(figures: dict[str, Any]) -> str:
         "Accuracy per clip. The interval resamples speakers; ± is the deviation over folds and "
         "seeds. ECE: expected calibration error."
     )
-    return _rows(note, heads, rows)
+    return render_table(note, heads, rows)
 
 
 def _folds(row: dict[str, Any]) -> str:
@@ -73,19 +61,7 @@ def _folds(row: dict[str, Any]) -> str:
         for fold, part in row["folds"].items()
     ]
     seeds = [f"seed {s}" for s in next(iter(row["folds"].values()))["seeds"]]
-    return _rows("Accuracy by fold, %", ("fold", *seeds, "averaged"), rows)
-
-
-def _rows(caption: str, heads: tuple, rows: list[tuple]) -> str:
-    head = "".join(f'<th scope="col">{html.escape(str(h))}</th>' for h in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return (
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )
+    return render_table("Accuracy by fold, %", ("fold", *seeds, "averaged"), rows)
 
 
 def _draw(row: dict[str, Any], name: str) -> str:
@@ -115,4 +91,4 @@ def _draw(row: dict[str, Any], name: str) -> str:
     right.grid(alpha=0.3)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=90)
-    return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
+    return encode_image(image.getvalue(), "png")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_emo import cli
-from keras_emo.commands import evaluate, live, predict, timeline
+from keras_emo.commands import evaluate, live, predict
 from keras_emo.core.command import run_command
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.labels import EMOTIONS
@@ -46,7 +46,7 @@ def stub(monkeypatch):
     info = {"name": "stub", "corpus": {"split": split}}
     spec = ClipSpec(FaceSpec(size_px=32))
     bundle = SimpleNamespace(info=info, spec=spec, modalities=["face", "voice"])
-    for command in (predict, timeline, live, evaluate):
+    for command in (predict, live, evaluate):
         monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
         monkeypatch.setattr(command, "Predictor", StubPredictor)
 

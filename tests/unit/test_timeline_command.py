@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_emo import cli
-from keras_emo.commands import live, timeline
+from keras_emo.commands import live, predict
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.runtime.windows import WindowAnswers
@@ -46,7 +46,7 @@ def stub(make, monkeypatch):
         def warm_up(self):
             pass
 
-    for command in (timeline, live):
+    for command in (predict, live):
         monkeypatch.setattr(command, "load_bundle", lambda folder: BUNDLE)
         monkeypatch.setattr(command, "Predictor", StubPredictor)
     return StubPredictor

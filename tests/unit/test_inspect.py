@@ -1,0 +1,140 @@
+"""keras-emo inspect: what it says of the bundle that is shipped, and of others."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_emo import cli
+from keras_emo.commands.inspect import ASCII, BAR_CELLS, BLOCKS, choose_cells, describe, draw_bar
+from keras_emo.runtime.bundle import load_bundle
+
+SHIPPED = Path(__file__).parents[2] / "saved_models" / "default"
+
+
+@pytest.fixture
+def change(tmp_path):
+    """A copy of the shipped bundle whose description was changed."""
+    folder = shutil.copytree(SHIPPED, tmp_path / "bundle")
+    path = folder / "bundle.json"
+    before = path.read_text(encoding="utf-8")
+
+    def apply(**entries):
+        info = json.loads(before) | entries
+        path.write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
+        return folder
+
+    return apply
+
+
+def test_text(capsys):
+    assert cli.main(["inspect", str(SHIPPED)]) == 0
+    out, err = capsys.readouterr()
+    info = json.loads((SHIPPED / "bundle.json").read_text())
+    assert err == ""
+    for said in (
+        f"default: {info['model']}, {info['preset']} preset",
+        f"{info['parameters']:,} parameters, {info['precision']}",
+        f"licence: {info['licence']}",
+        f"labels: {', '.join(info['labels'])}",
+        "64 MFCC of 64 mel bands, 0 to 8000 Hz, every 10.7 ms from 42.7 ms: 64 x 516",
+        "in   face       float32  batch x frames x 64 x 64 x 3  crops, RGB, 0 to 255",
+        "training    20 speakers  01, 02,",
+        "accuracy            73.3",
+        "66.8 to 79.8",
+        "female, accuracy",
+        info["files"]["model.onnx"]["sha256"][:16],
+        f"onnxruntime {info['versions']['onnxruntime']}",
+    ):
+        assert said in out, said
+
+
+def test_json(capsys):
+    assert cli.main(["inspect", str(SHIPPED), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    info = json.loads((SHIPPED / "bundle.json").read_text())
+    assert told["folder"] == str(SHIPPED)
+    assert told["bytes"] == sum((SHIPPED / name).stat().st_size for name in info["files"])
+    assert {k: told[k] for k in info} == info
+
+
+def test_without_training_packages_nor_a_terminal_that_takes_blocks():
+    script = "import sys; from keras_emo.cli import main; code = main(['inspect', sys.argv[1]])\n"
+    script += "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules)\nsys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(SHIPPED)],
+        capture_output=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"####" in done.stdout
+    assert max(done.stdout) < 128
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cells"),
+    [("utf-8", BLOCKS), ("ascii", ASCII), ("latin-1", ASCII), (None, ASCII), ("none", ASCII)],
+)
+def test_bars_of_what_the_encoding_has(encoding, cells):
+    assert choose_cells(encoding) == cells
+
+
+def test_bars():
+    assert draw_bar(0.5, 0.4, 0.7, ASCII) == "#" * 12 + "+" * 3 + "-" * 6 + "." * 9
+    assert draw_bar(0.0, 0.0, 0.0, ASCII) == "." * BAR_CELLS
+    assert draw_bar(1.0, 1.0, 1.0, ASCII) == "#" * BAR_CELLS
+    for odd in ((0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (2.0, -1.0, 9.0)):  # others' figures
+        assert len(draw_bar(*odd, BLOCKS)) == BAR_CELLS
+
+
+def test_a_bundle_that_says_little(change):
+    bundle = load_bundle(
+        change(metrics={}, parity={}, licence=None, preset=None, parameters=None, precision=None)
+    )
+    text = "\n".join(describe(bundle))
+    assert "unknown preset" in text
+    assert "licence: unknown" in text
+    assert "none were written" in text
+
+
+def test_a_name_cannot_steer_the_terminal(change, capsys):
+    assert cli.main(["inspect", str(change(name="\x1b[31mred\n"))]) == 0
+    assert capsys.readouterr().out.startswith("?[31mred?: fusion_joint")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"metrics": []},
+        {"metrics": {"test": {}}},
+        {"metrics": {"test": {"n_clips": 1, "n_speakers": 1, "interval_95": {"accuracy": [1]}}}},
+        {"versions": 3},
+        {"parity": {"onnx": None}},
+        {"parameters": "many"},
+        {"inputs": [{"name": "face"}]},
+    ],
+)
+def test_entries_of_another_form_are_one_line(change, entries, capsys):
+    assert cli.main(["inspect", str(change(**entries))]) == 5
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "bad_bundle: an entry is missing or of another form" in err
+
+
+def test_an_altered_bundle_is_refused(change, capsys):
+    folder = change()
+    (folder / "model.onnx").write_bytes(b"other")
+    assert cli.main(["inspect", str(folder)]) == 5
+    assert "sha256" in capsys.readouterr().err
+    assert cli.main(["inspect", str(folder / "none")]) == 5
+
+
+def test_the_encoding_of_stdout_is_asked(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert cli.main(["inspect", str(SHIPPED)]) == 0
+    stream.flush()
+    assert "####" in stream.buffer.getvalue().decode("latin-1")
