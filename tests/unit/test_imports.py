@@ -12,12 +12,16 @@ import keras_emo
 ROOT = Path(keras_emo.__file__).parent
 STDLIB = set(sys.stdlib_module_names)
 TRAINING_PACKAGES = ("tensorflow", "keras", "librosa", "mtcnn", "onnx", "tf2onnx")
+SERVER_PACKAGES = (
+    "fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "prometheus_client",
+)  # fmt: skip
 
 # part: (packages from outside, parts of keras_emo)
 ALLOWED = {
     "core": ({"numpy", "cv2", "av", "soxr"}, {"core"}),
     "runtime": ({"numpy", "cv2", "onnxruntime", "av", "soxr"}, {"core", "runtime"}),
-    "commands": ({"numpy"}, {"core", "runtime", "data", "commands"}),
+    "commands": ({"numpy"}, {"core", "runtime", "data", "commands", "server"}),
+    "server": ({"numpy", *SERVER_PACKAGES}, {"__version__", "core", "runtime", "server"}),
     "data": ({"numpy", "cv2", "av", "soxr"}, {"core", "runtime", "data"}),
     "models": ({"numpy", "keras"}, {"core", "models"}),
 }
@@ -87,6 +91,10 @@ def test_every_part_was_read():
         ("runtime/bundle.py", "from keras_emo.data import cache"),
         ("runtime/bundle.py", "from keras_emo import training"),
         ("runtime/bundle.py", "from ..data import cache"),
+        ("runtime/predictor.py", "def f():\n    import fastapi"),
+        ("runtime/predictor.py", "from keras_emo.server import settings"),
+        ("server/app.py", "from keras_emo.commands import predict"),
+        ("server/body.py", "import requests"),
         ("data/augment.py", "import librosa"),
         ("data/cache.py", "def f():\n    import tensorflow as tf"),
         ("data/builtin/corpus.py", "from keras_emo.models.registry import MODELS"),
@@ -102,12 +110,28 @@ def test_lazy_imports_that_are_allowed():
     assert breaches("data/builtin/corpus.py", "from . import faces\nfrom ..takes import Take") == []
 
 
-def test_inference_needs_no_training_package():
-    """With the training packages blocked, all that keras-emo needs still imports."""
+INFERENCE = """
+import keras_emo.cli, keras_emo.runtime.predictor, keras_emo.data.corpora
+import keras_emo.commands.timeline, keras_emo.commands.live, keras_emo.commands.evaluate
+import keras_emo.runtime.annotate, keras_emo.runtime.plot
+import keras_emo.data.builtin, keras_emo.data.cache, keras_emo.data.pipeline
+import keras_emo.data.augment, keras_emo.training.config
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "imports"),
+    [
+        (TRAINING_PACKAGES + SERVER_PACKAGES, INFERENCE),
+        (TRAINING_PACKAGES, "import keras_emo.commands.serve"),
+    ],
+)
+def test_inference_needs_no_other_package(blocked, imports):
+    """With those blocked, all that a command needs still imports."""
     script = f"""
 import sys
 
-BLOCKED = {TRAINING_PACKAGES!r}
+BLOCKED = {blocked!r}
 
 class Block:
     def find_spec(self, name, path=None, target=None):
@@ -115,11 +139,7 @@ class Block:
             raise ImportError(name + " is blocked")
 
 sys.meta_path.insert(0, Block())
-import keras_emo.cli, keras_emo.runtime.predictor, keras_emo.data.corpora
-import keras_emo.commands.timeline, keras_emo.commands.live, keras_emo.commands.evaluate
-import keras_emo.runtime.annotate, keras_emo.runtime.plot
-import keras_emo.data.builtin, keras_emo.data.cache, keras_emo.data.pipeline
-import keras_emo.data.augment, keras_emo.training.config
+{imports}
 print(sorted({{m.partition(".")[0] for m in sys.modules}} & set(BLOCKED)))
 """
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""The bundle behind HTTP: needs the packages of requirements-serve.txt."""

@@ -1,0 +1,369 @@
+"""keras-emo serve as a process: uploads of every kind, overload, crashes and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_emo.cli import main as run_cli
+from keras_emo.core.inputs import feed_clips
+from keras_emo.data.builtin import BuiltinSpec, list_clips
+from keras_emo.data.builtin.corpus import write_clip
+from keras_emo.runtime.predictor import Predictor
+
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx2")
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "saved_models" / "default"
+KEY = "a key of the tests' own"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BUNDLE.is_dir(), reason="the default bundle is not here"),
+]
+PART = b'--line\r\nContent-Disposition: form-data; name="file"; filename="clip.mp4"\r\n\r\n'
+END = b"\r\n--line--\r\n"
+
+
+class Running:
+    """A service on a free port. folder: where its uploads are. first: its first readiness."""
+
+    def __init__(self, folder: Path, *options: str, **environment: str):
+        self.folder, self.log = folder, folder / "log"
+        command = [sys.executable, "-m", "keras_emo.cli", "serve", "--bundle", str(BUNDLE),
+                   "--port", "0", "--workers", "1", *options]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.log.open("w"), text=True,
+            env=os.environ | {"TMPDIR": str(folder)} | environment,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+))\n", line)
+        assert found, line + self.log.read_text()
+        self.url, self.port = found[1], int(found[2])
+        self.first = self.get("/v2/health/ready").status_code
+        wait_until(lambda: self.get("/v2/health/ready").status_code == 200)
+
+    def get(self, path: str, **more):
+        return httpx.get(self.url + path, timeout=60, **more)
+
+    def send(self, content: bytes, path="/v1/predict", name="clip.mp4", **more):
+        return httpx.post(self.url + path, files={"file": (name, content)}, timeout=60, **more)
+
+    def begin(self, body: bytes, length: int = 100_000) -> socket.socket:
+        """A connection whose upload has only begun."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        head = (
+            f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
+            "Content-Type: multipart/form-data; boundary=line\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body)
+        return connection
+
+    def uploads(self) -> list[Path]:
+        return [p for p in self.folder.glob("keras_emo-uploads-*/*") if p.name != "lock"]
+
+    def child(self) -> int:
+        """Of the only decoder."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        (pid,) = {int(p) for task in tasks for p in task.read_text().split()}
+        return pid
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").text.splitlines()
+        return sum(float(x.split()[-1]) for x in lines if x.startswith(name))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    end_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    root, spec = tmp_path_factory.mktemp("clips"), BuiltinSpec()
+    name = list_clips(spec)[0]
+    write_clip(root, name, spec)
+    return root / name
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving")
+    running = Running(folder, "--queue", "2", "--max-upload-mb", "2", "--stall-s", "1")
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def build(*options, **environment):
+        started.append(Running(tmp_path, *options, **environment))
+        return started[-1]
+
+    yield build
+    for running in started:
+        running.end()
+
+
+def answer_of(connection: socket.socket) -> tuple[int, dict]:
+    """Status and body of what a raw connection is answered."""
+    data = b""
+    while block := connection.recv(65536):
+        data += block
+        head, separator, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if separator and length and len(body) >= int(length[1]):
+            return int(head.split()[1]), json.loads(body)
+    raise AssertionError(f"the connection ended: {data!r}")
+
+
+def test_it_was_not_ready_at_once(server):
+    assert server.first == 503
+    assert server.get("/v2/health/live").status_code == 200
+
+
+def check_equal(said: dict, expected: dict) -> None:
+    """The same but for the path and the last digit of numbers."""
+    said, expected = said | {"path": None}, expected | {"path": None}
+    assert flatten(said) == pytest.approx(flatten(expected), abs=2e-6)
+
+
+def flatten(data, name="") -> dict:
+    if isinstance(data, dict | list):
+        items = data.items() if isinstance(data, dict) else enumerate(data)
+        return {k: v for key, x in items for k, v in flatten(x, f"{name}/{key}").items()}
+    return {name: data}
+
+
+@pytest.mark.parametrize("query", ["", "timeline=true&window_s=1&hop_s=0.5"])
+def test_the_answer_is_the_command_s(server, clip, query, tmp_path):
+    options = ["--timeline", "--window-s", "1", "--hop-s", "0.5"] if query else []
+    out = tmp_path / "out.json"
+    command = ["predict", str(clip), "--bundle", str(BUNDLE), "--format", "json", "--out", str(out)]
+    assert run_cli([*command, *options]) in (0, 4)
+    (expected,) = json.loads(out.read_text())
+    answer = server.send(clip.read_bytes(), f"/v1/predict?{query}", name="a/b/测试.mp4")
+    assert answer.status_code == 200
+    assert answer.json()["path"] == "测试.mp4"
+    check_equal(answer.json(), expected)
+    with_parts = server.send(clip.read_bytes(), f"/v1/predict?{query}&parts=true").json()
+    first = with_parts["windows"][0] if query else with_parts
+    for modality in ("face", "voice"):
+        if modality in first["modalities"]:
+            assert sum(first[f"probs_{modality}"].values()) == pytest.approx(1, abs=1e-5)
+    assert server.uploads() == []
+
+
+def test_bad_recordings(server, clip, make, tmp_path):
+    make.video(tmp_path / "faceless.mp4", make.grey_frames(6))
+    whole = clip.read_bytes()
+    for content, code, reason in (
+        (b"", 422, "empty_file"),
+        (random.Random(0).randbytes(5000), 415, "not_media"),
+        (b"ffconcat version 1.0\nfile '/etc/passwd'\n", 415, "format_not_allowed"),
+        (whole[: len(whole) // 2], 422, "truncated_container"),
+        ((tmp_path / "faceless.mp4").read_bytes(), 422, "no_modality"),
+    ):
+        answer = server.send(content)
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (code, reason)
+        assert str(server.folder) not in answer.text
+    assert server.uploads() == []
+    assert server.send(whole).status_code == 200
+
+
+def test_an_oversize_body_of_unknown_length(server):
+    def blocks():
+        yield PART
+        for _ in range(60):
+            yield b"x" * 50_000
+
+    kind = {"Content-Type": "multipart/form-data; boundary=line"}
+    answer = httpx.post(server.url + "/v1/predict", content=blocks(), headers=kind, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "upload_limit")
+    with server.begin(b"", length=3_000_000) as connection:  # refused before a byte is sent
+        assert answer_of(connection)[0] == 413
+    assert server.uploads() == []
+
+
+def test_a_slow_body(server):
+    with server.begin(PART + b"x" * 1000) as connection:
+        start_s = time.monotonic()
+        code, answer = answer_of(connection)
+    assert (code, answer["error"]["reason"]) == (408, "slow_upload")
+    assert 0.5 < time.monotonic() - start_s < 20
+    assert server.uploads() == []
+
+
+def test_a_thousand_parts(server):
+    part = b'--line\r\nContent-Disposition: form-data; name="x"\r\n\r\ny\r\n'
+    body = part * 1001 + b"--line--\r\n"
+    with server.begin(body, len(body)) as connection:
+        code, answer = answer_of(connection)
+    assert (code, answer["error"]["reason"]) == (400, "bad_request")
+
+
+def test_a_client_that_goes_away(server):
+    connection = server.begin(PART + b"x" * 50_000)
+    wait_until(lambda: len(server.uploads()) == 1)
+    connection.close()
+    wait_until(lambda: server.uploads() == [])
+
+
+def test_overload(server, clip):
+    body = PART + clip.read_bytes() + END
+    waiting = [server.begin(body[:-9], len(body)) for _ in range(3)]
+    wait_until(lambda: server.metric("keras_emo_queue_length") == 3)
+    answer = server.send(clip.read_bytes())
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "overloaded")
+    assert int(answer.headers["Retry-After"]) >= 1
+    for connection in waiting:
+        connection.sendall(body[-9:])
+    assert [answer_of(c)[0] for c in waiting] == [200] * 3
+    for connection in waiting:
+        connection.close()
+    assert server.send(clip.read_bytes()).status_code == 200
+
+
+def test_a_decoder_that_is_killed(server, clip):
+    child, answers = server.child(), []
+    os.kill(child, signal.SIGSTOP)
+    thread = threading.Thread(target=lambda: answers.append(server.send(clip.read_bytes())))
+    thread.start()
+    wait_until(lambda: len(server.uploads()) == 1 and server.metric("keras_emo_queue_length") == 0)
+    os.kill(child, signal.SIGKILL)
+    thread.join()
+    assert answers[0].status_code == 502
+    assert answers[0].json()["error"]["reason"] == "decoder_crashed"
+    assert server.send(clip.read_bytes()).status_code == 200
+    assert server.child() != child
+    assert server.metric("keras_emo_decoder_crashes_total") == 1
+
+
+def test_a_standard_client_of_the_inference_protocol(server, clip):
+    client_module = pytest.importorskip("tritonclient.http")
+    predictor = Predictor(BUNDLE)
+    bundle = predictor.bundle
+    feed = feed_clips([predictor.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
+    expected = predictor.run(feed)
+    with client_module.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("default")
+        assert [i["name"] for i in client.get_model_metadata("default")["inputs"]] == list(feed)
+        for binary in (True, False):
+            inputs = []
+            for name, array in feed.items():
+                tensor = client_module.InferInput(name, list(array.shape), "FP32")
+                tensor.set_data_from_numpy(array, binary_data=binary)
+                inputs.append(tensor)
+            wanted = [client_module.InferRequestedOutput("probs", binary_data=binary)]
+            said = client.infer("default", inputs, outputs=None if binary else wanted)
+            np.testing.assert_allclose(said.as_numpy("probs"), expected["probs"], atol=1e-6)
+
+
+def test_the_description_holds(server):
+    """schemathesis: whatever the description allows is answered as it says."""
+    pytest.importorskip("schemathesis")
+    done = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json",
+         "--max-examples", "8", "--seed", "1", "--phases", "examples,coverage,fuzzing",
+         # what is a recording, or fits the network, no description can say
+         "--exclude-checks", "positive_data_acceptance",
+         "--max-time", "14", "--request-timeout", "30", "--no-color", "--max-failures", "5"],
+        capture_output=True, text=True, timeout=100, cwd=server.folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert server.get("/v2/health/ready").status_code == 200
+
+
+def test_the_log_holds_no_names(server):
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert {line["event"] for line in lines} == {"ready", "request"}
+    assert "mp4" not in server.log.read_text()
+    assert "127.0.0.1" not in server.log.read_text()
+
+
+def test_sigterm_finishes_what_was_accepted(start, clip):
+    running, answers = start(), []
+    child = running.child()
+    os.kill(child, signal.SIGSTOP)
+    thread = threading.Thread(target=lambda: answers.append(running.send(clip.read_bytes())))
+    thread.start()
+    wait_until(lambda: len(running.uploads()) == 1)
+    running.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: running.get("/v2/health/ready").status_code == 503)
+    refused = running.send(clip.read_bytes())
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (503, "draining")
+    os.kill(child, signal.SIGCONT)
+    thread.join()
+    assert answers[0].status_code == 200
+    assert running.process.wait(timeout=30) == 0
+    assert list(running.folder.glob("keras_emo-uploads-*")) == []
+
+
+@pytest.mark.parametrize("way", ["deadline", "second signal"])
+def test_what_does_not_end_is_not_waited_for(start, clip, way):
+    running = start("--drain-s", "0.5" if way == "deadline" else "60", KERAS_EMO_API_KEY=KEY)
+    assert running.send(clip.read_bytes()).status_code == 401
+    assert running.get("/metrics").status_code == 401
+    child, answers = running.child(), []
+    os.kill(child, signal.SIGSTOP)
+    headers = {"Authorization": f"Bearer {KEY}"}
+
+    def ask() -> None:
+        with suppress(httpx.TransportError):
+            answers.append(running.send(clip.read_bytes(), headers=headers).status_code)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_until(lambda: len(running.uploads()) == 1)
+    running.process.send_signal(signal.SIGTERM)
+    if way == "second signal":
+        time.sleep(0.3)
+        running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(timeout=30) == (4 if way == "deadline" else 143)
+    thread.join()
+    assert answers in ([], [500])
+    wait_until(lambda: not Path(f"/proc/{child}").exists())
+    assert list(running.folder.glob("keras_emo-uploads-*")) == []
+    assert KEY not in running.log.read_text()
+
+
+def serve(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "keras_emo.cli", "serve", *options]
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_EMO_API_KEY"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_what_keeps_it_from_starting(server, tmp_path):
+    for options, code, reason in (
+        (("--bundle", str(BUNDLE), "--port", str(server.port)), 6, "cannot_listen"),
+        (("--bundle", str(BUNDLE), "--host", "0.0.0.0"), 2, "API key"),
+        (("--bundle", str(tmp_path)), 5, "no_bundle"),
+        (("--bundle", str(BUNDLE), "--port", "99999"), 2, "bad_config"),
+    ):
+        done = serve(*options)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,71 @@
+import asyncio
+import socket
+
+import pytest
+
+pytest.importorskip("uvicorn")
+import uvicorn
+
+from keras_emo.core.errors import EnvironmentFailure
+from keras_emo.server.process import Connection, listen, tell_address
+from keras_emo.server.settings import Settings
+
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize(
+    ("head", "n_answers"),
+    [
+        (b"", 0),
+        (b"GET / HT", 0),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", 1),  # the second one never comes
+    ],
+)
+def test_a_head_that_does_not_come_is_not_waited_for(head, n_answers):
+    impatient = type("Impatient", (Connection,), {"header_s": 0.2})
+
+    async def talk() -> bytes:
+        config = uvicorn.Config(
+            answer, http=impatient, lifespan="off", log_config=None, timeout_keep_alive=2
+        )
+        server = uvicorn.Server(config)
+        with listen(Settings(port=0)) as listener:
+            port = listener.getsockname()[1]
+            serving = asyncio.create_task(server._serve([listener]))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            if head.endswith(b"\r\n\r\n"):  # a whole request is not hurried
+                await asyncio.sleep(0.4)
+                writer.write(head + b"GET / HT")
+            data = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            server.should_exit = True
+            await serving
+            return data
+
+    n_whole = 2 if head.endswith(b"\r\n\r\n") else n_answers
+    assert asyncio.run(talk()).count(b"HTTP/1.1 204") == n_whole
+
+
+def test_listening():
+    with listen(Settings(port=0)) as listener:
+        port = listener.getsockname()[1]
+        assert tell_address(listener) == f"http://127.0.0.1:{port}"
+        with pytest.raises(EnvironmentFailure, match="cannot_listen"):
+            listen(Settings(port=port))
+    with pytest.raises(EnvironmentFailure):
+        listen(Settings(host="no such host", port=0))
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_listening_by_ipv6():
+    try:
+        listener = listen(Settings(host="::1", port=0))
+    except EnvironmentFailure:
+        pytest.skip("no IPv6 here")
+    with listener:
+        assert tell_address(listener).startswith("http://[::1]:")

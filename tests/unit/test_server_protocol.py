@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_emo.server.protocol import (
+    HEADER_LENGTH,
+    InferRequest,
+    TensorSpec,
+    read_request,
+    read_specs,
+    write_answer,
+)
+from keras_emo.server.refusals import Refusal
+
+INPUTS = [TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", "n"))]
+OUTPUTS = ["probs", "logits"]
+
+
+def make_input(name="a", shape=(1, 2), data=(1, 2), **more) -> dict:
+    return {"name": name, "shape": list(shape), "datatype": "FP32", "data": list(data), **more}
+
+
+def read(inputs, raw=b"", header=None, **more):
+    head = json.dumps({"inputs": inputs, **more}).encode()
+    length = header if header is not None else (str(len(head)) if raw else None)
+    return read_request(head + raw, length, INPUTS, OUTPUTS)
+
+
+B = make_input("b", (1, 3), (1, 2, 3))
+
+
+def test_numbers():
+    asked = read([make_input(data=[[1, 2.5]]), B], id="x")
+    assert asked.feed["a"].tolist() == [[1, 2.5]]
+    assert asked.feed["b"].dtype == np.float32
+    assert asked.wanted == {"probs": False, "logits": False}
+    assert asked.id == "x"
+
+
+def test_raw_tensors_follow_in_order():
+    a, b = np.array([[1, 2]], "<f4"), np.array([[3, 4, 5]], "<f4")
+    described = [
+        {"name": n, "shape": list(x.shape), "datatype": "FP32",
+         "parameters": {"binary_data_size": x.nbytes}}
+        for n, x in (("b", b), ("a", a))
+    ]  # fmt: skip
+    asked = read(described, b.tobytes() + a.tobytes(), parameters={"binary_data_output": True})
+    assert asked.feed["a"].tolist() == a.tolist()
+    assert asked.feed["b"].tolist() == b.tolist()
+    assert asked.wanted == {"probs": True, "logits": True}
+    mixed = [described[0], make_input(data=[1, 2])]
+    assert read(mixed, b.tobytes()).feed["b"].tolist() == b.tolist()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "cause"),
+    [
+        (None, "not a list"),
+        ([], "a is missing"),
+        ([B], "a is missing"),
+        ([make_input(), make_input(), B], "each once"),
+        ([make_input("c")], "each once"),
+        ([3], "each once"),
+        ([make_input(datatype="INT32")], "FP32"),
+        ([make_input(shape=(2,))], "2 numbers"),
+        ([make_input(shape=(1, 3))], "expected 2"),
+        ([make_input(shape=(0, 2), data=())], "no size"),
+        ([make_input(shape=(True, 2))], "no size"),
+        ([make_input(shape=(1.0, 2))], "no size"),
+        ([make_input(shape=(2, 2), data=range(4)), B], "expected 2"),
+        ([make_input(data=(1,)), B], "not 2 numbers"),
+        ([make_input(data=("1", "2")), B], "not 2 numbers"),
+        ([make_input(data=(True, False)), B], "not 2 numbers"),
+        ([make_input(data=(1, [2])), B], "not an array"),
+        ([make_input(data=(1, float("nan"))), B], "not finite"),
+        ([make_input(data=(1, 1e300)), B], "not finite"),
+        ([make_input(data=(1, 10**400)), B], "not 2 numbers"),
+        ([make_input(parameters=3)], "not an object"),
+        ([make_input(parameters={"binary_data_size": 8}), B], "do not make"),
+        ([make_input(parameters={"binary_data_size": "8"}), B], "do not make"),
+    ],
+)
+def test_inputs_that_do_not_fit(inputs, cause):
+    with pytest.raises(Refusal, match=cause) as caught:
+        read(inputs)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"outputs": 3}, {"outputs": [{"name": "nope"}]}, {"outputs": [3]}, {"id": 3},
+        {"parameters": []}, {"parameters": {"binary_data_output": 1}},
+        {"outputs": [{"name": "probs", "parameters": {"binary_data": "yes"}}]},
+    ],
+)  # fmt: skip
+def test_requests_that_do_not_fit(more):
+    with pytest.raises(Refusal):
+        read([make_input(), B], **more)
+
+
+@pytest.mark.parametrize("header", ["-1", "x", "999999", ""])
+def test_a_length_that_does_not_fit(header):
+    with pytest.raises(Refusal):
+        read([make_input(), B], header=header)
+    with pytest.raises(Refusal, match="more raw bytes"):
+        read([make_input(), B], b"1234")
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_refused_in_one_way(body):
+    with pytest.raises(Refusal):
+        read_request(body, None, INPUTS, OUTPUTS)
+
+
+def test_deep_json_is_refused():
+    with pytest.raises(Refusal):
+        read_request(b"[" * 200_000, None, INPUTS, OUTPUTS)
+
+
+def test_answers():
+    said = {"probs": np.array([[0.25, 0.75]], np.float32), "logits": np.ones((1, 2), np.float32)}
+    body, headers = write_answer("m", InferRequest({}, {"probs": False}, "x"), said)
+    assert json.loads(body) == {
+        "model_name": "m", "id": "x",
+        "outputs": [{"name": "probs", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]}],
+    }  # fmt: skip
+    wanted = {"logits": True, "probs": False}
+    body, headers = write_answer("m", InferRequest({}, wanted, None), said)
+    length = int(headers[HEADER_LENGTH])
+    assert np.frombuffer(body[length:], "<f4").tolist() == [1, 1]
+    assert json.loads(body[:length])["outputs"][0]["parameters"] == {"binary_data_size": 8}
+    with pytest.raises(Refusal, match="not finite"):
+        write_answer("m", InferRequest({}, wanted, None), {"logits": np.array([np.inf])})
+
+
+def test_metadata():
+    (spec,) = read_specs([{"name": "face", "shape": ["batch", 7]}])
+    assert spec.to_dict() == {"name": "face", "datatype": "FP32", "shape": [-1, 7]}
