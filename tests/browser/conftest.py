@@ -1,0 +1,152 @@
+"""A running service, Debian's Chromium, and clips that a visitor might choose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "saved_models" / "default"
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+KEY = "a-key-of-the-browser-tests"
+START_S = 90
+TAKE = "Actor_08/01-01-{}-02-01-01-08.mp4"  # of the built-in corpus: happy, sad
+SWITCHES = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    "--window-size=1200,1600",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Clips:
+    """talk: a drawn person, happy and then sad; soundless and faceless lack that."""
+
+    talk: Path
+    soundless: Path
+    faceless: Path
+    broken: Path
+    large: Path
+
+
+@contextmanager
+def run_service(*options: str, **environment: str) -> Iterator[str]:
+    """The address of `keras-emo serve`, ready to answer."""
+    command = [sys.executable, "-c", "from keras_emo.cli import main; raise SystemExit(main())"]
+    command += ["serve", "--bundle", str(BUNDLE), "--port", "0", *options]
+    env = {**os.environ, **environment}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=env, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().rpartition(" ")[2].strip()
+        assert address.startswith("http://127.0.0.1:"), address
+        wait_until_ready(address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until_ready(address: str) -> None:
+    """Return once the service has warmed up."""
+    end_s = time.monotonic() + START_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}/v2/health/ready", timeout=10):
+                return
+        except urllib.error.HTTPError as e:
+            if e.code != 503:
+                raise
+        assert time.monotonic() < end_s, "the service does not become ready"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[str]:
+    with run_service("--workers", "1") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def strict_service() -> Iterator[str]:
+    """Wants a key, takes a megabyte, and one clip at a time without a queue."""
+    options = ("--workers", "1", "--queue", "0", "--max-upload-mb", "1")
+    with run_service(*options, KERAS_EMO_API_KEY=KEY) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def clips(make, tmp_path_factory) -> Clips:
+    from keras_emo.data.builtin import BuiltinSpec
+    from keras_emo.data.builtin.corpus import render_clip
+
+    folder = tmp_path_factory.mktemp("clips")
+    takes = [render_clip(TAKE.format(code), BuiltinSpec()) for code in ("03", "04")]
+    seen = [frame for frames, _ in takes for frame in frames]
+    sound = np.concatenate([waveform for _, waveform in takes])
+    (folder / "broken.mp4").write_bytes(np.random.default_rng(0).bytes(20_000))
+    (folder / "large.mp4").write_bytes(bytes(3_000_000))
+    return Clips(
+        talk=make.video(folder / "talk.mp4", seen, sound=sound, crf="26"),
+        soundless=make.video(folder / "soundless.mp4", seen, crf="26"),
+        faceless=make.video(
+            folder / "faceless.mp4", [np.full_like(seen[0], 90)] * len(seen), sound=sound
+        ),
+        broken=folder / "broken.mp4",
+        large=folder / "large.mp4",
+    )
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def chromium(downloads: Path, tmp_path_factory):
+    """A driver of one Chromium for all tests. Skips where it is not installed."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    for program in (CHROMIUM, DRIVER):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(60)
+    driver.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
+    )
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def visitor(chromium, service: str):
+    """Somebody before the page."""
+    from .visitor import Visitor
+
+    return Visitor(chromium, service)
+
+
+@pytest.fixture
+def strict(chromium, strict_service: str):
+    """Somebody before the page of the strict service."""
+    from .visitor import Visitor
+
+    return Visitor(chromium, strict_service)

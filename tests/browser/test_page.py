@@ -1,0 +1,146 @@
+"""A clip on the page of keras-emo serve, in Chromium: what is shown, heard, drawn and written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("selenium")
+pytest.importorskip("fastapi")
+
+from selenium.webdriver.common.action_chains import ActionChains
+
+from .conftest import BUNDLE
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def fetch(visitor, downloads):
+    """Download by a button's name; gives the file."""
+
+    def fetch(button: str, name: str) -> Path:
+        path = downloads / name
+        path.unlink(missing_ok=True)
+        visitor.click(button)
+        # Chromium holds the name with an empty file until it renames the whole one to it
+        visitor.wait_until(lambda: path.is_file() and path.stat().st_size > 0)
+        return path
+
+    return fetch
+
+
+def test_a_clip_is_answered_and_shown(visitor, clips):
+    visitor.choose(clips.talk)
+    headline = visitor.wait("#overall").text
+    assert "Face and voice together" in visitor.find(".overall").text
+    assert not visitor.find_all(".notices")
+    visitor.wait_until(lambda: visitor.find_all(".uplot canvas"))
+    label = next(e for e in headline.split() if visitor.find_all(f"h2.of-{e}"))
+    assert visitor.count_colour(label) > 200, "no line of the label"
+    assert [h.text for h in visitor.find_all(".moment thead th")] == ["Face", "Voice", "Both"]
+    figures = [f.text for f in visitor.find_all(".moment .figure")]
+    assert len(figures) == 21, "each of the seven from face, voice and both"
+    assert all(f.endswith(" %") for f in figures)
+    assert visitor.find_all(".segments li")
+    visitor.click("Show as table")
+    rows = visitor.find_all(".windows tbody tr")
+    assert len(rows) >= 4
+    assert rows[0].text.endswith("face and voice")
+    assert not visitor.find_all(".chart")
+    assert visitor.read_log() == []
+    assert visitor.list_hosts() <= {visitor.address}, "something came from outside"
+
+
+def test_the_files_say_what_the_command_line_says(visitor, fetch, clips):
+    visitor.choose(clips.talk)
+    visitor.wait("#overall")
+    answer = json.loads(fetch("Download JSON", "talk.json").read_text())
+    assert answer["schema"] == 1
+    assert answer["path"] == "talk.mp4"
+    assert answer["windows"][0]["probs_face"] != answer["windows"][0]["probs_voice"]
+    rows = list(csv.reader(fetch("Download CSV", "talk.csv").read_text().splitlines()))
+    command = "from keras_emo.cli import main; raise SystemExit(main())"
+    options = ["predict", str(clips.talk), "--timeline", "--format", "csv", "--bundle", str(BUNDLE)]
+    ran = subprocess.run(
+        [sys.executable, "-c", command, *options], capture_output=True, text=True, check=True
+    )
+    header, *expected = csv.reader(ran.stdout.splitlines())
+    assert rows[0] == header
+    assert len(rows) == 1 + len(expected)
+    for row, other in zip(rows[1:], expected, strict=True):
+        assert row[0] == "talk.mp4"
+        assert [c for c in row[1:] if not is_number(c)] == [
+            c for c in other[1:] if not is_number(c)
+        ]
+        numbers = [[float(c) for c in cells[1:] if is_number(c)] for cells in (row, other)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=1e-4)
+
+
+def is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).isdigit()
+
+
+def test_the_box_lies_on_the_face(visitor, fetch, clips):
+    visitor.choose(clips.talk)
+    visitor.wait("#overall")
+    answer = json.loads(fetch("Download JSON", "talk.json").read_text())
+    visitor.wait_until(lambda: visitor.find(".stage video").get_property("readyState") >= 2)
+    x, y, width, height = box = answer["windows"][0]["face"]["box"]
+    visitor.wait_until(lambda: visitor.find(".stage canvas").get_property("width") > 300)
+    assert visitor.read_frame(box) == pytest.approx([x, x + width, y + height], abs=4)
+
+
+def test_chart_and_video_go_together(visitor, clips):
+    visitor.choose(clips.talk)
+    over = visitor.wait(".chart .u-over")
+    visitor.wait_until(lambda: visitor.find(".stage video").get_property("readyState") >= 2)
+    length_s = visitor.find(".stage video").get_property("duration")
+    visitor.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", over)
+    ActionChains(visitor.driver).move_to_element(over).click().perform()
+    visitor.wait_until(lambda: visitor.read_time_s() == pytest.approx(length_s / 2, abs=0.1))
+    visitor.driver.execute_script("arguments[0].currentTime = 1", visitor.find(".stage video"))
+    visitor.wait_until(lambda: visitor.find("#moment").text == "At 0:01.0")
+    head = float(visitor.find(".playhead").get_attribute("style").split("left: ")[1].split("%")[0])
+    assert head == pytest.approx(100 / length_s, abs=0.5)
+
+
+def test_a_clip_without_a_face_is_answered_from_the_voice(visitor, clips):
+    visitor.choose(clips.faceless)
+    notices = visitor.wait(".notices").text
+    assert notices == "No face was found in this clip. The answer comes from the voice alone."
+    assert "The voice alone comes across as" in visitor.find(".overall").text
+    assert visitor.find(".moment tbody td").get_property("textContent") == "–not used"
+
+
+def test_a_clip_without_sound_is_answered_from_the_face(visitor, clips):
+    visitor.choose(clips.soundless)
+    notices = visitor.wait(".notices").text
+    assert notices == "This clip has no sound. The answer comes from the face alone."
+    assert "The face alone comes across as" in visitor.find(".overall").text
+
+
+def test_a_recording_is_made_and_answered(visitor):
+    visitor.click("Record with camera")
+    visitor.wait_until(lambda: visitor.find_button("Stop and send").is_enabled())
+    progress = visitor.find(".recorder progress")
+    visitor.wait_until(lambda: float(progress.get_property("value")) > 2.5 / 30)
+    visitor.click("Stop and send")
+    visitor.wait("#overall")
+    assert visitor.find(".kicker").text == "recording.webm"
+    assert "No face was found" in visitor.find(".notices").text, "the camera shows a test picture"
+    visitor.wait_until(lambda: 2 < visitor.find(".stage video").get_property("duration") < 30)
+    assert not visitor.driver.execute_script("return document.querySelector('.recorder')")
+
+
+def test_a_recording_can_be_discarded(visitor):
+    visitor.click("Record with camera")
+    visitor.wait_until(lambda: visitor.find_button("Stop and send").is_enabled())
+    visitor.click("Discard")
+    visitor.wait(".zone")
+    assert not visitor.find_all("#failure")
