@@ -38,7 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"keras_emo {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
+    trusted = argparse.ArgumentParser(add_help=False)
+    trusted.add_argument(
+        "--signed-by",
+        type=Path,
+        dest="key",
+        metavar="PEM",
+        help="refuse the bundle unless it was signed for this public key (see sign)",
+    )
+    shared = argparse.ArgumentParser(add_help=False, parents=[trusted])
     shared.add_argument(
         "--bundle",
         type=Path,
@@ -56,9 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands, [shared, windows])
     _add_live(commands, [shared, windows])
     _add_evaluate(commands, [shared])
-    _add_verify(commands)
-    _add_inspect(commands)
-    _add_serve(commands)
+    _add_verify(commands, trusted)
+    _add_inspect(commands, trusted)
+    _add_sign(commands)
+    _add_serve(commands, trusted)
     return parser
 
 
@@ -147,9 +156,10 @@ def _add_evaluate(commands, parents: list[argparse.ArgumentParser]) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
-def _add_verify(commands) -> None:
+def _add_verify(commands, trusted: argparse.ArgumentParser) -> None:
     verify = commands.add_parser(
         "verify",
+        parents=[trusted],
         help="check a bundle: digests, labels, and that it answers as when it was exported",
         epilog=EXIT_CODES,
     )
@@ -157,9 +167,10 @@ def _add_verify(commands) -> None:
     verify.set_defaults(run=_verify)
 
 
-def _add_inspect(commands) -> None:
+def _add_inspect(commands, trusted: argparse.ArgumentParser) -> None:
     inspect = commands.add_parser(
         "inspect",
+        parents=[trusted],
         help="say what is in a bundle: network, inputs, data, figures, licence, digests",
         epilog=EXIT_CODES,
     )
@@ -168,9 +179,24 @@ def _add_inspect(commands) -> None:
     inspect.set_defaults(run=_inspect)
 
 
-def _add_serve(commands) -> None:
+def _add_sign(commands) -> None:
+    sign = commands.add_parser(
+        "sign",
+        help="sign a bundle, so that others can tell who made it",
+        description="Verify a bundle's digests and write bundle.sig: an Ed25519 signature of "
+        "bundle.json. Keys: openssl genpkey -algorithm ed25519 -out private.pem; openssl pkey "
+        "-in private.pem -pubout -out public.pem. Needs the package cryptography.",
+        epilog=EXIT_CODES,
+    )
+    sign.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sign.add_argument("--key", type=Path, required=True, metavar="PEM", help="the private key")
+    sign.set_defaults(run=_sign)
+
+
+def _add_serve(commands, trusted: argparse.ArgumentParser) -> None:
     serve = commands.add_parser(
         "serve",
+        parents=[trusted],
         help="answer over HTTP",
         description="Answer recordings and tensors over HTTP, with a page. An API key is needed "
         "to listen beyond this machine: KERAS_EMO_API_KEY, or a file.",
@@ -245,6 +271,12 @@ def _verify(options: argparse.Namespace) -> int:
     from keras_emo.commands.verify import run_verify
 
     return run_verify(options)
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from keras_emo.commands.sign import run_sign
+
+    return run_sign(options)
 
 
 def _inspect(options: argparse.Namespace) -> int:

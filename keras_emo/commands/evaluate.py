@@ -31,7 +31,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, options.key)
     corpus = read_corpus(options.data, options.corpus, options.skip_bad)
     trained = bundle.info["corpus"]["split"]
     takes = choose_takes(corpus.takes, options.speakers, trained["test"], options.data)

@@ -31,7 +31,7 @@ PARTS = {
 
 def run_inspect(options: argparse.Namespace) -> int:
     """Print a verified bundle's description. Raises BundleError."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, options.key)
     try:
         if options.format == "json":
             head = {"folder": str(bundle.folder), "bytes": count_bytes(bundle)}

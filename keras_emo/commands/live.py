@@ -23,7 +23,7 @@ def run_live(options: argparse.Namespace) -> int:
 
 def _answer(options: argparse.Namespace) -> int:
     with open_output(options.out) as stream:
-        predictor = Predictor(load_bundle(options.bundle), options.threads)
+        predictor = Predictor(load_bundle(options.bundle, options.key), options.threads)
         source = open_source(options.source)
         predictor.warm_up()
         if not source.has_audio and "voice" in predictor.bundle.modalities:

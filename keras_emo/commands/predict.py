@@ -57,7 +57,7 @@ def run_predict(options: argparse.Namespace) -> int:
 @contextmanager
 def open_predictor(options: argparse.Namespace) -> Iterator[Predictor]:
     """The bundle's predictor; with --sandbox one whose sandbox ends with the work."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, options.key)
     if not options.sandbox:
         yield Predictor(bundle, options.threads)
         return

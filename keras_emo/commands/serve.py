@@ -29,7 +29,7 @@ def run_serve(options: argparse.Namespace) -> int:
         )
     except ValueError as e:
         raise UsageError("serve", Reason.BAD_CONFIG, str(e)) from None
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, options.key)
     from keras_emo.server.process import serve  # here: what is refused is refused sooner
 
     return serve(bundle, settings)

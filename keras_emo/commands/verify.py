@@ -18,12 +18,12 @@ TOLERANCE = 1e-3  # of logits; other processors add in another order
 def run_verify(options: argparse.Namespace) -> int:
     """Check digests and description, then the golden values. Raises BundleError."""
     with Progress(str(options.bundle)) as progress:
-        return _verify(options.bundle, progress)
+        return _verify(options.bundle, options.key, progress)
 
 
-def _verify(folder: Path, progress: Progress) -> int:
+def _verify(folder: Path, key: Path | None, progress: Progress) -> int:
     progress.say("digests")
-    bundle = load_bundle(folder)
+    bundle = load_bundle(folder, key)
     golden = bundle.folder / GOLDEN
     if GOLDEN not in bundle.info["files"]:
         raise BundleError(golden, Reason.BAD_BUNDLE, "the bundle has no golden values to check")

@@ -16,6 +16,7 @@ from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
 from keras_emo.runtime.detector import NETWORKS
 from keras_emo.runtime.parts import MODALITIES
+from keras_emo.runtime.signature import check_signature
 
 SCHEMA = 1
 DESCRIPTION = "bundle.json"
@@ -70,15 +71,16 @@ class Bundle:
         return tuple(self.info["modalities"])
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, key: Path | None = None) -> Bundle:
     """Read and verify a bundle: schema, labels in order, sha256 of every file it names.
 
-    Raises BundleError naming the file and what is wrong with it.
+    key: a public key, PEM; a bundle that was not signed with its private one is refused, see
+    signature. Raises BundleError naming the file and what is wrong with it.
     """
-    info = _read_description(folder)
-    for key in REQUIRED:
-        if key not in info:
-            raise _refuse(folder / DESCRIPTION, f"the entry {key!r} is missing")
+    info = _read_description(folder, key)
+    for entry in REQUIRED:
+        if entry not in info:
+            raise _refuse(folder / DESCRIPTION, f"the entry {entry!r} is missing")
     _check_forms(folder / DESCRIPTION, info)
     if info["schema"] != SCHEMA:
         raise _refuse(folder / DESCRIPTION, f"schema {info['schema']}, expected {SCHEMA}")
@@ -131,7 +133,7 @@ def _check_forms(path: Path, info: dict[str, Any]) -> None:
         for given in info[key]:
             if not isinstance(given, dict) or not isinstance(given.get("name"), str):
                 raise _refuse(path, f"the entry {key!r} holds something without a name")
-    known: tuple[tuple[str, list, Sequence[str]], ...] = (
+    known: tuple[tuple[str, list[Any], Sequence[str]], ...] = (
         ("modalities", info["modalities"], MODALITIES),
         ("inputs", [i["name"] for i in info["inputs"]], INPUTS),
     )
@@ -147,14 +149,17 @@ def _check_forms(path: Path, info: dict[str, Any]) -> None:
             raise _refuse(path, f"the entry 'corpus' has no list of {part} speakers in its split")
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path, key: Path | None) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise BundleError(folder, Reason.NO_BUNDLE, "no such bundle folder")
     if not path.is_file():
         raise BundleError(folder, Reason.NO_BUNDLE, f"the folder holds no {DESCRIPTION}")
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        if key is not None:
+            check_signature(data, folder, key)
+        info = json.loads(data.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as e:
         raise _refuse(path, f"not readable as JSON: {e}") from None
     if not isinstance(info, dict):

@@ -47,7 +47,7 @@ def stub(monkeypatch):
     spec = ClipSpec(FaceSpec(size_px=32))
     bundle = SimpleNamespace(info=info, spec=spec, modalities=["face", "voice"])
     for command in (predict, live, evaluate):
-        monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
+        monkeypatch.setattr(command, "load_bundle", lambda folder, key: bundle)
         monkeypatch.setattr(command, "Predictor", StubPredictor)
 
 
