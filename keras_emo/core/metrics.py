@@ -67,16 +67,28 @@ def interval(
     return bounds
 
 
-def calibration_error(labels: np.ndarray, probs: np.ndarray, n_bins: int = 10) -> float:
-    """Expected calibration error of the top class (Guo et al. 2017, arXiv:1706.04599)."""
+def measure_reliability(
+    labels: np.ndarray, probs: np.ndarray, n_bins: int = 10
+) -> list[dict[str, float]]:
+    """For each bin of the top class's confidence: its mean, the share right, the clips."""
     top = probs.max(axis=1)
     right = probs.argmax(axis=1) == labels
     bins = np.minimum((top * n_bins).astype(int), n_bins - 1)
-    gaps = [
-        abs(top[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
+    return [
+        {
+            "confidence": float(top[bins == b].mean()),
+            "accuracy": float(right[bins == b].mean()),
+            "n_clips": int((bins == b).sum()),
+        }
         for b in np.unique(bins)
     ]
-    return float(sum(gaps))
+
+
+def calibration_error(labels: np.ndarray, probs: np.ndarray, n_bins: int = 10) -> float:
+    """Expected calibration error of the top class (Guo et al. 2017, arXiv:1706.04599)."""
+    bins = measure_reliability(labels, probs, n_bins)
+    gaps = [abs(b["confidence"] - b["accuracy"]) * b["n_clips"] for b in bins]
+    return float(sum(gaps) / len(labels))
 
 
 def report(

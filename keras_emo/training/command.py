@@ -14,9 +14,9 @@ from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.media import check_file
 from keras_emo.core.progress import Progress
 from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
-from keras_emo.data.splits import RAVDESS_FOLDS, fold_split, make_split
+from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.training.config import PRETRAIN, read_config
-from keras_emo.training.data import open_corpus, prepare
+from keras_emo.training.data import open_corpus, prepare, split_corpus
 from keras_emo.training.interrupt import run_until_stopped
 
 
@@ -93,10 +93,7 @@ def _train(options: argparse.Namespace) -> int:
     )
     if options.folds is not None or options.seeds is not None:
         return _train_several(options, config, corpus, start)
-    if options.fold is None:
-        split = make_split(corpus.takes, config.test, config.val, config.seed)
-    else:
-        split = fold_split(corpus.takes, options.fold, config.seed)
+    split = split_corpus(corpus, config, options.fold)
     prepared = prepare(corpus, split, config.clip, options.cache, options.workers)
     # TensorFlow takes seconds to load: only once the data is known to be good
     with Progress("train.py") as progress:

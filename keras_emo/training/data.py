@@ -22,8 +22,9 @@ from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.files import write_json
 from keras_emo.data.pipeline import Clips, load_clips, load_variants
-from keras_emo.data.splits import Split, select
+from keras_emo.data.splits import Split, fold_split, make_split, select
 from keras_emo.data.takes import Take
+from keras_emo.training.config import TrainConfig
 
 
 @dataclass
@@ -87,6 +88,13 @@ def open_corpus(
     for note in corpus.notes:
         print(f"note: {note}", file=sys.stderr)
     return corpus
+
+
+def split_corpus(corpus: Corpus, config: TrainConfig, fold: int | None) -> Split:
+    """The split of one run: a fold's, or the configuration's own."""
+    if fold is None:
+        return make_split(corpus.takes, config.test, config.val, config.seed)
+    return fold_split(corpus.takes, fold, config.seed)
 
 
 def prepare(

@@ -88,30 +88,28 @@ def draw_confusion(figures: dict[str, Any], title: str, path: Path) -> None:
     """Confusion matrix as PNG: counts, shaded by share of the row."""
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    scores = f"accuracy {figures['accuracy']:.3f}, UAR {figures['uar']:.3f}"
+    shade_confusion(figure.add_subplot(), figures, f"{title}: {scores}")
+    figure.savefig(path, dpi=110)
+
+
+def shade_confusion(axes: Any, figures: dict[str, Any], title: str) -> None:
+    """Draw a confusion matrix on matplotlib axes; abstentions only where there are any."""
     names = figures["confusion"]["labels"]
     counts = np.array(figures["confusion"]["counts"])
     if not counts[:, -1].any():
         names, counts = names[:-1], counts[:, :-1]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    axes = figure.add_subplot()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(N_EMOTIONS), EMOTIONS)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
-    axes.set_title(f"{title}: accuracy {figures['accuracy']:.3f}, UAR {figures['uar']:.3f}")
-    for i, row in enumerate(counts):
-        for j, n in enumerate(row):
-            axes.text(
-                j,
-                i,
-                str(n),
-                ha="center",
-                va="center",
-                color="white" if shares[i, j] > 0.5 else "black",
-            )
-    figure.savefig(path, dpi=110)
+    axes.set_title(title)
+    for (i, j), n in np.ndenumerate(counts):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, str(n), ha="center", va="center", color=colour)
 
 
 def draw_curves(history: Path, path: Path) -> None:

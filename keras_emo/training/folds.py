@@ -11,9 +11,9 @@ import keras
 
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.data.corpus import Corpus
-from keras_emo.data.splits import RAVDESS_FOLDS, Split, fold_split, make_split
+from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.training.config import PRETRAIN, TrainConfig
-from keras_emo.training.data import prepare
+from keras_emo.training.data import prepare, split_corpus
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, open_run
 from keras_emo.training.stages import seed_stage, train_stages
@@ -61,13 +61,6 @@ def train_runs(
         run = open_run(plan.folder, seeded, prepared, start)
         train_stages(run, init_from)
         keras.backend.clear_session()
-
-
-def split_corpus(corpus: Corpus, config: TrainConfig, fold: int | None) -> Split:
-    """The split of one run: a fold's, or the configuration's own."""
-    if fold is None:
-        return make_split(corpus.takes, config.test, config.val, config.seed)
-    return fold_split(corpus.takes, fold, config.seed)
 
 
 def pretrain_once(

@@ -6,11 +6,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.data.files import write_text
 from keras_emo.runtime.page import encode_image, escape, render_page, render_table
+from keras_emo.training.evaluate import shade_confusion
 
 TITLE = "Emotion recognition on speakers never seen in training"
 
@@ -70,17 +68,7 @@ def _draw(row: dict[str, Any], name: str) -> str:
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    counts = np.array(row["all"]["confusion"]["counts"])[:, :N_EMOTIONS]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    left.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    left.set_xticks(range(N_EMOTIONS), EMOTIONS, rotation=45, ha="right")
-    left.set_yticks(range(N_EMOTIONS), EMOTIONS)
-    left.set_xlabel("answer")
-    left.set_ylabel("truth")
-    left.set_title(f"{name}: clips of all folds")
-    for (i, j), n in np.ndenumerate(counts):
-        colour = "white" if shares[i, j] > 0.5 else "black"
-        left.text(j, i, str(n), ha="center", va="center", color=colour)
+    shade_confusion(left, row["all"], f"{name}: clips of all folds")
     bins = row["reliability"]
     right.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
     right.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], "o-", label=name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
-from keras_emo.core.metrics import report
+from keras_emo.core.metrics import measure_reliability, report
 from keras_emo.data.files import write_json, write_text
 from keras_emo.data.takes import Take
 from keras_emo.training.folds import Plan
@@ -78,6 +78,9 @@ def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take])
                 "averaged": float((both.probs.argmax(axis=1) == both.labels).mean()),
             }
         together = [known[t] for a in joined for t in a.take_ids]
+        labels = np.concatenate([a.labels for a in joined])
+        probs = np.concatenate([a.probs for a in joined])
+        answered = np.isfinite(probs).all(axis=1)
         averaged = [f["averaged"] for f in folds.values()]
         result[name] = {
             "folds": folds,
@@ -87,31 +90,11 @@ def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take])
             "fold_deviation": float(np.std(averaged)),
             "n_seeds": len(next(iter(by_fold.values()))),
             "all": report(
-                np.concatenate([a.labels for a in joined]),
-                np.concatenate([a.probs for a in joined]),
-                [t.speaker for t in together],
-                [t.gender for t in together],
+                labels, probs, [t.speaker for t in together], [t.gender for t in together]
             ),
-            "reliability": measure_reliability(joined),
+            "reliability": measure_reliability(labels[answered], probs[answered]),
         }
     return result
-
-
-def measure_reliability(answers: Sequence[Answers], n_bins: int = 10) -> list[dict[str, float]]:
-    """For each tenth of confidence: its mean, the share that was right, the number of clips."""
-    probs = np.concatenate([a.probs for a in answers])
-    labels = np.concatenate([a.labels for a in answers])
-    known = np.isfinite(probs).all(axis=1)
-    top, right = probs[known].max(axis=1), probs[known].argmax(axis=1) == labels[known]
-    bins = np.minimum((top * n_bins).astype(int), n_bins - 1)
-    return [
-        {
-            "confidence": float(top[bins == b].mean()),
-            "accuracy": float(right[bins == b].mean()),
-            "n_clips": int((bins == b).sum()),
-        }
-        for b in np.unique(bins)
-    ]
 
 
 def write_table(
