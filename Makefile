@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALLED := $(VENV)/.installed
 SOURCES := requirements-runtime.txt requirements-serve.txt requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 
-.PHONY: demo test fuzz lint install clean web web-test
+.PHONY: demo test check coverage bench fuzz lint docs dist dist-check install clean web web-test
 
 install: $(INSTALLED)
 
@@ -49,20 +49,64 @@ $(FUZZ)/.installed: requirements-fuzz.txt requirements-runtime.txt constraints.t
 	$(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-fuzz.txt
 	touch $@
 
+# Before a commit: style, types, and the unit tests but for files that start processes or play in
+# real time. Nothing of it needs TensorFlow.
+SLOW_UNITS := sandbox live builtin timeline_command server_process
+check: lint
+	$(BIN)/python -m pytest -q tests/unit -m 'not slow and not tensorflow' $(SLOW_UNITS:%=--ignore=tests/unit/test_%.py)
+
+# Lines and branches that the unit tests reach; build/coverage/index.html shows the others.
+coverage: $(INSTALLED)
+	mkdir -p build
+	$(BIN)/coverage run --data-file=build/.coverage --branch --source=keras_emo -m pytest -q tests/unit
+	$(BIN)/coverage html --data-file=build/.coverage -q -d build/coverage
+	$(BIN)/coverage report --data-file=build/.coverage --skip-covered --sort=cover
+
+# Speed on this machine, on a clip of the built-in corpus; the others say at their top what they need.
+CLIP ?= $(DEMO)/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4
+bench: $(INSTALLED) $(CLIP)
+	$(BIN)/python benchmarks/decoding.py $(CLIP)
+	$(BIN)/python benchmarks/pipeline.py $(CLIP)
+	$(BIN)/python benchmarks/cold_start.py $(CLIP)
+	$(BIN)/python benchmarks/int8.py
+
+$(DEMO)/cache/builtin/%.mp4: | $(INSTALLED)
+	$(BIN)/python -c 'from pathlib import Path; from keras_emo.data.builtin import BuiltinSpec, build_corpus; \
+	  build_corpus(Path("$(DEMO)/cache/builtin"), BuiltinSpec())'
+
+# The documentation as a site, build/site; it asks no other host for anything.
+docs: build/docs-venv/.installed
+	NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
+
+build/docs-venv/.installed: requirements-docs.txt
+	$(PYTHON) -m venv build/docs-venv
+	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
+# Wheel and sdist in dist/; dist-check installs them into clean environments and asks them for an answer.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+dist-check: dist
+	PYTHON=$(PYTHON) sh tests/packaging/check_install.sh dist
+
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The page of `keras-emo serve`, from web/ to keras_emo/server/static; needs Node 20.19 or newer.
+# The pages of `keras-emo serve` and of `export.py --layout browser`, from web/ to keras_emo/server/static
+# and keras_emo/exporting/page; needs Node 20.19 or newer.
 web:
 	cd web && npm ci && npm run build
 
-# Types, unit tests, and that the built page is the one that is committed.
+# Types, unit tests, and that the built pages are the ones that are committed.
 web-test:
 	cd web && npm ci && npm run check && npm test
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
-	  (cd web && WEB_OUT="$$out" npm run build) && diff -r "$$out" keras_emo/server/static
+	  (cd web && WEB_OUT="$$out/static" LOCAL_OUT="$$out/page" npm run build) && \
+	  diff -r "$$out/static" keras_emo/server/static && diff -r "$$out/page" keras_emo/exporting/page
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from keras_emo import __version__
 from keras_emo.core.command import heed_sigterm, require, run_command
 from keras_emo.core.errors import Reason, UsageError
 
-DEFAULT_BUNDLE = Path("saved_models/default")
+DEFAULT_BUNDLE = Path(os.environ.get("KERAS_EMO_BUNDLE", "saved_models/default"))
 PACKAGES = ("numpy", "cv2", "onnxruntime", "av", "soxr")
 SERVE_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
 FORMATS = ("csv", "json", "text")
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--bundle",
         type=Path,
         default=DEFAULT_BUNDLE,
-        help=f"bundle folder (default: {DEFAULT_BUNDLE})",
+        help="bundle folder (default: KERAS_EMO_BUNDLE, or saved_models/default)",
     )
     shared.add_argument("--threads", type=_count, default=0, help="default: the cores at hand")
     windows = argparse.ArgumentParser(add_help=False)

@@ -38,7 +38,7 @@ def check_resolution(path: Path, width: int, height: int, limit: int = 0) -> Non
         raise ClipError(path, Reason.RESOLUTION_LIMIT, cause)
 
 
-def check_sample_rate(path: Path, stream) -> None:
+def check_sample_rate(path: Path, stream: Any) -> None:
     """Raise ClipError outside SAMPLE_RATES_HZ."""
     low, high = SAMPLE_RATES_HZ
     if not low <= (stream.sample_rate or 0) <= high:
@@ -78,7 +78,7 @@ class Reading:
         step_s = _frame_step_s(self.video) if self.video is not None else 0.0
         self.grid = SampleGrid(self.rate_hz, step_s)
 
-    def run(self, container) -> Iterator[None]:
+    def run(self, container: Any) -> Iterator[None]:
         """Read to the end, or until all that is kept has come, a packet a step.
 
         Raises ClipError.
@@ -121,7 +121,7 @@ class Reading:
             media.waveform = waveform
         media.missing_s = self._missing_s(container, streams)
 
-    def _packets(self, container, streams):
+    def _packets(self, container: Any, streams: Sequence[Any]) -> Iterator[Any]:
         """Packets until the end; a demuxer that stumbles ends the stream, counted as damage."""
         import av
 
@@ -135,7 +135,7 @@ class Reading:
                 self.media.damaged_packets += 1
                 return
 
-    def _is_done(self, packet) -> bool:
+    def _is_done(self, packet: Any) -> bool:
         """Whether all that is kept has been read, or the sound has ended before the picture."""
         if self.video is not None and not self.media.cut:
             return False
@@ -147,7 +147,7 @@ class Reading:
         past_s = float(packet.pts * packet.time_base) - self.starts_s.get("video", 0.0)
         return past_s > declared_s + 1.0  # streams are interleaved within a second
 
-    def _spare(self, packet) -> bool:
+    def _spare(self, packet: Any) -> bool:
         """Tell the decoder whether this picture is kept, as far as is known; True if it is not."""
         spared = False
         whole = not (self.media.damaged_packets or packet.is_corrupt)
@@ -159,7 +159,7 @@ class Reading:
             self.video.codec_context.skip_frame = self.discarded = wanted
         return spared
 
-    def _note_end(self, kind: str, packet) -> None:
+    def _note_end(self, kind: str, packet: Any) -> None:
         if packet.pts is not None:
             end_s = _to_s(packet.pts + (packet.duration or 0), packet.time_base)
             self._extend(kind, end_s)
@@ -170,7 +170,7 @@ class Reading:
         self.media.duration_s = max(self.media.duration_s, end_s)
         check_duration(self.path, self.media.duration_s)  # whatever the header said
 
-    def _see(self, frame) -> None:
+    def _see(self, frame: Any) -> None:
         media = self.media
         shown_s = self._shown_s(frame)
         start_s = shown_s - self.starts_s.setdefault("video", shown_s)
@@ -187,12 +187,12 @@ class Reading:
         media.scales.append(scale)
         self.take(rgb, start_s)
 
-    def _note_shown(self, picture, shown_s: float) -> None:
+    def _note_shown(self, picture: Any, shown_s: float) -> None:
         """picture: a frame or its packet."""
         held_s = _to_s(picture.duration or 0, picture.time_base) if picture.time_base else 0.0
         self._extend("video", shown_s + max(self.grid.step_s, held_s))
 
-    def _shown_s(self, frame) -> float:
+    def _shown_s(self, frame: Any) -> float:
         """Presentation time on the container's clock."""
         if not self.unstamped:
             return float(frame.time or 0.0)
@@ -202,7 +202,7 @@ class Reading:
             return float(frame.dts * frame.time_base)
         return self.starts_s.get("video", 0.0) + self.ends_s.get("video", self.grid.step_s)
 
-    def _hear(self, frame) -> None:
+    def _hear(self, frame: Any) -> None:
         shown_s = float(frame.time or 0.0)
         self.starts_s.setdefault("audio", shown_s)
         self._extend("audio", shown_s + frame.samples / frame.sample_rate)
@@ -217,7 +217,7 @@ class Reading:
             self.hear(block, frame.sample_rate, shown_s - self.starts_s["audio"])
         self.heard = self.n_samples >= self.audio_s * frame.sample_rate
 
-    def _missing_s(self, container, streams: Sequence) -> float:
+    def _missing_s(self, container: Any, streams: Sequence[Any]) -> float:
         """How much less than declared the streams hold, within what is read of them."""
         missing_s = 0.0
         declared = read_lengths(self.path, container, streams, self.ends_s)
@@ -231,7 +231,7 @@ class Reading:
         return missing_s
 
 
-def _may_spare(video) -> bool:
+def _may_spare(video: Any) -> bool:
     # only H.264 says of every picture, for sure, whether another one is made from it
     return video is not None and video.codec_context.name == "h264"
 
@@ -240,6 +240,6 @@ def _to_s(ticks: int, time_base: Fraction) -> float:
     return ticks * time_base.numerator / time_base.denominator  # as float(ticks * time_base)
 
 
-def _frame_step_s(stream) -> float:
+def _frame_step_s(stream: Any) -> float:
     rate = stream.average_rate or stream.guessed_rate
     return float(1 / rate) if rate else 1 / 30

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # FFmpeg guesses the length of these from their bit rate: nothing to hold a file to.
 UNSURE_OF_LENGTH = ("mp3", "ogg")
 
 
 def read_lengths(
-    path: Path, container, streams: Sequence, ends_s: dict[str, float]
+    path: Path, container: Any, streams: Sequence[Any], ends_s: dict[str, float]
 ) -> dict[str, float | None]:
     """Declared length in s of each kind of stream, None where a file does not say.
 
@@ -28,11 +29,11 @@ def read_lengths(
     return declared
 
 
-def read_length(stream) -> float | None:
+def read_length(stream: Any) -> float | None:
     return float(stream.duration * stream.time_base) if stream.duration else None
 
 
-def _read_wav_length(path: Path, stream) -> float | None:
+def _read_wav_length(path: Path, stream: Any) -> float | None:
     """By the data chunk's own size, which FFmpeg cuts to the file's; None where it is unset."""
     with open(path, "rb") as f:
         f.seek(12)

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -148,7 +149,7 @@ def stream_media(
             yield from reading.run(container)
 
 
-def _is_cover(stream) -> bool:
+def _is_cover(stream: Any) -> bool:
     return bool(getattr(stream, "disposition", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -162,7 +163,7 @@ def _open_failure(path: Path, error: Exception) -> tuple[Reason, str]:
     return Reason.NOT_MEDIA, f"not a readable audio or video file ({type(error).__name__})"
 
 
-def _choose(streams: Sequence, media: Media):
+def _choose(streams: Sequence[Any], media: Media) -> Any:
     """The first stream with a decoder; where none has one, None and a note of it."""
     for stream in streams:
         if stream.codec_context is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
-def to_rgb(frame, max_px: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
+def to_rgb(frame: Any, max_px: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
     """RGB uint8 (height, width, 3), upright whatever the phone's orientation, and its scale.
 
     frame: av.VideoFrame. A longer side over max_px is shrunk to it while converting; 0: none is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import soxr
 
@@ -93,7 +95,7 @@ class SoundBuffer:
         return self._blocks[0]
 
 
-def to_mono(frame) -> np.ndarray:
+def to_mono(frame: Any) -> np.ndarray:
     """One audio frame as mono float32: the mean of its channels, integers scaled to [-1, 1]."""
     if frame.format.name == "fltp":  # of AAC, Opus, MP3: to_ndarray takes as long as decoding
         channels = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]

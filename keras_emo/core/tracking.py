@@ -82,7 +82,9 @@ class FaceTracker:
 
     def __init__(self, spec: FaceSpec, detector: Detector):
         self.spec, self.detector = spec, detector
-        self._refine: Callable | None = getattr(detector, "refine", None)
+        self._refine: Callable[..., Sequence[DetectedFace]] | None = getattr(
+            detector, "refine", None
+        )
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._since_full = spec.detect_every  # frames

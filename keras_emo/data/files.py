@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from keras_emo.core.errors import EnvironmentFailure, Reason
+from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 
 DRAFT = ".part-"
 
@@ -60,6 +60,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write plain values as JSON in one step."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UsageError naming it where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
+    except (ValueError, RecursionError) as e:
+        raise UsageError(path, Reason.BAD_CONFIG, f"not readable as JSON: {e}") from None
 
 
 def sweep_drafts(folder: Path) -> None:

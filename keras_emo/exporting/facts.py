@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.core.errors import Reason, UsageError
-from keras_emo.training.run import read_json
+from keras_emo.data.files import read_json
 
 KEPT = (
     "n_clips", "n_speakers", "n_abstained", "accuracy", "uar", "macro_f1", "interval_95", "ece",

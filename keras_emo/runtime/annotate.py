@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ def write_annotated(source: Path, target: Path, notes: Annotations, threads: int
             raise EnvironmentFailure(target, Reason.WRITE_FAILED, e.strerror or str(e)) from e
 
 
-def _copy(source: Path, sound_file, out, notes: Annotations, threads: int) -> None:
+def _copy(source: Path, sound_file: Any, out: Any, notes: Annotations, threads: int) -> None:
     import av
 
     pictures, sounds = sound_file.streams.video, sound_file.streams.audio
@@ -88,11 +89,11 @@ def _copy(source: Path, sound_file, out, notes: Annotations, threads: int) -> No
         pass
 
 
-def _start_s(stream) -> float:
+def _start_s(stream: Any) -> float:
     return float((stream.start_time or 0) * stream.time_base)
 
 
-def _copy_sound(sound_file, sounds: Sequence, out, base_s: float) -> Iterator[float]:
+def _copy_sound(sound_file: Any, sounds: Sequence[Any], out: Any, base_s: float) -> Iterator[float]:
     """Adds the stream at once; then copies packet by packet, yielding how far it is in s."""
     import av
 
@@ -135,7 +136,7 @@ def _copy_sound(sound_file, sounds: Sequence, out, base_s: float) -> Iterator[fl
     return copy()
 
 
-def _encode(packet, stream, resampler, out, base_s: float) -> None:
+def _encode(packet: Any, stream: Any, resampler: Any, out: Any, base_s: float) -> None:
     import av
 
     try:

@@ -152,7 +152,11 @@ def _check_forms(path: Path, info: dict[str, Any]) -> None:
 def _read_description(folder: Path, key: Path | None) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not folder.is_dir():
-        raise BundleError(folder, Reason.NO_BUNDLE, "no such bundle folder")
+        raise BundleError(
+            folder,
+            Reason.NO_BUNDLE,
+            "no such bundle folder; name one with --bundle or KERAS_EMO_BUNDLE",
+        )
     if not path.is_file():
         raise BundleError(folder, Reason.NO_BUNDLE, f"the folder holds no {DESCRIPTION}")
     try:

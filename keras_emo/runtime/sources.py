@@ -133,7 +133,7 @@ class Stream:
             raise ClipError(address, Reason.NO_VIDEO, "no picture; live needs one")
         self.has_audio = any(s.type == "audio" for s in self._streams)
 
-    def _open(self):
+    def _open(self) -> Any:
         import av
 
         if self.protocol == "file":

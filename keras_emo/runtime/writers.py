@@ -46,7 +46,7 @@ class AnswerWriter:
 
     def __init__(self, stream: TextIO, form: str):
         self.stream, self.form = stream, form
-        self.kept: list[dict] = []
+        self.kept: list[dict[str, Any]] = []
         if form == "csv":
             self.stream.write(format_csv(CSV_HEADER))
 

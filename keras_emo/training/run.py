@@ -13,7 +13,7 @@ import keras
 
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.data.files import sweep_drafts, write_json
+from keras_emo.data.files import read_json, sweep_drafts, write_json
 from keras_emo.data.pipeline import Clips
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, build_model
@@ -133,16 +133,6 @@ def check_models(config: TrainConfig) -> None:
             MODELS[name].settings(config.preset, **settings)
         except (KeyError, TypeError) as e:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, str(e.args[0])) from None
-
-
-def read_json(path: Path) -> Any:
-    """JSON of a run folder. Raises UsageError naming the file where it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
-    except (ValueError, RecursionError) as e:
-        raise UsageError(path, Reason.BAD_CONFIG, f"not readable as JSON: {e}") from None
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -119,7 +119,7 @@ import keras_emo.cli, keras_emo.runtime.predictor, keras_emo.data.corpora
 import keras_emo.commands.timeline, keras_emo.commands.live, keras_emo.commands.evaluate
 import keras_emo.runtime.annotate, keras_emo.runtime.plot
 import keras_emo.data.builtin, keras_emo.data.cache, keras_emo.data.pipeline
-import keras_emo.data.augment, keras_emo.training.config
+import keras_emo.data.augment, keras_emo.training.command, keras_emo.exporting.command
 """
 
 

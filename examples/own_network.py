@@ -1,0 +1,24 @@
+"""A network of one's own: mean and deviation of each MFCC, then one dense layer."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_emo.core.spec import ClipSpec
+from keras_emo.models.layers import MeanAndDeviation, Standardise, classify
+from keras_emo.models.registry import register
+
+
+@register(
+    "audio_plain",
+    inputs=("mfcc",),
+    presets={"faithful": {"units": 128}, "compact": {"units": 32}},
+)
+def build_audio_plain(spec: ClipSpec, units: int) -> keras.Model:
+    """Input ``mfcc``: (batch, n_mfcc, n_frames). Outputs: as every network's."""
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
+    x = Standardise(name="mfcc_norm")(mfcc)
+    x = keras.layers.Permute((2, 1), name="time_first")(x)  # (frames, coefficients)
+    x = MeanAndDeviation(name="statistics")(x)
+    embedding = keras.layers.Dense(units, activation="relu", name="hidden")(x)
+    return keras.Model({"mfcc": mfcc}, classify(embedding, embedding), name="audio_plain")

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Wheel and sdist are complete and answer in environments that hold nothing else.
+#   sh tests/packaging/check_install.sh [DIST]     make dist-check builds DIST first
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+dist=$(cd "${1:-dist}" && pwd)
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "error: $1" >&2
+  exit 1
+}
+
+# 1. What is inside: every module and every file of data, and of the sdist what its tests need.
+"$python" - "$root" "$dist" <<'PYTHON'
+import subprocess, sys, tarfile, zipfile
+from pathlib import Path
+
+root, dist = Path(sys.argv[1]), Path(sys.argv[2])
+(wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+packed = set(zipfile.ZipFile(wheel).namelist())
+unpacked = {n.partition("/")[2] for n in tarfile.open(sdist).getnames()}
+listed = subprocess.run(
+    ["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    capture_output=True, text=True, check=True,
+).stdout.split("\0")
+listed = {n for n in listed if n and (root / n).is_file()}
+lacking = {n for n in listed if n.startswith("keras_emo/")} - packed
+assert not lacking, f"the wheel lacks {sorted(lacking)}"
+odd = {n.split("/")[0] for n in packed} - {"keras_emo", wheel.name.split("-py3")[0] + ".dist-info"}
+assert not odd, f"the wheel also holds {sorted(odd)}"
+notices = {n.rsplit("/", 1)[1] for n in packed if ".dist-info/licenses/" in n}
+assert notices >= {"LICENSE", "NOTICE"}, notices
+lacking = {n for n in listed if not n.startswith((".ci/", ".git"))} - unpacked
+assert not lacking, f"the sdist lacks {sorted(lacking)}"
+extra = [n for n in unpacked if "__pycache__" in n or "node_modules" in n]
+assert not extra, f"the sdist also holds {extra[:3]}"
+print(f"{wheel.name}: {len(packed)} files; {sdist.name}: {len(unpacked)} entries")
+PYTHON
+
+# 2. The runtime alone: an answer of the default bundle, away from the repository.
+for package in "$dist"/*.whl "$dist"/*.tar.gz; do
+  rm -rf "$work/venv"
+  "$python" -m venv "$work/venv"
+  pip="$work/venv/bin/python -m pip install --quiet --disable-pip-version-check"
+  $pip -c "$root/constraints.txt" "$package"
+  cd "$work"
+  run="$work/venv/bin/keras-emo"
+  "$run" --version
+  "$work/venv/bin/python" - clip.mp4 <<'PYTHON'
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+
+with av.open(sys.argv[1], "w") as container:
+    video = container.add_stream("libx264", rate=10)
+    video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+    audio = container.add_stream("aac", rate=16000, layout="mono")
+    for i in range(30):
+        picture = np.full((120, 160, 3), 40 + 3 * i, np.uint8)
+        container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+    container.mux(video.encode())
+    t = np.arange(3 * 16000) / 16000
+    sound = (0.3 * np.sin(2 * np.pi * 220 * t) * (t % 0.5)).astype(np.float32)
+    frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+    container.mux(audio.encode(frame))
+    container.mux(audio.encode())
+PYTHON
+  code=0
+  "$run" predict clip.mp4 --bundle "$root/saved_models/default" --format json >answer.json 2>said || code=$?
+  [ "$code" = 4 ] || fail "$(cat said) (exit code $code, 4 expected: the clip has a voice and no face)"
+  grep -q '"label"' answer.json || fail "no label: $(cat answer.json)"
+  grep -q no_face answer.json || fail "nothing of the missing face: $(cat answer.json)"
+  code=0
+  "$run" predict clip.mp4 >answer.json 2>said || code=$?
+  [ "$code" = 5 ] || fail "without a bundle: exit code $code, 5 expected"
+  [ "$(grep -c . said)" = 1 ] || fail "without a bundle: $(cat said)"
+  code=0
+  "$run" serve 2>said || code=$?
+  [ "$code" = 6 ] && grep -q requirements-serve said || fail "serve without its packages: $code, $(cat said)"
+  for heavy in tensorflow keras librosa fastapi; do
+    "$work/venv/bin/python" -c "import $heavy" 2>"$work/none" && fail "$heavy came along"
+  done
+  echo "$(basename "$package"): installed, answered"
+done
