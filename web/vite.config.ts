@@ -17,5 +17,5 @@ export default defineConfig({
     assetsInlineLimit: 0,
     license: { fileName: "licenses.txt" },
   },
-  test: { include: ["tests/*.test.ts"] },
+  test: { include: ["tests/**/*.test.ts"] },
 });

@@ -78,7 +78,7 @@ def export_bundle(
         facts = {**facts, "name": folder.name}
         figures = _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell)
         draft.chmod(0o755)
-        _put_in_place(draft, folder)
+        put_in_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return figures
@@ -229,7 +229,8 @@ def _copy_detector(folder: Path) -> None:
         shutil.copyfile(PACKAGE_DATA / name, folder / name)
 
 
-def _put_in_place(draft: Path, folder: Path) -> None:
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Rename a finished draft to its place; what was there before is removed."""
     old = draft.with_name(f"{draft.name}-old")
     if folder.exists():
         folder.rename(old)

@@ -67,8 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="of tfserving, triton; several separated by commas, or the option again: beside the "
-        "bundle also LAYOUT/NAME/1/ that this server loads, or the next free number",
+        help="of tfserving, triton, browser; several separated by commas, or the option again: "
+        "beside the bundle also LAYOUT/NAME/1/ that this server loads, or the next free number; "
+        "browser/NAME/ is a page that answers clips in the browser alone",
     )
     small = parser.add_argument_group("smaller numbers")
     small.add_argument(

@@ -1,4 +1,4 @@
-"""Folders that model servers load: <layout>/<name>/<number>/, beside the bundle."""
+"""Folders beside the bundle: <layout>/<name>/<number>/ for servers, browser/<name>/ for people."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from pathlib import Path
 import keras
 
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.exporting.browser import find_wasm, write_browser
 from keras_emo.exporting.tf_serving import fill_tf_serving
 from keras_emo.exporting.triton import check_same_signature, fill_triton
 from keras_emo.models.registry import ModelEntry
 from keras_emo.runtime.predictor import Predictor
 
-TF_SERVING, TRITON = "tfserving", "triton"
-LAYOUTS = (TF_SERVING, TRITON)
+TF_SERVING, TRITON, BROWSER = "tfserving", "triton", "browser"
+LAYOUTS = (TF_SERVING, TRITON, BROWSER)
 FIRST = "1"  # version folder within a draft
 
 
 def check_layouts(layouts: Sequence[str], quantize: str | None, out: Path) -> None:
     """Raise UsageError for a layout that is not known, or that cannot hold smaller numbers.
 
-    Also where the bundle, out, would lie in the way of a layout's folder.
+    Also where the bundle, out, would lie in the way of a layout's folder. Raises
+    EnvironmentFailure where the machine lacks what a layout is made of.
     """
     unknown = [name for name in layouts if name not in LAYOUTS]
     if unknown:
@@ -36,16 +38,21 @@ def check_layouts(layouts: Sequence[str], quantize: str | None, out: Path) -> No
     if layouts and out.name in ("", "..", *LAYOUTS):
         cause = "beside the bundle come folders of the layouts' names: give it a name of its own"
         raise UsageError(out, Reason.BAD_CONFIG, cause)
+    if BROWSER in layouts:
+        find_wasm()
 
 
 def write_layout(layout: str, model: keras.Model, entry: ModelEntry, folder: Path) -> Path:
     """Add a version of the bundle in ``folder`` to folder.parent/layout/folder.name.
 
-    Put in place once it was loaded and answered as the bundle does. Returns the version's
-    folder. Raises ExportError where it answers otherwise, UsageError where older versions take
-    or give something else, EnvironmentFailure.
+    The browser's page has no versions: an older one is replaced. Put in place once it was loaded
+    and answered as the bundle does. Returns the version's folder. Raises ExportError where it
+    answers otherwise, UsageError where older versions take or give something else,
+    EnvironmentFailure.
     """
     predictor = Predictor(folder)
+    if layout == BROWSER:
+        return write_browser(folder.parent / BROWSER / folder.name, entry, predictor)
     with draft_version(folder.parent / layout / folder.name) as (draft, put_in_place):
         if layout == TRITON:
             check_same_signature(folder.parent / layout / folder.name, predictor)

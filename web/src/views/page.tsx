@@ -75,6 +75,7 @@ export function Page({ ask = sendClip, local = false }: Props) {
           <h1>How does it come across?</h1>
           <p class="lead">
             Face and voice of a person speaking, read for seven expressions from moment to moment.
+            {local && " Your clip stays on this device."}
           </p>
         </div>
         {state.kind === "idle" && picker}

@@ -1,0 +1,270 @@
+"""The page that answers in the browser alone, in Chromium, from a plain file server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("selenium")
+pytest.importorskip("keras")
+
+from keras_emo.core.errors import EnvironmentFailure
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.exporting.browser import find_wasm, write_browser
+from keras_emo.models import MODELS
+from keras_emo.runtime.bundle import load_bundle
+from keras_emo.runtime.predictor import Predictor
+
+from .conftest import BUNDLE, ROOT, Clips
+from .visitor import Visitor
+
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+
+RAVDESS = ROOT.parent / "shared" / "data" / "ravdess"
+TOLERANCE = 1e-3
+NO_WEBCODECS = "delete window.VideoDecoder;"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A folder under `python -m http.server`, and what was asked of it so far."""
+
+    address: str
+    folder: Path
+    log: Path
+
+    def list_requests(self) -> list[str]:
+        lines = self.log.read_text().splitlines()
+        return [line.split('"')[1] for line in lines if '"' in line]
+
+
+@contextmanager
+def run_site(folder: Path, log: Path) -> Iterator[Site]:
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with open(log, "w") as stderr:
+        process = subprocess.Popen(
+            [*command, "--directory", str(folder)], stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().split(" port ")[1].split()[0]
+            yield Site(f"http://127.0.0.1:{port}", folder, log)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(load_bundle(BUNDLE), threads=1)
+
+
+@pytest.fixture(scope="module")
+def site(predictor: Predictor, tmp_path_factory) -> Iterator[Site]:
+    try:
+        find_wasm()
+    except EnvironmentFailure as e:
+        pytest.skip(str(e))
+    folder = tmp_path_factory.mktemp("page") / "default"
+    write_browser(folder, MODELS[predictor.bundle.info["model"]], predictor)
+    with run_site(folder, folder.with_name("log")) as site:
+        yield site
+
+
+@pytest.fixture
+def visitor(chromium, site: Site) -> Visitor:
+    return Visitor(chromium, site.address)
+
+
+@pytest.fixture
+def ask(visitor: Visitor, downloads: Path):
+    """Choose a clip and read what the page says of it from the JSON it offers."""
+
+    def ask(clip: Path) -> dict:
+        visitor.choose(clip)
+        visitor.wait("#overall")
+        path = downloads / f"{clip.stem}.json"
+        path.unlink(missing_ok=True)
+        visitor.click("Download JSON")
+        visitor.wait_until(lambda: path.is_file() and path.stat().st_size > 0)
+        return json.loads(path.read_text())
+
+    return ask
+
+
+def list_probs(said: dict) -> list[float]:
+    return [said[e] for e in EMOTIONS]
+
+
+def check_same(said: dict, predictor: Predictor, clip: Path) -> None:
+    """The page's answer is Python's, of the clip and of each of its windows."""
+    expected = predictor.predict(clip)
+    assert said["label"] == expected.label
+    assert list_probs(said["probs"]) == pytest.approx(expected.probs.tolist(), abs=TOLERANCE)
+    windows = [w.to_dict() for w in predictor.predict_windows(clip, parts=True)]
+    assert len(said["windows"]) == len(windows)
+    for ours, theirs in zip(said["windows"], windows, strict=True):
+        for key in ("label", "modalities", "states"):
+            assert ours[key] == theirs[key]
+        for key in ("probs", "probs_face", "probs_voice"):
+            if theirs[key] is None:
+                assert ours[key] is None
+            else:
+                near = pytest.approx(list_probs(theirs[key]), abs=TOLERANCE)
+                assert list_probs(ours[key]) == near
+        if theirs["face"] is None:
+            assert ours["face"] is None
+        else:
+            assert ours["face"]["id"] == theirs["face"]["id"]
+            assert ours["face"]["box"] == pytest.approx(theirs["face"]["box"], abs=0.5)
+
+
+def test_it_says_what_python_says(ask, visitor, site, predictor, clips):
+    check_same(ask(clips.talk), predictor, clips.talk)
+    visitor.wait_until(lambda: visitor.find_all(".uplot canvas"))
+    assert len(visitor.find_all(".moment .figure")) == 21
+    assert visitor.read_log() == []
+
+
+def turn_upright(path: Path) -> None:
+    """Say in the file that its picture is to be turned by a quarter to the left."""
+    data = path.read_bytes()
+    upright, turned = (
+        np.array(m, ">i4").tobytes()
+        for m in ([65536, 0, 0, 0, 65536, 0], [0, -65536, 0, 65536, 0, 0])
+    )
+    at = data.index(upright, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + turned + data[at + len(upright) :])
+
+
+def write_mp3(path: Path, sound: np.ndarray) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libmp3lame", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48_000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["vp9.webm", "stereo.mp4", "fast.mp4", "large.mp4", "turned.mp4", "sound.wav", "sound.mp3"],
+)
+def test_other_codings_make_no_difference(ask, predictor, clips, make, tmp_path, kind):
+    """VP9 and Opus, two channels at 44.1 kHz, 50 pictures a second, 720 rows, an upright phone."""
+    import cv2
+
+    from keras_emo.core.media import read_media
+
+    media = read_media(clips.talk, frame_rate_hz=30, max_frames=120)
+    frames, sound = media.frames, media.waveform[: 4 * 48_000]
+    clip = tmp_path / kind
+    if kind == "vp9.webm":
+        options = {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8"}
+        codecs = {"codec": "libvpx-vp9", "audio_codec": "libopus"}
+        make.video(clip, frames, sound=sound, **codecs, **options)
+    elif kind == "stereo.mp4":
+        both = np.stack([sound, 0.5 * sound])[:, : 4 * 44_100]
+        make.video(clip, frames, sound=both, rate_hz=44_100)
+    elif kind == "fast.mp4":
+        make.video(clip, frames, fps=50, sound=sound)
+    elif kind == "large.mp4":
+        larger = [cv2.resize(f, (1280, 720), interpolation=cv2.INTER_LINEAR) for f in frames[:60]]
+        make.video(clip, larger, sound=sound, preset="ultrafast")
+    elif kind == "turned.mp4":
+        lying = [np.ascontiguousarray(np.rot90(f, -1)) for f in frames[:60]]
+        turn_upright(make.video(clip, lying, sound=sound))
+    elif kind == "sound.wav":
+        make.wav(clip, sound)
+    else:
+        write_mp3(clip, sound)
+    said = ask(clip)
+    assert kind.startswith("sound") or said["windows"][0]["face"] is not None
+    check_same(said, predictor, clip)
+
+
+def test_real_clips_too(ask, visitor, predictor):
+    """The contract on people: clips of RAVDESS, where they are."""
+    found = [p for n in (1, 21) for p in sorted(RAVDESS.glob(f"**/Actor_{n:02d}/01-*.mp4"))[:1]]
+    if not found:
+        pytest.skip("no RAVDESS")
+    for clip in found:
+        check_same(ask(clip), predictor, clip)
+        visitor.click("Another clip")
+        visitor.wait(".zone")
+
+
+def test_without_a_face_and_without_sound(ask, visitor, predictor, clips: Clips):
+    check_same(ask(clips.faceless), predictor, clips.faceless)
+    assert "No face was found in this clip." in visitor.find(".notices").text
+    visitor.click("Another clip")
+    visitor.wait(".zone")
+    check_same(ask(clips.soundless), predictor, clips.soundless)
+    assert "This clip has no sound." in visitor.find(".notices").text
+
+
+def test_a_broken_file_is_explained(visitor, clips):
+    visitor.drop(clips.broken)
+    assert visitor.wait("#failure").text == "This file cannot be read"
+    visitor.choose(clips.talk)  # the page goes on
+    visitor.wait("#overall")
+
+
+def test_nothing_leaves_the_folder(ask, visitor, site, clips):
+    n_before = len(site.list_requests())
+    ask(clips.talk)
+    asked = site.list_requests()[n_before:]
+    assert all(line.startswith("GET /") for line in asked)
+    names = {line.split()[1].lstrip("/") for line in asked}
+    known = {p.relative_to(site.folder).as_posix() for p in site.folder.rglob("*")}
+    assert names <= known
+    assert visitor.list_hosts() <= {site.address, "null"}
+    # another port of this machine is another host to the browser
+    script = "return fetch(arguments[0]).then(() => 'sent', (e) => e.name)"
+    with run_site(site.folder, site.folder.with_name("other.log")) as other:
+        assert visitor.driver.execute_script(script, f"{other.address}/") == "TypeError"
+        assert other.list_requests() == []
+    visitor.driver.get_log("browser")  # holds the refusal
+
+
+def test_it_can_be_cancelled(visitor, clips):
+    visitor.choose(clips.talk)
+    assert visitor.wait("#busy").text == "Reading face and voice"
+    visitor.click("Cancel")
+    visitor.wait(".zone")
+    visitor.choose(clips.talk)
+    visitor.wait("#overall")
+
+
+def test_a_changed_file_is_refused(chromium, site, clips, tmp_path):
+    folder = shutil.copytree(site.folder, tmp_path / "page")
+    path = folder / "detector" / "rnet.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with run_site(folder, tmp_path / "log") as changed:
+        visitor = Visitor(chromium, changed.address)
+        visitor.choose(clips.talk)
+        assert visitor.wait("#failure").text == "This page is not complete"
+        assert "rnet.onnx" in visitor.find(".failure").text
+
+
+def test_a_browser_without_webcodecs_is_told(chromium, site, clips):
+    command = "Page.addScriptToEvaluateOnNewDocument"
+    number = chromium.execute_cdp_cmd(command, {"source": NO_WEBCODECS})["identifier"]
+    try:
+        visitor = Visitor(chromium, site.address)
+        visitor.choose(clips.talk)
+        assert visitor.wait("#failure").text == "This browser cannot read video here"
+        assert "WebCodecs" in visitor.find(".failure").text
+    finally:
+        chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": number})
