@@ -179,7 +179,7 @@ def voice(small, tmp_path):
     return entry, model, shutil.copytree(folder, tmp_path / "net")
 
 
-@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("layout", [layouts.TF_SERVING, layouts.TRITON])
 def test_versions_are_added_and_never_overwritten(voice, layout):
     entry, model, folder = voice
     root = folder.parent / layout / "net"
