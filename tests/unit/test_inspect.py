@@ -44,8 +44,10 @@ def test_text(capsys):
         "64 MFCC of 64 mel bands, 0 to 8000 Hz, every 10.7 ms from 42.7 ms: 64 x 516",
         "in   face       float32  batch x frames x 64 x 64 x 3  crops, RGB, 0 to 255",
         "training    20 speakers  01, 02,",
-        "accuracy            73.3",
-        "66.8 to 79.8",
+        f"accuracy            {100 * info['metrics']['folds']['accuracy']:.1f}",
+        "{:.1f} to {:.1f}".format(
+            *(100 * v for v in info["metrics"]["folds"]["interval_95"]["accuracy"])
+        ),
         "female, accuracy",
         info["files"]["model.onnx"]["sha256"][:16],
         f"onnxruntime {info['versions']['onnxruntime']}",
