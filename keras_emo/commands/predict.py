@@ -14,8 +14,6 @@ from keras_emo.core.progress import Progress
 from keras_emo.runtime.bundle import load_bundle
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.predictor import Predictor
-from keras_emo.runtime.sandbox_limits import Limits
-from keras_emo.runtime.sandbox_predictor import SandboxedPredictor
 from keras_emo.runtime.session import available_cores
 from keras_emo.runtime.writers import AnswerWriter
 
@@ -61,6 +59,10 @@ def open_predictor(options: argparse.Namespace) -> Iterator[Predictor]:
     if not options.sandbox:
         yield Predictor(bundle, options.threads)
         return
+    # here: without a sandbox the first answer comes sooner
+    from keras_emo.runtime.sandbox_limits import Limits
+    from keras_emo.runtime.sandbox_predictor import SandboxedPredictor
+
     limits = Limits()
     if options.timeout_s is not None:
         cpu_s = max(limits.cpu_s, options.timeout_s * available_cores())

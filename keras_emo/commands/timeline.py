@@ -16,7 +16,7 @@ from keras_emo.runtime.output import open_output
 from keras_emo.runtime.overlay import Annotations, FaceTrail
 from keras_emo.runtime.predictor import Predictor
 from keras_emo.runtime.thumbnails import FaceSheet
-from keras_emo.runtime.timeline import find_edges
+from keras_emo.runtime.timeline import Segment, find_edges
 from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer, choose_lengths
 from keras_emo.runtime.writers import TimelineWriter
 
@@ -92,50 +92,54 @@ def _answer(
                     progress.clear()  # the next line may go to the same terminal
         finally:
             progress.clear()
-            writer.end(answers, found.segments(answers))
+            segments = found.segments(answers)
+            writer.end(answers, segments)
     _warn(path, answers, found)
     if options.plot is not None:
-        _plot(options.plot, path, answers, found)
+        _plot(options.plot, path, answers, found, segments)
     if options.report is not None:
-        _report(options.report, path, answers, found, faces, predictor.bundle)
+        _report(options.report, path, answers, found, segments, faces, predictor.bundle)
     if options.annotate is not None:
-        _annotate(options.annotate, path, answers, found, trail, predictor.threads)
+        _annotate(options.annotate, path, answers, found, segments, trail, predictor.threads)
     found.check(path)
     damaged = bool(answers.media.damaged_packets or answers.media.missing_s)
     return bool(found.states) or damaged
 
 
-def _plot(target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows) -> None:
+def _plot(
+    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows,
+    segments: list[Segment],
+) -> None:  # fmt: skip
     from keras_emo.runtime.plot import write_plot
 
     write_plot(
-        target, path.name, found.probs, found.segments(answers), answers.window_s, answers.hop_s,
+        target, path.name, found.probs, segments, answers.window_s, answers.hop_s,
         found.end_s(answers),
     )  # fmt: skip
 
 
 def _report(
-    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows, faces: FaceSheet,
-    bundle: Bundle,
+    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows,
+    segments: list[Segment], faces: FaceSheet, bundle: Bundle,
 ) -> None:  # fmt: skip
     from keras_emo.runtime.report import Recording, write_report
 
     recording = Recording(
-        path.name, found.probs, found.segments(answers), answers.window_s, answers.hop_s,
+        path.name, found.probs, segments, answers.window_s, answers.hop_s,
         found.end_s(answers), found.states, answers.warnings, faces.pick(),
     )  # fmt: skip
     write_report(target, recording, bundle)
 
 
 def _annotate(
-    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows, trail: FaceTrail,
-    threads: int,
+    target: Path, path: Path, answers: RecordingAnswers, found: GatheredWindows,
+    segments: list[Segment], trail: FaceTrail, threads: int,
 ) -> None:  # fmt: skip
     from keras_emo.runtime.annotate import write_annotated
 
     end_s = found.end_s(answers)
     edges_s = find_edges(len(found), answers.window_s, answers.hop_s, end_s)
-    notes = Annotations(found.probs, edges_s, found.segments(answers), trail)
+    notes = Annotations(found.probs, edges_s, segments, trail)
     with Progress(path.name, "s") as progress:
         progress.say("drawing the annotated video")
         write_annotated(path, target, notes, threads)

@@ -62,6 +62,23 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
+@contextmanager
+def draft_folder(folder: Path) -> Iterator[Path]:
+    """A place of the same name to fill beside a folder, swept away unless it was renamed.
+
+    It lies in a hidden folder: whoever watches the place never sees half of it. Raises
+    EnvironmentFailure, also for what fails to be written within the block.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as name:
+            yield Path(name, folder.name)
+    except OSError as e:
+        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UsageError naming it where it is missing or broken."""
     try:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import onnx
 
 from keras_emo.core.audio import compute_mfcc
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.data.files import draft_folder
 from keras_emo.exporting.bundle import any_inside, put_in_place
 from keras_emo.exporting.onnx import ExportError
 from keras_emo.exporting.parity import sample_feed, sample_sounds
@@ -61,16 +61,9 @@ def write_browser(folder: Path, entry: ModelEntry, predictor: Predictor) -> Path
     if folder.exists() and not (folder / MANIFEST).is_file() and any_inside(folder):
         cause = f"there is something that is no page (no {MANIFEST}); move it away"
         raise UsageError(folder, Reason.BAD_CONFIG, cause)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as name:
-            draft = Path(name, folder.name)
-            fill_browser(draft, wasm, entry, predictor)
-            put_in_place(draft, folder)
-    except OSError as e:
-        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    with draft_folder(folder) as draft:
+        fill_browser(draft, wasm, entry, predictor)
+        put_in_place(draft, folder)
     return folder
 
 

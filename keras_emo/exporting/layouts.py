@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
-from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.data.files import draft_folder
 from keras_emo.exporting.browser import find_wasm, write_browser
 from keras_emo.exporting.tf_serving import fill_tf_serving
 from keras_emo.exporting.triton import check_same_signature, fill_triton
@@ -70,18 +70,9 @@ def draft_version(folder: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
     version is never touched: the next number is taken, also when another export comes first.
     Raises EnvironmentFailure.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # its name begins with a dot and it holds the version: a server that looks for new ones
-        # every few seconds never sees half of one
-        with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as name:
-            draft = Path(name, folder.name)
-            (draft / FIRST).mkdir(parents=True)
-            yield draft, lambda: _put_in_place(draft, folder)
-    except OSError as e:
-        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    with draft_folder(folder) as draft:
+        (draft / FIRST).mkdir(parents=True)
+        yield draft, lambda: _put_in_place(draft, folder)
 
 
 def _put_in_place(draft: Path, folder: Path) -> Path:

@@ -20,6 +20,7 @@ from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import Reason
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.core.media import ClipSource, Media
+from keras_emo.core.progress import make_printable
 from keras_emo.core.spec import ClipSpec
 from keras_emo.runtime.parts import MODALITIES
 from keras_emo.runtime.windows import WindowAnswer
@@ -209,7 +210,7 @@ def take_texts(header: Header, key: str) -> list[str]:
         raise ValueError(f"{key} is no list of texts")
     if not all(isinstance(v, str) and len(v) <= _MAX_TEXT for v in values):
         raise ValueError(f"{key} holds other than short texts")
-    return ["".join(c if c.isprintable() else "?" for c in v) for v in values]
+    return [make_printable(v) for v in values]
 
 
 def take_count(header: Header, key: str, limit: int = _MAX_COUNT) -> int:
