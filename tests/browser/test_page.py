@@ -134,7 +134,10 @@ def test_a_recording_is_made_and_answered(visitor):
     visitor.wait("#overall")
     assert visitor.find(".kicker").text == "recording.webm"
     assert "No face was found" in visitor.find(".notices").text, "the camera shows a test picture"
-    visitor.wait_until(lambda: 2 < visitor.find(".stage video").get_property("duration") < 30)
+    # infinite, which is null on the way here, until the page has sought the end of the recording
+    visitor.wait_until(
+        lambda: 2 < (visitor.find(".stage video").get_property("duration") or 0) < 30
+    )
     assert not visitor.driver.execute_script("return document.querySelector('.recorder')")
 
 
