@@ -7,7 +7,7 @@ FUZZ_S ?= 20
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
-SOURCES := requirements-runtime.txt requirements-serve.txt requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+SOURCES := requirements-runtime.txt requirements-serve.txt requirements-scale.txt requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 
 .PHONY: demo test check coverage bench fuzz lint docs dist dist-check install clean web web-test
 
@@ -50,10 +50,11 @@ $(FUZZ)/.installed: requirements-fuzz.txt requirements-runtime.txt constraints.t
 	touch $@
 
 # Before a commit: style, types, and the unit tests but for files that start processes or play in
-# real time. Nothing of it needs TensorFlow.
-SLOW_UNITS := sandbox live builtin timeline_command server_process
+# real time; made-up input in few examples. Nothing of it needs TensorFlow.
+SLOW_UNITS := sandbox live builtin timeline_command server_process shards scale_command
 check: lint
-	$(BIN)/python -m pytest -q tests/unit -m 'not slow and not tensorflow' $(SLOW_UNITS:%=--ignore=tests/unit/test_%.py)
+	$(BIN)/python -m pytest -q tests/unit -m 'not slow and not tensorflow' --hypothesis-profile=quick \
+	  $(SLOW_UNITS:%=--ignore=tests/unit/test_%.py)
 
 # Lines and branches that the unit tests reach; build/coverage/index.html shows the others.
 coverage: $(INSTALLED)
@@ -83,13 +84,14 @@ build/docs-venv/.installed: requirements-docs.txt
 	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@
 
-# Wheel and sdist in dist/; dist-check installs them into clean environments and asks them for an answer.
+# Wheel and sdist in dist/; dist-check installs them into a clean environment and asks for an answer,
+# with TRAIN=1 it also trains in one.
 dist: $(INSTALLED)
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 
 dist-check: dist
-	PYTHON=$(PYTHON) sh tests/packaging/check_install.sh dist
+	PYTHON=$(PYTHON) TRAIN=$(TRAIN) sh tests/packaging/check_install.sh dist
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -33,17 +33,8 @@ class SeatedDetector:
         side = self.share * min(height, width)
         return [SeatedFace(((width - side) / 2, (height - side) / 2, side, side))]
 
-    def warm_up(self) -> None:
-        """Nothing to load."""
-
-
-def open_predictor(bundle: Path) -> Predictor:
-    """A predictor that asks this detector. Raises BundleError."""
-    predictor = Predictor(bundle)
-    predictor.detector = SeatedDetector()  # type: ignore[assignment]
-    return predictor
-
 
 if __name__ == "__main__":
-    answer = open_predictor(Path(sys.argv[1])).predict(Path(sys.argv[2]))
+    predictor = Predictor(Path(sys.argv[1]), detector=SeatedDetector())
+    answer = predictor.predict(Path(sys.argv[2]))
     print(answer.label, answer.modalities)

@@ -13,6 +13,7 @@ from keras_emo.models.registry import register
     "audio_plain",
     inputs=("mfcc",),
     presets={"faithful": {"units": 128}, "compact": {"units": 32}},
+    stage={"epochs": 40, "learning_rate": 2e-3},
 )
 def build_audio_plain(spec: ClipSpec, units: int) -> keras.Model:
     """Input ``mfcc``: (batch, n_mfcc, n_frames). Outputs: as every network's."""

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
-from keras_emo.core.command import run_command
-from keras_emo.core.errors import ExitCode
-from keras_emo.runtime.gathered import GatheredWindows
-from keras_emo.runtime.output import open_output
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.runtime.formats import register_format
 from keras_emo.runtime.timeline import Segment
+from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer
 
 
-def format_subtitles(segments: Sequence[Segment]) -> str:
-    """A numbered subtitle a segment; those without an answer are left out."""
-    said = [s for s in segments if s.label is not None]
-    return "\n".join(
-        f"{i}\n{format_stamp(s.start_s)} --> {format_stamp(s.end_s)}\n{s.label} {s.prob:.2f}\n"
-        for i, s in enumerate(said, 1)
-    )
+class SubtitleWriter:
+    """A numbered subtitle a segment, on a stream; segments without an answer are left out."""
+
+    def __init__(self, stream: TextIO):
+        self.stream, self.n_written = stream, 0
+
+    def begin(self, path: Path, window_s: float, hop_s: float) -> None:
+        """The windows of another recording come."""
+
+    def add(self, answer: WindowAnswer) -> None:
+        """Take the next window."""
+
+    def end(self, answers: RecordingAnswers, segments: Sequence[Segment]) -> None:
+        """The recording is done."""
+        for s in (s for s in segments if s.label is not None):
+            self.n_written += 1
+            stamps = f"{format_stamp(s.start_s)} --> {format_stamp(s.end_s)}"
+            self.stream.write(f"{self.n_written}\n{stamps}\n{s.label} {s.prob:.2f}\n\n")
+
+    def finish(self) -> None:
+        """No further recording comes."""
 
 
 def format_stamp(time_s: float) -> str:
@@ -29,17 +40,4 @@ def format_stamp(time_s: float) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{ms:03d}"
 
 
-def write_subtitles(clip: Path, target: Path, bundle: Path) -> int:
-    """Answer a recording and write its subtitles. Raises EmoError."""
-    with open_output(target) as stream:
-        answers, found = Predictor(bundle).predict_windows(clip), GatheredWindows()
-        for answer in answers:
-            found.add(answer)
-        found.check(clip)
-        stream.write(format_subtitles(found.segments(answers)))
-    return ExitCode.OK
-
-
-if __name__ == "__main__":
-    clip, target, bundle = map(Path, sys.argv[1:4])
-    sys.exit(run_command(lambda: write_subtitles(clip, target, bundle)))
+register_format("srt", timeline=SubtitleWriter)

@@ -1,33 +1,27 @@
-"""The ``keras-emo`` command, with onnxruntime alone: its options.
+"""The ``keras-emo`` command, with onnxruntime alone: its subcommands.
 
-What a command does is in keras_emo.commands, imported only once it is asked for: a package that
-is missing is then one line, and the first answer comes sooner.
+Their options and their work are in keras_emo.commands; the work is imported only once it is asked
+for: a package that is missing is then one line, and the first answer comes sooner.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import math
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from keras_emo import __version__
+from keras_emo.commands.answer_options import add_live, add_predict, add_serve
+from keras_emo.commands.bundle_options import add_inspect, add_sign, add_verify
+from keras_emo.commands.corpus_options import add_evaluate, add_preprocess
+from keras_emo.commands.options import EXIT_CODES, build_shared, check_without
 from keras_emo.core.command import heed_sigterm, require, run_command
 from keras_emo.core.errors import Reason, UsageError
 
-DEFAULT_BUNDLE = Path(os.environ.get("KERAS_EMO_BUNDLE", "saved_models/default"))
 PACKAGES = ("numpy", "cv2", "onnxruntime", "av", "soxr")
 SERVE_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
-FORMATS = ("csv", "json", "text")
-CORPORA = ("auto", "ravdess", "savee")
-EXIT_CODES = (
-    "Exit codes: 0 ok, 2 usage, 3 clip rejected, 4 partial result, 5 bundle refused, "
-    "6 environment, 124 timeout, 130 stopped by Ctrl-C, 143 by SIGTERM. An error is one line on "
-    "stderr: file: reason: cause."
-)
+HOW_TO_SCALE = "pip install -r requirements-scale.txt"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,188 +32,16 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"keras_emo {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    trusted = argparse.ArgumentParser(add_help=False)
-    trusted.add_argument(
-        "--signed-by",
-        type=Path,
-        dest="key",
-        metavar="PEM",
-        help="refuse the bundle unless it was signed for this public key (see sign)",
-    )
-    shared = argparse.ArgumentParser(add_help=False, parents=[trusted])
-    shared.add_argument(
-        "--bundle",
-        type=Path,
-        default=DEFAULT_BUNDLE,
-        help="bundle folder (default: KERAS_EMO_BUNDLE, or saved_models/default)",
-    )
-    shared.add_argument("--threads", type=_count, default=0, help="default: the cores at hand")
-    windows = argparse.ArgumentParser(add_help=False)
-    windows.add_argument(
-        "--window-s",
-        type=_seconds,
-        help="length of a window (default: 3, or less where the network hears less)",
-    )
-    windows.add_argument("--hop-s", type=_seconds, help="from window to window (default: 1)")
-    _add_predict(commands, [shared, windows])
-    _add_live(commands, [shared, windows])
-    _add_evaluate(commands, [shared])
-    _add_verify(commands, trusted)
-    _add_inspect(commands, trusted)
-    _add_sign(commands)
-    _add_serve(commands, trusted)
+    commands, shared = parser.add_subparsers(dest="command", required=True), build_shared()
+    add_predict(commands, shared, _predict)
+    add_live(commands, shared, _live)
+    add_evaluate(commands, shared, _evaluate)
+    add_preprocess(commands, shared, _preprocess)
+    add_verify(commands, shared, _verify)
+    add_inspect(commands, shared, _inspect)
+    add_sign(commands, shared, _sign)
+    add_serve(commands, shared, _serve)
     return parser
-
-
-def _add_predict(commands, parents: list[argparse.ArgumentParser]) -> None:
-    predict = commands.add_parser(
-        "predict", parents=parents, help="answer clips", epilog=EXIT_CODES
-    )
-    predict.add_argument(
-        "clips",
-        nargs="+",
-        type=Path,
-        metavar="CLIP",
-        help="video or sound files, or folders of them",
-    )
-    predict.add_argument("--format", choices=FORMATS, default="text")
-    predict.add_argument("--out", type=Path, help="write here instead of to stdout")
-    predict.add_argument(
-        "--timeline",
-        action="store_true",
-        help="answer overlapping windows of recordings of any length, and their segments",
-    )
-    predict.add_argument(
-        "--annotate", type=Path, metavar="MP4", help="with --timeline, of one file: a copy with "
-        "face, label and probabilities drawn in",
-    )  # fmt: skip
-    predict.add_argument(
-        "--plot", type=Path, metavar="PNG", help="with --timeline, of one file: the probabilities "
-        "over time as a picture",
-    )  # fmt: skip
-    predict.add_argument(
-        "--report", type=Path, metavar="HTML", help="with --timeline, of one file: a page with "
-        "probabilities over time, segments, faces and what the network is",
-    )  # fmt: skip
-    predict.add_argument(
-        "--sandbox",
-        action="store_true",
-        help="for untrusted files: read them in a process that is limited and can be killed",
-    )
-    predict.add_argument(
-        "--timeout-s", type=_seconds, help="with --sandbox, for a clip, or for a window of a "
-        "timeline (default: 60)",
-    )  # fmt: skip
-    predict.add_argument(
-        "--memory-mb", type=_megabytes, help="with --sandbox, beyond what it needs to start "
-        "(default: 2048)",
-    )  # fmt: skip
-    predict.set_defaults(run=_predict)
-
-
-def _add_live(commands, parents: list[argparse.ArgumentParser]) -> None:
-    live = commands.add_parser(
-        "live",
-        parents=parents,
-        help="answer a webcam or a stream as it happens",
-        description="Answer a webcam or a stream, a line a hop. Pictures that come while the "
-        "machine is busy are dropped. A webcam is answered from the face alone; a file or stream "
-        "also from its sound.",
-        epilog=EXIT_CODES,
-    )
-    live.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="number of a webcam, a file, or an address that begins with rtsp:, http: or https:",
-    )
-    live.add_argument("--format", choices=("json", "text"), default="text", help="of a line")
-    live.add_argument("--out", type=Path, help="write here instead of to stdout")
-    live.add_argument(
-        "--max-s", type=_seconds, default=math.inf, help="stop after so long (default: never)"
-    )
-    live.set_defaults(run=_live)
-
-
-def _add_evaluate(commands, parents: list[argparse.ArgumentParser]) -> None:
-    evaluate = commands.add_parser(
-        "evaluate", parents=parents, help="score on a corpus", epilog=EXIT_CODES
-    )
-    evaluate.add_argument("--data", type=Path, required=True, help="corpus folder")
-    evaluate.add_argument("--corpus", choices=CORPORA, default="auto")
-    evaluate.add_argument("--json", type=Path, help="write all figures and answers here")
-    evaluate.add_argument(
-        "--speakers",
-        help="only these, as 1,11,20,2, or 'test': the bundle's "
-        "own test speakers (default: everybody in the folder)",
-    )
-    evaluate.add_argument("--skip-bad", action="store_true", help="go on without bad files")
-    evaluate.set_defaults(run=_evaluate)
-
-
-def _add_verify(commands, trusted: argparse.ArgumentParser) -> None:
-    verify = commands.add_parser(
-        "verify",
-        parents=[trusted],
-        help="check a bundle: digests, labels, and that it answers as when it was exported",
-        epilog=EXIT_CODES,
-    )
-    verify.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, metavar="BUNDLE")
-    verify.set_defaults(run=_verify)
-
-
-def _add_inspect(commands, trusted: argparse.ArgumentParser) -> None:
-    inspect = commands.add_parser(
-        "inspect",
-        parents=[trusted],
-        help="say what is in a bundle: network, inputs, data, figures, licence, digests",
-        epilog=EXIT_CODES,
-    )
-    inspect.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, metavar="BUNDLE")
-    inspect.add_argument("--format", choices=("json", "text"), default="text")
-    inspect.set_defaults(run=_inspect)
-
-
-def _add_sign(commands) -> None:
-    sign = commands.add_parser(
-        "sign",
-        help="sign a bundle, so that others can tell who made it",
-        description="Verify a bundle's digests and write bundle.sig: an Ed25519 signature of "
-        "bundle.json. Keys: openssl genpkey -algorithm ed25519 -out private.pem; openssl pkey "
-        "-in private.pem -pubout -out public.pem. Needs the package cryptography.",
-        epilog=EXIT_CODES,
-    )
-    sign.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sign.add_argument("--key", type=Path, required=True, metavar="PEM", help="the private key")
-    sign.set_defaults(run=_sign)
-
-
-def _add_serve(commands, trusted: argparse.ArgumentParser) -> None:
-    serve = commands.add_parser(
-        "serve",
-        parents=[trusted],
-        help="answer over HTTP",
-        description="Answer recordings and tensors over HTTP, with a page. An API key is needed "
-        "to listen beyond this machine: KERAS_EMO_API_KEY, or a file.",
-        epilog=EXIT_CODES,
-    )
-    serve.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE)
-    serve.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=_count, default=8080, help="0: any (default: %(default)s)")
-    serve.add_argument(
-        "--workers", type=_count, default=0, help="recordings at once (default: the cores at hand)"
-    )
-    serve.add_argument(
-        "--queue", type=_count, default=32, help="requests that may wait (default: %(default)s)"
-    )
-    serve.add_argument("--max-upload-mb", type=_seconds, default=200, metavar="MB")
-    serve.add_argument("--timeout-s", type=_seconds, default=60, help="for an answer")
-    serve.add_argument("--stall-s", type=_seconds, default=10, help="for an upload that pauses")
-    serve.add_argument(
-        "--drain-s", type=_seconds, default=30, help="for the last answers after SIGTERM"
-    )
-    serve.add_argument("--api-key-file", type=Path, metavar="FILE")
-    serve.set_defaults(run=_serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,23 +59,43 @@ def _run(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     if not options.sandbox:
-        _check_without(options, "--sandbox", "timeout_s", "memory_mb")
+        check_without(options, "--sandbox", "timeout_s", "memory_mb")
+    if not options.timeline:
+        check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
+    if options.format == "parquet" or options.engine == "ray":
+        return _predict_in_bulk(options)
+    check_without(options, "--engine ray", "address", "workers")
+    check_without(options, "--format parquet", "shard_clips")
     if options.timeline:
         from keras_emo.commands.timeline import run_timeline
 
         return heed_sigterm(lambda: run_timeline(options))
-    _check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
     from keras_emo.commands.predict import run_predict
 
     return heed_sigterm(lambda: run_predict(options))
 
 
-def _check_without(options: argparse.Namespace, needed: str, *names: str) -> None:
-    """Raise UsageError for an option that means nothing without the one that is needed."""
-    for name in names:
-        if getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(option, Reason.BAD_CONFIG, f"goes with {needed}")
+def _predict_in_bulk(options: argparse.Namespace) -> int:
+    if options.format != "parquet" or options.out is None:
+        asked = "--engine ray" if options.engine == "ray" else "--format parquet"
+        needed = "--out FOLDER" if options.format == "parquet" else "--format parquet --out FOLDER"
+        raise UsageError(asked, Reason.BAD_CONFIG, f"goes with {needed}")
+    check_without(options, "other formats than parquet", "annotate", "plot", "report")
+    require("pyarrow", how=HOW_TO_SCALE)
+    _check_engine(options)
+    from keras_emo.commands.bulk import run_bulk
+
+    return heed_sigterm(lambda: run_bulk(options))
+
+
+def _check_engine(options: argparse.Namespace) -> None:
+    """Raise an EmoError where the engine is lacking, or options of another are given."""
+    if options.engine == "ray":
+        require("ray", "pyarrow", how=HOW_TO_SCALE)
+    elif options.command == "predict":
+        check_without(options, "--engine ray", "address", "workers")
+    else:
+        check_without(options, "--engine ray", "address")
 
 
 def _live(options: argparse.Namespace) -> int:
@@ -266,6 +108,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     from keras_emo.commands.evaluate import run_evaluate
 
     return run_evaluate(options)
+
+
+def _preprocess(options: argparse.Namespace) -> int:
+    if options.bundle is None:
+        check_without(options, "--bundle", "key")
+    if options.drop_prepared and options.shards is None:
+        raise UsageError("--drop-prepared", Reason.BAD_CONFIG, "goes with --shards")
+    _check_engine(options)
+    from keras_emo.commands.preprocess import run_preprocess
+
+    return heed_sigterm(lambda: run_preprocess(options))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -291,27 +144,6 @@ def _serve(options: argparse.Namespace) -> int:
     from keras_emo.commands.serve import run_serve
 
     return run_serve(options)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is less than 0")
-    return number
-
-
-def _megabytes(text: str) -> int:
-    number = int(text)
-    if not 0 < number <= 1 << 20:
-        raise argparse.ArgumentTypeError(f"{number} is not from 1 to {1 << 20}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no length of time")
-    return number
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("shared", deadline=None)  # a busy machine is no defect
+settings.register_profile("quick", deadline=None, max_examples=15)  # make check
 settings.load_profile("shared")
 
 PCM = {"pcm_u8": "u8", "pcm_s16le": "s16", "pcm_s32le": "s32", "pcm_f32le": "flt"}
@@ -122,6 +123,18 @@ def write_wav(
     return path
 
 
+def install_example(folder: Path, group: str, name: str) -> Path:
+    """examples/NAME.py in a folder for sys.path, as pip would install it with an entry point."""
+    example = Path(__file__).resolve().parents[1] / "examples" / f"{name}.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / example.name).write_bytes(example.read_bytes())
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}\n")
+    return folder
+
+
 class Builders:
     """Everything above under one name."""
 
@@ -132,8 +145,21 @@ class Builders:
     read_grey = staticmethod(read_grey)
     video = staticmethod(write_video)
     wav = staticmethod(write_wav)
+    example = staticmethod(install_example)
 
 
 @pytest.fixture(scope="session")
 def make() -> Builders:
     return Builders()
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """A clip of the built-in corpus, three seconds or so, with face and voice; to be read only."""
+    from keras_emo.data.builtin import BuiltinSpec, list_clips
+    from keras_emo.data.builtin.corpus import write_clip
+
+    root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
+    clip = list_clips(spec)[0]
+    write_clip(root, clip, spec)
+    return root / clip

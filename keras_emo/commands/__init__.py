@@ -1,1 +1,1 @@
-"""The work behind keras-emo's commands; the options are in keras_emo.cli."""
+"""What keras-emo's commands do, and their options."""

@@ -109,7 +109,7 @@ def describe_face(spec: FaceSpec, frames: str) -> Iterator[str]:
         f"{spec.frame_rate_hz:g} frames a second, at most {spec.max_frames} "
         f"({spec.max_frames / spec.frame_rate_hz:.0f} s); {seen}"
     )
-    margin = f" and a margin of {100 * spec.margin:.0f} %" if spec.margin else ""
+    margin = f", {100 * spec.margin:+.0f} % on each side" if spec.margin else ""
     yield (
         f"square crops of {spec.size_px} px about the box{margin}; faces from {spec.min_face_px} "
         f"px on, confidence {spec.min_confidence:g}; of several people the {spec.speaker}"

@@ -12,21 +12,22 @@ from pathlib import Path
 from keras_emo.core.errors import ClipError, ClipTimeout, ExitCode, Reason, UsageError
 from keras_emo.core.progress import Progress
 from keras_emo.runtime.bundle import load_bundle
+from keras_emo.runtime.formats import find_answers_format
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.predictor import Predictor
 from keras_emo.runtime.session import available_cores
-from keras_emo.runtime.writers import AnswerWriter
 
 
 def run_predict(options: argparse.Namespace) -> int:
     """Answer every clip; one that fails is reported and the rest go on."""
     answered, late, degraded = 0, 0, False
+    open_writer = find_answers_format(options.format)
     with open_output(options.out) as stream, open_predictor(options) as predictor:
         clips, problems = find_clips(options.clips)
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
         failed = len(problems)
-        writer, progress = AnswerWriter(stream, options.format), Progress("answered", "clips")
+        writer, progress = open_writer(stream), Progress("answered", "clips")
         try:
             for i, path in enumerate(clips):
                 progress(i, len(clips))
@@ -94,7 +95,7 @@ def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[ClipError]]:
         if not path.is_dir():
             clips.append(path)
             continue
-        from keras_emo.data.corpus import walk  # here: a single clip is answered sooner
+        from keras_emo.data.recordings import walk  # here: a single clip is answered sooner
 
         found, unread = walk(path)
         recordings = [f.path for f in found if f.kind in ("video", "audio")]

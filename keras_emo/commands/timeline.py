@@ -11,6 +11,7 @@ from keras_emo.commands.predict import find_clips, open_predictor, tell_code
 from keras_emo.core.errors import ClipError, ClipTimeout, Reason, UsageError
 from keras_emo.core.progress import Progress
 from keras_emo.runtime.bundle import Bundle
+from keras_emo.runtime.formats import WritesTimelines, find_timeline_format
 from keras_emo.runtime.gathered import GatheredWindows
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.overlay import Annotations, FaceTrail
@@ -18,12 +19,12 @@ from keras_emo.runtime.predictor import Predictor
 from keras_emo.runtime.thumbnails import FaceSheet
 from keras_emo.runtime.timeline import Segment, find_edges
 from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer, choose_lengths
-from keras_emo.runtime.writers import TimelineWriter
 
 
 def run_timeline(options: argparse.Namespace) -> int:
     """Answer every window of every recording; one that fails is reported and the rest go on."""
     _check_pictures(options)
+    open_writer = find_timeline_format(options.format)
     answered, late, degraded = 0, 0, False
     with open_output(options.out) as stream, open_predictor(options) as predictor:
         choose_lengths(predictor.bundle, options.window_s, options.hop_s)
@@ -31,7 +32,7 @@ def run_timeline(options: argparse.Namespace) -> int:
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
         failed = len(problems)
-        writer = TimelineWriter(stream, options.format)
+        writer = open_writer(stream)
         try:
             for path in clips:
                 try:
@@ -69,7 +70,7 @@ def _is_same(target: Path, clip: Path) -> bool:
 
 
 def _answer(
-    options: argparse.Namespace, predictor: Predictor, path: Path, writer: TimelineWriter
+    options: argparse.Namespace, predictor: Predictor, path: Path, writer: WritesTimelines
 ) -> bool:
     """Write one recording's timeline; whether something of it was missing. Raises ClipError."""
     answers = predictor.predict_windows(path, options.window_s, options.hop_s)
@@ -102,8 +103,7 @@ def _answer(
     if options.annotate is not None:
         _annotate(options.annotate, path, answers, found, segments, trail, predictor.threads)
     found.check(path)
-    damaged = bool(answers.media.damaged_packets or answers.media.missing_s)
-    return bool(found.states) or damaged
+    return found.is_degraded(answers)
 
 
 def _plot(

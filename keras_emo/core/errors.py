@@ -62,6 +62,7 @@ class Reason(StrEnum):
     WRITE_FAILED = "write_failed"
     CANNOT_LISTEN = "cannot_listen"
     MISSING_PACKAGE = "missing_package"
+    BAD_EXTENSION = "bad_extension"
 
 
 class EmoError(Exception):

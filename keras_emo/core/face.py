@@ -16,7 +16,8 @@ def crop_face(frame: np.ndarray, box: Box, spec: FaceSpec) -> np.ndarray:
     """Square crop around a face.
 
     frame: RGB uint8 (height, width, 3). The square has the box's centre and its longer side,
-    widened by spec.margin on each side; what lies outside the frame repeats its edge.
+    widened by spec.margin on each side, or narrowed where that is below 0; what lies outside the
+    frame repeats its edge.
     Returns RGB uint8 (size_px, size_px, 3). Raises ValueError for a box without area.
     """
     x, y, width, height = box

@@ -23,7 +23,7 @@ def choose_frame(found: np.ndarray) -> int:
 
 def can_answer(clip: ClipInputs, names: Sequence[str]) -> bool:
     """Whether a clip has what a network with these inputs needs: with masks, either modality."""
-    has = {"face": clip.face is not None, "mfcc": clip.mfcc is not None}
+    has = {"face": "face" in clip.modalities, "mfcc": "voice" in clip.modalities}
     wanted = [name for name in has if name in names]
     required = [name for name in wanted if f"{name}_mask" not in names]
     return all(has[name] for name in required) and any(has[name] for name in wanted)

@@ -38,7 +38,7 @@ class FaceSpec:
 
     frame_rate_hz: float = 3.0  # every tenth frame at 30 fps
     size_px: int = 224
-    margin: float = 0.0  # of the longer side of the box, added on each side of the square
+    margin: float = 0.0  # of the box's longer side, added on each side; below 0: taken off
     min_face_px: int = 40
     min_confidence: float = 0.9
     detect_max_px: int = 640  # longer side of the picture the detector sees
@@ -53,7 +53,7 @@ class FaceSpec:
         _settle_numbers(self)
         if not (0 < self.frame_rate_hz <= 240 and 16 <= self.size_px <= 1024):
             raise ValueError(f"face spec out of range: {self}")
-        if not (0 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
+        if not (-0.4 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
             raise ValueError(f"face spec out of range: {self}")
         if not (0 <= self.min_confidence <= 1 and self.detect_max_px >= self.min_face_px):
             raise ValueError(f"face spec out of range: {self}")

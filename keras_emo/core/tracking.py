@@ -31,7 +31,8 @@ class Detector(Protocol):
     """Anything that finds faces in an RGB uint8 frame (height, width, 3).
 
     It may also have ``refine(rgb, boxes)``, which finds them near boxes of a frame before;
-    without it every frame is given to detect.
+    without it every frame is given to detect. And ``warm_up()``, called before the first frame
+    where an answer must not wait.
     """
 
     def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]: ...

@@ -13,6 +13,7 @@ from keras_emo.core.clip import check_waveform, read_source
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.media import ClipSource, resample
 from keras_emo.core.spec import AudioSpec, ClipSpec
+from keras_emo.data.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -118,19 +119,21 @@ class MfccChanges:
     floor_db: float = 0.0  # background raised by up to this above the quietest level
 
 
-def change_faces(faces, seed, changes: FaceChanges):
+def change_faces(faces, seed, changes: FaceChanges, rows=None):
     """Augment a batch of faces inside tf.data.
 
     faces: float32 (batch, height, width, 3), 0 to 255. seed: int32 (2,), decides everything.
-    Returns the same shape and range.
+    rows: of a larger batch, see Draws. Returns the same shape and range.
     """
     import tensorflow as tf
 
     seeds = tf.random.split(seed, 9)
     n, side = tf.shape(faces)[0], tf.cast(tf.shape(faces)[1], tf.float32)
 
+    draws = Draws(n, rows)
+
     def draw(i: int, low: float, high: float):
-        return tf.random.stateless_uniform([n], seeds[i], low, high)
+        return draws.uniform([], seeds[i], low, high)
 
     turn = draw(0, -1.0, 1.0) * changes.turn_deg * np.pi / 180
     zoom = 1.0 + draw(1, -changes.scale, changes.scale)
@@ -151,29 +154,31 @@ def change_faces(faces, seed, changes: FaceChanges):
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-    tone = tf.random.stateless_uniform([n, 4], seeds[5])
+    tone = draws.uniform([4], seeds[5])
     contrast = 1.0 + (2.0 * tone[:, 0] - 1.0) * changes.contrast
     brightness = (2.0 * tone[:, 1] - 1.0) * changes.brightness * 255.0
     mean = tf.reduce_mean(faces, axis=[1, 2, 3], keepdims=True)
     spread = lambda v: v[:, None, None, None]  # noqa: E731
     faces = (faces - mean) * spread(contrast) + mean + spread(brightness)
     if changes.light:
-        slope = tf.random.stateless_normal([n, 2], seeds[8]) * changes.light * 128.0
+        slope = draws.normal([2], seeds[8]) * changes.light * 128.0
         ramp = tf.linspace(-1.0, 1.0, tf.shape(faces)[1])
         across = ramp[None, None, :, None] * spread(slope[:, 0])
         faces = faces + across + ramp[None, :, None, None] * spread(slope[:, 1])
     grey = tf.image.rgb_to_grayscale(faces)
     faces = tf.where(spread(tone[:, 2]) < changes.grey, tf.repeat(grey, 3, axis=3), faces)
-    faces = _erase(faces, seeds[6], changes.erase)
+    faces = _erase(faces, draws.uniform([4], seeds[6]), changes.erase)
     return tf.clip_by_value(faces, 0.0, 255.0)
 
 
-def _erase(faces, seed, chance: float):
-    """Blank one square a picture, a fifth to two fifths of the side (DeVries, arXiv:1708.04552)."""
+def _erase(faces, draws, chance: float):
+    """Blank one square a picture, a fifth to two fifths of the side (DeVries, arXiv:1708.04552).
+
+    draws: float32 (batch, 4), 0 to 1: size, place and whether.
+    """
     import tensorflow as tf
 
-    n, side = tf.shape(faces)[0], tf.shape(faces)[1]
-    draws = tf.random.stateless_uniform([n, 4], seed)
+    side = tf.shape(faces)[1]
     positions = tf.linspace(0.0, 1.0, side)
     half = (0.1 + 0.1 * draws[:, 0])[:, None]
     inside_y = tf.abs(positions[None] - draws[:, 1, None]) < half
@@ -183,17 +188,18 @@ def _erase(faces, seed, chance: float):
     return tf.where(square[..., None], mean, faces)
 
 
-def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec):
+def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec, rows=None):
     """Stretch sound in time and along the mel axis, change its level, raise its background.
 
     mfcc: float32 (batch, n_mfcc, n_frames); back to mel bands by the transposed DCT, exact where
-    there are as many coefficients as bands. Returns the same shape.
+    there are as many coefficients as bands. rows: see Draws. Returns the same shape.
     """
     import tensorflow as tf
 
     dct = tf.constant(dct_matrix(spec), tf.float32)  # (n_mfcc, n_mels)
     mel = tf.einsum("bct,cm->btm", mfcc, dct)[..., None]
-    draws = tf.random.stateless_uniform([tf.shape(mfcc)[0], 5], seed, -1.0, 1.0)
+    source = Draws(tf.shape(mfcc)[0], rows)
+    draws = source.uniform([5], seed, -1.0, 1.0)
     slower, wider = 1.0 + draws[:, 0] * changes.time_scale, 1.0 + draws[:, 1] * changes.mel_scale
     shift = draws[:, 2] * changes.mel_shift * spec.n_mels
     zero = tf.zeros_like(shift)
@@ -210,7 +216,7 @@ def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec):
     mel = mel + spread(draws[:, 3] * changes.gain_db)
     lowest = tf.reduce_min(mel, axis=[1, 2, 3], keepdims=True)
     mel = tf.maximum(mel, lowest + spread(tf.abs(draws[:, 4])) * changes.floor_db)
-    band = tf.random.stateless_uniform([tf.shape(mfcc)[0], 2], seed + 1)
+    band = source.uniform([2], seed + 1)
     places = tf.linspace(0.0, 1.0, spec.n_mels)[None]
     masked = tf.abs(places - band[:, :1]) < band[:, 1:] * changes.mel_mask / 2
     mean = tf.reduce_mean(mel, axis=[1, 2, 3], keepdims=True)
@@ -218,10 +224,11 @@ def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec):
     return tf.einsum("btm,cm->bct", mel[..., 0], dct)
 
 
-def change_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None):
+def change_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None, rows=None):
     """Augment a batch of MFCC inside tf.data: SpecAugment (arXiv:1904.08779), shift, noise.
 
-    mfcc: float32 (batch, n_mfcc, n_frames). seed: int32 (2,). Returns the same shape.
+    mfcc: float32 (batch, n_mfcc, n_frames). seed: int32 (2,). rows: of a larger batch, see
+    Draws. Returns the same shape.
     """
     import tensorflow as tf
 
@@ -230,26 +237,25 @@ def change_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None)
         changes.time_scale or changes.mel_scale or changes.mel_shift or changes.mel_mask
         or changes.gain_db or changes.floor_db
     ):  # fmt: skip
-        mfcc = warp_mel(mfcc, seeds[4], changes, spec)
-    n, rows, frames = tf.shape(mfcc)[0], tf.shape(mfcc)[1], tf.shape(mfcc)[2]
-    shift = tf.random.stateless_uniform(
-        [n, 1], seeds[0], -changes.shift_frames, changes.shift_frames + 1, tf.int32
-    )
+        mfcc = warp_mel(mfcc, seeds[4], changes, spec, rows)
+    n, size, frames = tf.shape(mfcc)[0], tf.shape(mfcc)[1], tf.shape(mfcc)[2]
+    source = Draws(n, rows)
+    shift = source.uniform([1], seeds[0], -changes.shift_frames, changes.shift_frames + 1)
     index = tf.clip_by_value(tf.range(frames)[None] + shift, 0, frames - 1)
     mfcc = tf.gather(mfcc, index, axis=2, batch_dims=1)
     mean, variance = tf.nn.moments(mfcc, axes=[2], keepdims=True)
-    noise = tf.random.stateless_normal(tf.shape(mfcc), seeds[1])
+    noise = source.normal([size, frames], seeds[1])
     mfcc = mfcc + noise * tf.sqrt(variance + 1e-6) * changes.noise
-    for axis, size, masks, width in (
+    for axis, length, masks, width in (
         (2, frames, changes.time_masks, changes.time_width),
-        (1, rows, changes.coefficient_masks, changes.coefficient_width),
+        (1, size, changes.coefficient_masks, changes.coefficient_width),
     ):
         if not masks:
             continue
-        draws = tf.random.stateless_uniform([n, masks, 2], seeds[1 + axis])
-        start = draws[..., 0] * tf.cast(size, tf.float32)
+        draws = source.uniform([masks, 2], seeds[1 + axis])
+        start = draws[..., 0] * tf.cast(length, tf.float32)
         end = start + draws[..., 1] * float(width)
-        steps = tf.cast(tf.range(size), tf.float32)
+        steps = tf.cast(tf.range(length), tf.float32)
         masked = tf.reduce_any((steps >= start[..., None]) & (steps < end[..., None]), axis=1)
         mfcc = tf.where(masked[:, None, :] if axis == 2 else masked[:, :, None], mean, mfcc)
     return mfcc

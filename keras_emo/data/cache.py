@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -20,19 +20,24 @@ from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.core.media import ClipSource, check_file
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec, vary_clip
-from keras_emo.data.files import sweep_drafts, write_atomic
+from keras_emo.data.files import sweep_drafts, write_atomic, write_text
 from keras_emo.data.takes import Take
-from keras_emo.data.workers import run_jobs
+from keras_emo.data.workers import Job, run_jobs
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.session import available_cores
 
 Progress = Callable[[int, int], None]
+# As run_jobs: a function, jobs and the number of workers, to what became of each job.
+Run = Callable[[Callable[..., Any], Sequence[Job], int], Generator[tuple[Job, Any], None, None]]
 FORMAT = 2  # of the files below; another number, another folder
 
 
 @dataclass
 class CacheReport:
-    """Where each take's prepared file lies, and which takes failed and why."""
+    """Where each take's prepared file lies, and which takes failed and why.
+
+    A file that was packed before may be gone; its stem still names the clip in its shard.
+    """
 
     files: dict[str, Path] = field(default_factory=dict)
     failures: list[ClipError] = field(default_factory=list)
@@ -58,16 +63,18 @@ def build_cache(
     root: Path,
     workers: int = 0,
     progress: Progress | None = None,
+    packed: Container[str] = (),
+    run: Run = run_jobs,
 ) -> CacheReport:
     """Prepare every take that is not in the cache yet.
 
     Files lie in root/<digest of spec, detector and format>/<digest of the clip>.npz, so another
     setting never meets an old file. workers: processes (0: one a core). A clip that fails is
-    reported and the rest go on.
+    reported and the rest go on. packed: digests of clips that need no file, see data.shards.
+    run: who works, this machine's processes or others that see the same files.
     """
-    key = {"spec": spec.to_dict(), "detector": FaceDetector.weights_digest(), "format": FORMAT}
-    folder = _folder(root, "clips", key)
-    return _fill(takes, folder, _prepare, (spec,), workers, progress)
+    folder = _open_folder(root, "clips", clips_key(spec))
+    return _fill(takes, folder, _prepare, (spec,), workers, progress, packed, run)
 
 
 def build_variants(
@@ -77,48 +84,67 @@ def build_variants(
     root: Path,
     workers: int = 0,
     progress: Progress | None = None,
+    packed: Container[str] = (),
 ) -> CacheReport:
     """MFCC of augmented versions of each take's sound, for training speakers only.
 
     Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
     """
-    key = {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
-    folder = _folder(root, "voices", key)
-    return _fill(takes, folder, _vary, (spec, waves), workers, progress)
+    folder = _open_folder(root, "voices", voices_key(spec, waves))
+    return _fill(takes, folder, _vary, (spec, waves), workers, progress, packed)
+
+
+def clips_key(spec: ClipSpec) -> dict[str, Any]:
+    """What decides the content of a prepared clip, besides the clip."""
+    return {"spec": spec.to_dict(), "detector": FaceDetector.weights_digest(), "format": FORMAT}
+
+
+def voices_key(spec: ClipSpec, waves: WaveSpec) -> dict[str, Any]:
+    """What decides the altered versions of a clip's sound, besides the clip."""
+    return {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
+
+
+def name_folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
+    """The folder below root of what key decides."""
+    return root / f"{kind}-{hashlib.sha256(_write_key(key).encode()).hexdigest()[:16]}"
 
 
 def load_clip(path: Path) -> ClipInputs:
     """What build_cache stored of one clip. Raises ClipError where it is damaged."""
-    with _naming_damage(path):
-        data = read_arrays(path)
-        info = json.loads(str(data["info"]))
-        return ClipInputs(
-            face=data.get("face"),
-            face_found=data["face_found"],
-            times_s=data["times_s"],
-            boxes=data["boxes"],
-            mfcc=data.get("mfcc"),
-            duration_s=info["duration_s"],
-            frames_examined=info["frames_examined"],
-            states=[Reason(s) for s in info["states"]],
-            warnings=info["warnings"],
-        )
+    with naming_damage(path):
+        return unpack_clip(read_arrays(path))
+
+
+def unpack_clip(data: Mapping[str, Any]) -> ClipInputs:
+    """A clip from its stored arrays. Raises ValueError, KeyError or TypeError on others."""
+    info = json.loads(str(data["info"]))
+    return ClipInputs(
+        face=data.get("face"),
+        face_found=data["face_found"],
+        times_s=data["times_s"],
+        boxes=data["boxes"],
+        mfcc=data.get("mfcc"),
+        duration_s=info["duration_s"],
+        frames_examined=info["frames_examined"],
+        states=[Reason(s) for s in info["states"]],
+        warnings=info["warnings"],
+    )
 
 
 def load_mfcc(path: Path) -> np.ndarray:
     """What build_variants stored of one clip: float32 (n_variants, n_mfcc, n_frames)."""
-    with _naming_damage(path):
+    with naming_damage(path):
         return read_arrays(path, "mfcc")["mfcc"]
 
 
 def count_crops(path: Path) -> int:
     """How many face crops a prepared clip has, without reading them."""
-    with _naming_damage(path):
+    with naming_damage(path):
         return len(read_arrays(path, "times_s")["times_s"])
 
 
 @contextmanager
-def _naming_damage(path: Path) -> Iterator[None]:
+def naming_damage(path: Path) -> Iterator[None]:
     """Whatever is wrong with the content of a cache file becomes a ClipError."""
     try:
         yield
@@ -127,17 +153,28 @@ def _naming_damage(path: Path) -> Iterator[None]:
         raise ClipError(path, Reason.UNREADABLE, cause) from e
 
 
-def _folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
-    text = json.dumps(key, sort_keys=True, indent=1)
-    folder = root / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+def _write_key(key: dict[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True, indent=1)
+
+
+def _open_folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
+    folder = name_folder(root, kind, key)
+    make_folder(folder)
+    if not (folder / "spec.json").exists():
+        write_text(folder / "spec.json", _write_key(key))
+    return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, or sweep drafts from the one there.
+
+    Raises EnvironmentFailure where the disk refuses.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise EnvironmentFailure(root, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+        raise EnvironmentFailure(folder.parent, Reason.WRITE_FAILED, e.strerror or str(e)) from e
     sweep_drafts(folder)
-    if not (folder / "spec.json").exists():
-        write_atomic(folder / "spec.json", lambda f: f.write(text.encode()))
-    return folder
 
 
 def _fill(
@@ -147,6 +184,8 @@ def _fill(
     arguments: tuple,
     workers: int,
     progress: Progress | None,
+    packed: Container[str],
+    run: Run = run_jobs,
 ) -> CacheReport:
     report = CacheReport()
     jobs: list[tuple[Take, Path]] = []
@@ -156,7 +195,7 @@ def _fill(
         except ClipError as e:
             report.failures.append(e)
             continue
-        if _is_whole(path):
+        if path.stem in packed or _is_whole(path):
             report.files[take.take_id] = path
         else:
             jobs.append((take, path))
@@ -166,7 +205,7 @@ def _fill(
         progress(done, total)
     try:
         tasks = [(worker, take, path, arguments) for take, path in jobs]
-        with closing(run_jobs(_attempt, tasks, workers)) as results:
+        with closing(run(_attempt, tasks, workers)) as results:
             for (_, take, path, _), error in results:
                 if error is not None:
                     report.failures.append(error)

@@ -1,10 +1,9 @@
-"""What the corpus readers share: walking a folder, refusing bad files, counting copies."""
+"""What the corpus readers share: names to takes, bad files refused, copies counted."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,27 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from keras_emo.core.errors import ClipError, EmoError, Reason, UsageError
-from keras_emo.core.media import IMAGE_SUFFIXES, ClipSource, check_file
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import ClipSource, check_file
+from keras_emo.data.recordings import Found, Problem, walk
 from keras_emo.data.takes import Take
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg")
-# Recordings that are not read: named in a problem, so that no take is lost without a word.
-OTHER_SUFFIXES = (".wmv", ".mpg", ".mpeg", ".m4v", ".flv", ".3gp", ".aac", ".aiff", ".aif", ".opus")
-
-Kind = Literal["video", "audio", "frames", "other"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One file that cannot be used, and why."""
-
-    path: Path
-    reason: Reason
-    cause: str
-
-    def __str__(self) -> str:
-        return f"{str(self.path)!r}: {self.reason}: {self.cause}".replace("\n", " ")
 
 
 class CorpusError(EmoError):
@@ -72,27 +54,23 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One recording on disk: a media file, or a folder of face pictures in order."""
-
-    path: Path
-    kind: Kind
-    files: tuple[Path, ...]
-
-    @property
-    def stem(self) -> str:
-        return self.path.name if self.kind == "frames" else self.path.stem
-
-
-@dataclass(frozen=True)
 class NameInfo:
-    """What a name says: whose take a file belongs to, and which part of it the file is."""
+    """What a name says: whose take a file belongs to, and which part of it the file is.
+
+    take_id, speaker: begin with the corpus and a slash. emotion: one of core.labels.EMOTIONS;
+    raises BadNameError for another.
+    """
 
     take_id: str
     speaker: str
     gender: Literal["male", "female"]
     emotion: str
     role: str  # two files with one role of one take are copies, or a problem
+
+    def __post_init__(self) -> None:
+        if self.emotion not in EMOTIONS:
+            cause = f"emotion {self.emotion}, known are {', '.join(EMOTIONS)}"
+            raise BadNameError(Reason.UNKNOWN_CODE, cause)
 
 
 def gather(
@@ -149,57 +127,6 @@ def gather(
     return Corpus(name, takes, problems, duplicates, notes)
 
 
-def walk(root: Path) -> tuple[list[Found], list[Problem]]:
-    """Recordings under root at any depth, sorted by path, and the folders that can't be read.
-
-    Hidden names (AppleDouble's ``._*`` among them) and other kinds of file are passed over;
-    links are followed, each folder once. Raises UsageError where root is no folder.
-    """
-    if not root.is_dir():
-        cause = "not a folder" if root.exists() else "no such folder"
-        raise UsageError(root, Reason.NOT_FOUND, cause)
-    found: list[Found] = []
-    problems: list[Problem] = []
-
-    def note(error: OSError) -> None:
-        problems.append(Problem(Path(error.filename), Reason.UNREADABLE, str(error.strerror)))
-
-    seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
-        here = Path(folder)
-        info = os.stat(here)
-        if (info.st_dev, info.st_ino) in seen:  # a link back, or a second way in
-            subfolders.clear()
-            continue
-        seen.add((info.st_dev, info.st_ino))
-        subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
-        pictures = []
-        names = [n for n in names if not n.startswith(".")]
-        for path in (here / n for n in names):
-            suffix = path.suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
-                pictures.append(path)
-            elif kind := _kind(suffix):
-                found.append(Found(path, kind, (path,)))
-        if pictures or not (names or subfolders):
-            found.append(Found(here, "frames", tuple(sorted(pictures, key=natural_key))))
-    return sorted(found, key=lambda f: str(f.path)), problems
-
-
-def _kind(suffix: str) -> Kind | None:
-    if suffix in VIDEO_SUFFIXES:
-        return "video"
-    if suffix in AUDIO_SUFFIXES:
-        return "audio"
-    return "other" if suffix in OTHER_SUFFIXES else None
-
-
-def natural_key(path: Path) -> tuple[list[str | int], str]:
-    """Sort key by which ``frame_2`` comes before ``frame_10``."""
-    pieces = re.split(r"([0-9]+)", path.name.lower())  # text and digits take turns
-    return [int(p) if i % 2 else p for i, p in enumerate(pieces)], path.name
-
-
 def choose_source(
     roles: Mapping[str, Found], picture: Iterable[str], sound: Iterable[str]
 ) -> ClipSource:
@@ -210,6 +137,12 @@ def choose_source(
     if seen is not None and seen.kind == "frames":
         return ClipSource(audio=audio, frames=seen.files)
     return ClipSource(video=seen.path if seen else None, audio=audio)
+
+
+def join_kinds(roles: Mapping[str, Found]) -> ClipSource:
+    """For takes whose roles are kinds of file: the picture of a video, or of a folder of face
+    pictures, and the sound of a sound file, or the video's own."""
+    return choose_source(roles, picture=("video", "frames"), sound=("audio",))
 
 
 def _faults(item: Found) -> list[Problem]:

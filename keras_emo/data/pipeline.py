@@ -1,91 +1,41 @@
-"""Prepared clips as arrays in memory, and tf.data streams over them."""
+"""Streams over prepared clips, as tf.data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.labels import N_EMOTIONS
 from keras_emo.core.spec import AudioSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, change_faces, change_mfcc
-from keras_emo.data.cache import count_crops, load_clip, load_mfcc
-from keras_emo.data.takes import Take
+from keras_emo.data.clips import Clips
 
 
-@dataclass
-class Clips:
-    """Clips of one part of the split, side by side.
+@dataclass(frozen=True)
+class Share:
+    """The replicas first .. first + count of total that a process trains, and their rows."""
 
-    faces: uint8 (n_crops, size, size, 3), clip after clip; the crops of clip i are
-    first[i] .. first[i] + count[i]. mfcc: float32 (n_clips, n_mfcc, n_frames), zeros where absent.
-    variants: float32 (n_clips, n_variants, ...) altered sound, or None. labels: int32.
-    """
+    first: int = 0
+    count: int = 1
+    total: int = 1
 
-    takes: list[Take]
-    faces: np.ndarray
-    first: np.ndarray
-    count: np.ndarray
-    mfcc: np.ndarray
-    has_voice: np.ndarray
-    labels: np.ndarray
-    variants: np.ndarray | None = None
+    def cut(self, n: int) -> list[slice]:
+        """Rows of each own replica in a batch of n; sizes differ by one where n does not divide."""
+        bounds = [r * n // self.total for r in range(self.first, self.first + self.count + 1)]
+        return [slice(a, b) for a, b in pairwise(bounds)]
 
-    def __len__(self) -> int:
-        return len(self.takes)
-
-    @property
-    def has_face(self) -> np.ndarray:
-        return self.count > 0
-
-    @property
-    def crop_labels(self) -> np.ndarray:
-        return np.repeat(self.labels, self.count)
+    def check(self, batch: int) -> None:
+        """Raise UsageError where a batch has not a row for every replica."""
+        if batch < self.total:
+            cause = f"{batch} examples cannot be shared among {self.total} replicas"
+            raise UsageError("batch", Reason.BAD_CONFIG, cause)
 
 
-def load_clips(
-    takes: Sequence[Take],
-    files: dict[str, Path],
-    mfcc_shape: tuple[int, int],
-    face_shape: tuple[int, int, int],
-) -> Clips:
-    """Read the prepared files of takes; takes without a file (they failed) are left out."""
-    takes = [t for t in takes if t.take_id in files]
-    counts = [count_crops(files[t.take_id]) for t in takes]
-    first = np.cumsum(counts, dtype=np.int64) - counts
-    # filled in place: a list and its concatenation would need the memory twice
-    faces = np.empty((sum(counts), *face_shape), np.uint8)
-    mfcc = np.zeros((len(takes), *mfcc_shape), np.float32)
-    has_voice = np.zeros(len(takes), bool)
-    for i, take in enumerate(takes):
-        clip = load_clip(files[take.take_id])
-        if clip.face is not None:
-            faces[first[i] : first[i] + counts[i]] = clip.face
-        if clip.mfcc is not None:
-            mfcc[i], has_voice[i] = clip.mfcc, True
-    return Clips(
-        takes=list(takes),
-        faces=faces,
-        first=first,
-        count=np.array(counts, np.int64),
-        mfcc=mfcc,
-        has_voice=has_voice,
-        labels=np.array([t.label for t in takes], np.int32),
-    )
-
-
-def load_variants(clips: Clips, files: dict[str, Path], n_variants: int) -> np.ndarray | None:
-    """Altered MFCC float32 (n_clips, n_variants, ...); a clip without a file repeats its own."""
-    if not n_variants:
-        return None
-    variants = np.repeat(clips.mfcc[:, None], n_variants, axis=1)
-    for i, take in enumerate(clips.takes):
-        if take.take_id in files:
-            variants[i] = load_mfcc(files[take.take_id])
-    return variants
+WHOLE = Share()
 
 
 def stream_faces(
@@ -95,10 +45,12 @@ def stream_faces(
     crops_a_clip: int,
     changes: FaceChanges | None,
     first_epoch: int = 0,
+    share: Share = WHOLE,
 ) -> tuple[Any, int]:
     """Endless epochs of augmented crops and the number of steps in one.
 
-    Yields {"face"}, {"logits"} and sample weights, as Model.fit takes them.
+    Yields {"face"}, {"logits"}, sample weights and the size of the whole batch, float32; of
+    each batch the rows of every replica of share in turn.
 
     Every epoch takes crops_a_clip crops of each clip at random (0: all), in another order,
     decided by the seed and the epoch. Weights even out the classes.
@@ -127,7 +79,8 @@ def stream_faces(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s: change_faces(x, s, changes),
+        None if changes is None else lambda x, s, rows: change_faces(x, s, changes, rows),
+        share,
     )
 
 
@@ -138,6 +91,7 @@ def stream_voices(
     changes: MfccChanges | None,
     spec: AudioSpec,
     first_epoch: int = 0,
+    share: Share = WHOLE,
 ) -> tuple[Any, int]:
     """Endless epochs of MFCC, each clip as itself or one of its altered versions."""
     usable = np.flatnonzero(clips.has_voice)
@@ -167,7 +121,8 @@ def stream_voices(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s: change_mfcc(x, s, changes, spec),
+        None if changes is None else lambda x, s, rows: change_mfcc(x, s, changes, spec, rows),
+        share,
     )
 
 
@@ -178,6 +133,7 @@ def stream_images(
     seed: int,
     changes: FaceChanges | None,
     first_epoch: int = 0,
+    share: Share = WHOLE,
 ) -> tuple[Any, int]:
     """Endless epochs of single pictures, uint8 (n, size, size, 3), for the pretrain stage."""
 
@@ -194,7 +150,8 @@ def stream_images(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s: change_faces(x, s, changes),
+        None if changes is None else lambda x, s, rows: change_faces(x, s, changes, rows),
+        share,
     )
 
 
@@ -205,11 +162,13 @@ def class_weights(labels: np.ndarray, n_classes: int = N_EMOTIONS) -> np.ndarray
     return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch, change):
+def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch, change, share):
     """tf.data over index batches: numpy picks, TensorFlow augments, both ahead of the step."""
     import tensorflow as tf
 
-    steps = max(1, len(epoch(0)) // batch)  # a short last batch would be noisy
+    n = len(epoch(0))
+    share.check(min(batch, n))
+    steps = max(1, n // batch)  # a short last batch would be noisy
 
     def indices():
         number = first_epoch
@@ -219,9 +178,12 @@ def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch
             for i in range(steps):
                 index = order[i * batch : (i + 1) * batch]
                 draws = rng.integers(0, 2**31 - 1, len(index))
-                x = fetch(index, draws)
-                y = labels[index]
-                yield x, y, weights[y], rng.integers(0, 2**31 - 1, 2, dtype=np.int32)
+                changes = rng.integers(0, 2**31 - 1, 2, dtype=np.int32)
+                for rows in share.cut(len(index)):
+                    own = index[rows]
+                    y = labels[own]
+                    place = np.array([rows.start, len(index)], np.int32)
+                    yield fetch(own, draws[rows]), y, weights[y], changes, place
             number += 1
 
     signature = (
@@ -229,15 +191,17 @@ def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch
         tf.TensorSpec((None,), tf.int32),
         tf.TensorSpec((None,), tf.float32),
         tf.TensorSpec((2,), tf.int32),
+        tf.TensorSpec((2,), tf.int32),
     )
     data = tf.data.Dataset.from_generator(indices, output_signature=signature)
 
-    def finish(x, y, w, s):
+    def finish(x, y, w, s, place):
         return (
-            {name: x if change is None else change(x, s)},
+            {name: x if change is None else change(x, s, None if share == WHOLE else place)},
             {"logits": tf.one_hot(y, N_EMOTIONS)},
             {"logits": w},
+            tf.cast(place[1], tf.float32),
         )
 
     data = data.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.prefetch(2), steps
+    return data.prefetch(2 * share.count), steps

@@ -21,8 +21,9 @@ from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.core.inputs import Run
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.spec import ClipSpec
+from keras_emo.data.corpora import known_corpora
 from keras_emo.exporting import OPSET
-from keras_emo.exporting.card import LICENCES, write_card
+from keras_emo.exporting.card import write_card
 from keras_emo.exporting.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx
 from keras_emo.exporting.parity import BATCHES, check_biases, compare, sample_feed
 from keras_emo.exporting.saved_model import open_saved_model, write_saved_model
@@ -182,7 +183,7 @@ def describe(
         dynamic = ["batch", "frames"]
         return [dynamic[i] if n is None else int(n) for i, n in enumerate(tensor.shape)]
 
-    corpus = facts["corpus"]["name"]
+    corpus = known_corpora().get(facts["corpus"]["name"])
     return {
         "schema": SCHEMA,
         "name": facts["name"],
@@ -210,7 +211,7 @@ def describe(
         },
         "corpus": facts["corpus"],
         "metrics": facts["metrics"],
-        "licence": LICENCES.get(corpus, "unknown"),
+        "licence": corpus.licence if corpus else "unknown",
     }
 
 

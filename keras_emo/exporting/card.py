@@ -5,23 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-LICENCES = {
-    "ravdess": "CC-BY-NC-SA-4.0",
-    "savee": "research use only; the terms of SAVEE apply",
-    "builtin": "Apache-2.0",
-}
-CORPORA = {
-    "ravdess": "RAVDESS speech (Livingstone and Russo, PLoS ONE 13(5): e0196391, 2018), "
-    "CC BY-NC-SA 4.0: professional actors, two English sentences.",
-    "savee": "SAVEE (Haq and Jackson, 2010): four male speakers of British English.",
-    "builtin": "The built-in corpus: drawn faces and synthetic voices. It is for trying out and "
-    "for tests; its scores say nothing about people.",
-}
+from keras_emo.data.corpora import known_corpora
 
 
 def write_card(description: dict[str, Any], path: Path) -> None:
     """README.md of a bundle, with the front matter that model hubs read."""
     corpus = description["corpus"]
+    entry = known_corpora().get(corpus["name"])
     licence = description["licence"]
     hub = licence.lower() if licence.startswith(("CC", "Apache")) else "other"
     lines = [
@@ -39,7 +29,7 @@ def write_card(description: dict[str, Any], path: Path) -> None:
         f"with one of: {', '.join(description['labels'])}.",
         "",
         "## Data",
-        CORPORA.get(corpus["name"], corpus["name"]),
+        entry.about if entry else corpus["name"],
         f"Training speakers: {_join(corpus['split']['train'])}. "
         f"Validation: {_join(corpus['split']['val'])}. "
         f"Test, never used for a choice: {_join(corpus['split']['test'])}.",

@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         "accuracy; fp16: storage of the weights only",
     )
     small.add_argument("--data", help="int8: the run's corpus folder, or 'builtin'")
-    small.add_argument("--corpus", default="auto", choices=("auto", "ravdess", "savee"))
+    small.add_argument("--corpus", default="auto", help="as for train.py")
     small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
     small.add_argument("--skip-bad", action="store_true", help="as for train.py")
     small.add_argument("--workers", type=int, default=0, help="as for train.py")

@@ -1,15 +1,11 @@
 """Keras functional graphs, registered by name."""
 
-from keras_emo.models import audio, fusion, residual, tdnn, visual
+from keras_emo.core.extensions import load_extensions, load_own
 from keras_emo.models.registry import MODELS, ModelEntry, build_model
 
-__all__ = [
-    "MODELS",
-    "ModelEntry",
-    "audio",
-    "build_model",
-    "fusion",
-    "residual",
-    "tdnn",
-    "visual",
-]
+GROUP = "keras_emo.networks"  # of entry points: modules of other packages that register networks
+
+load_own(__name__)
+load_extensions(GROUP)
+
+__all__ = ["MODELS", "ModelEntry", "build_model"]

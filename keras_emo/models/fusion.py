@@ -125,6 +125,7 @@ def concat_head(
     inputs=INPUTS,
     frames="all",
     parts=("visual_alexnet", "audio_cnn"),
+    trained_head=True,
     presets={
         "faithful": {"units": (4096, 1024), "dropout": 0.5, "batch_norm": False},
         "compact": {"units": (256, 64), "dropout": 0.5, "batch_norm": True},
@@ -171,6 +172,7 @@ _JOINT = {"units": 128, "dropout": 0.5}
     inputs=INPUTS,
     frames="all",
     parts=("visual_residual", "audio_tdnn"),
+    trained_head=True,
     presets={"faithful": _JOINT, "compact": _JOINT},  # one size
 )
 def build_fusion_joint(

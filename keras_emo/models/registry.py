@@ -16,7 +16,10 @@ class ModelEntry:
     """A registered network.
 
     frames: how a clip's face crops reach it, as core.inputs.feed_clips reads it.
-    parts: the networks of stage one that a fusion is built from.
+    parts: the networks of stage one that a fusion is built from, face and voice.
+    trained_head: whether a fusion's head is trained on training speakers; otherwise its few
+    numbers are fitted on validation speakers, see training.features. stage: what differs from
+    the usual settings of training, by the names of training.config.StageConfig.
     """
 
     name: str
@@ -25,6 +28,8 @@ class ModelEntry:
     frames: Frames
     parts: tuple[str, ...]
     presets: dict[str, dict[str, Any]]
+    trained_head: bool
+    stage: dict[str, Any]
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -43,6 +48,7 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {}
+PREFIXES = {("face",): "visual_", ("voice",): "audio_", ("face", "voice"): "fusion_"}
 
 
 def register(
@@ -52,13 +58,27 @@ def register(
     frames: Frames = "none",
     parts: tuple[str, ...] = (),
     presets: dict[str, dict[str, Any]],
+    trained_head: bool = False,
+    stage: dict[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator that enters a build function under a name."""
+    """Decorator that enters a build function under a name, see ModelEntry.
+
+    The name begins with ``visual_``, ``audio_`` or, for a fusion, ``fusion_``. Raises ValueError
+    where it does not, where it is taken, and for a fusion of other than two parts.
+    """
 
     def enter(build: Callable[..., Any]) -> Callable[..., Any]:
+        entry = ModelEntry(
+            name, build, inputs, frames, parts, presets, trained_head, dict(stage or {})
+        )
+        prefix = PREFIXES.get(entry.modalities)
+        if prefix is None or not name.startswith(prefix):
+            raise ValueError(f"{name} takes {inputs}: its name does not begin with {prefix}")
+        if len(parts) != (2 if prefix == "fusion_" else 0):
+            raise ValueError(f"{name} has the parts {parts}; a fusion has two, face and voice")
         if name in MODELS:
             raise ValueError(f"a model named {name} is registered already")
-        MODELS[name] = ModelEntry(name, build, inputs, frames, parts, presets)
+        MODELS[name] = entry
         return build
 
     return enter

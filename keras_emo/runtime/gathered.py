@@ -43,6 +43,10 @@ class GatheredWindows:
         end_s = self.end_s(answers)
         return find_segments(self.probs, answers.window_s, answers.hop_s, end_s)
 
+    def is_degraded(self, answers: RecordingAnswers) -> bool:
+        """Whether a modality was missing in a window, or what was read is damaged."""
+        return bool(self.states or answers.media.damaged_packets or answers.media.missing_s)
+
     def check(self, path: Path) -> None:
         """Raise ClipError where no window was answered."""
         if np.isnan(self.probs).all():

@@ -106,17 +106,20 @@ def prepare_answerable(
 class Predictor:
     """Loads a bundle once and answers clips; not to be shared between threads while it answers.
 
-    threads: of the network and the detector; 0: one a core this process may use.
-    Raises BundleError where the bundle is refused.
+    threads: of the network and the detector; 0: one a core this process may use. detector: finds
+    the faces instead of the bundle's networks. Raises BundleError where the bundle is refused.
     """
 
-    def __init__(self, folder: Path | Bundle, threads: int = 0):
+    def __init__(self, folder: Path | Bundle, threads: int = 0, detector: Detector | None = None):
         self.bundle = folder if isinstance(folder, Bundle) else load_bundle(folder)
         self.threads = threads = threads or available_cores()
         self.session = open_session(self.bundle.model_path, threads)
         self.outputs = [o.name for o in self.session.get_outputs()]
         self._check_names()
-        self.detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face, threads)
+        if detector is None:
+            face = self.bundle.spec.face
+            detector = FaceDetector(self.bundle.detector_folder, face, threads)
+        self.detector: Detector = detector
 
     def _check_names(self) -> None:
         inputs = [i.name for i in self.session.get_inputs()]
@@ -191,7 +194,8 @@ class Predictor:
             frames_examined=n,
         )
         self.answer([nothing])
-        self.detector.warm_up()
+        if warm_up := getattr(self.detector, "warm_up", None):
+            warm_up()
 
     def answer(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
         """Probabilities float32 (n_clips, 7) of prepared clips."""

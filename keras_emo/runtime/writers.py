@@ -75,7 +75,7 @@ class TimelineWriter:
     """Writes timelines of recordings to a stream, window by window.
 
     csv: a row a window. text: a line a segment, once a recording is done. json: an array with
-    an object for each recording, see the README.
+    an object for each recording, see docs/commands.md.
     """
 
     def __init__(self, stream: TextIO, form: str):

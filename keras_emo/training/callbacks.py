@@ -16,6 +16,7 @@ from keras_emo.core.progress import Progress
 from keras_emo.data.files import open_draft
 from keras_emo.training.checkpoint import Arrays, Checkpoints
 from keras_emo.training.config import StageConfig
+from keras_emo.training.distributed import Crew
 from keras_emo.training.interrupt import check_stopped
 
 SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
@@ -50,9 +51,6 @@ class KeepBest(keras.callbacks.Callback):
     def __init__(self, checkpoints: Checkpoints, stage: StageConfig):
         super().__init__()
         self.checkpoints, self.stage = checkpoints, stage
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        check_stopped()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         check_stopped()
@@ -101,18 +99,25 @@ def assign_arrays(model: keras.Model, arrays: Arrays) -> None:
 
 
 class SeedEpochs(keras.callbacks.Callback):
-    """Seeds dropout by epoch, so that a resumed run draws what the whole one would have."""
+    """Seeds dropout by epoch, so that a resumed run draws what the whole one would have.
 
-    def __init__(self, seed: int):
+    Every replica of the crew draws masks of its own, the first those of a single one.
+    """
+
+    def __init__(self, seed: int, crew: Crew):
         super().__init__()
-        self.seed = seed
+        self.seed, self.crew = seed, crew
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         for number, layer in enumerate(self.model._flatten_layers()):
             generator = getattr(layer, "seed_generator", None)
-            if generator is not None:
-                state = np.random.default_rng((self.seed, epoch, number)).integers(0, 2**31, 2)
-                generator.state.assign(state)
+            if generator is None:
+                continue
+            states = self.crew.strategy.experimental_local_results(generator.state.value)
+            for replica, state in enumerate(states, self.crew.share.first):
+                key = (self.seed, epoch, number, *((replica,) if replica else ()))
+                draws = np.random.default_rng(key).integers(0, 2**31, 2)
+                state.assign(draws.astype(state.dtype.as_numpy_dtype))
 
 
 class EpochLine(keras.callbacks.Callback):

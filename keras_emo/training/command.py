@@ -15,9 +15,10 @@ from keras_emo.core.media import check_file
 from keras_emo.core.progress import Progress
 from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec
 from keras_emo.data.splits import RAVDESS_FOLDS
-from keras_emo.training.config import PRETRAIN, read_config
-from keras_emo.training.data import open_corpus, prepare, split_corpus
+from keras_emo.training.config import PRECISIONS, PRETRAIN, read_config
+from keras_emo.training.data import Storage, open_corpus, prepare, split_corpus
 from keras_emo.training.interrupt import run_until_stopped
+from keras_emo.training.team import Team, gather_team
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,8 +30,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
-    data.add_argument("--corpus", default="auto", choices=("auto", "ravdess", "savee"))
+    data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
     data.add_argument("--cache", type=Path, default=Path("cache"), help="prepared clips go here")
+    data.add_argument(
+        "--shards", type=Path, help="pack prepared clips there and read them from disk, not memory"
+    )
+    data.add_argument(
+        "--drop-prepared", action="store_true", help="with --shards: delete files that are packed"
+    )
+    data.add_argument(
+        "--trust-shards", action="store_true", help="with --shards: skip comparing their sha256"
+    )
     data.add_argument("--skip-bad", action="store_true", help="go on without files that are bad")
     data.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     data.add_argument("--builtin-speakers", type=int, help="size of the built-in corpus")
@@ -66,43 +76,72 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--pretrain-data", type=Path, help="class-named folders of faces; adds the pretrain stage"
     )
+    place = parser.add_argument_group("where and how fast")
+    place.add_argument(
+        "--distribute",
+        choices=("none", "mirrored", "multiworker"),
+        default="none",
+        help="all GPUs of this machine, or all workers of TF_CONFIG; --out is on shared storage",
+    )
+    place.add_argument(
+        "--mixed-precision",
+        nargs="?",
+        choices=PRECISIONS,
+        const=PRECISIONS[0],
+        help="train in bfloat16, or float16 for GPUs before 2020; what is saved is float32",
+    )
+    place.add_argument(
+        "--xla", action="store_true", default=None, help="compile the training step with XLA"
+    )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run train.py; returns the exit code."""
     options = build_parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    return run_command(lambda: run_until_stopped(lambda: _train(options), options.out))
+    # of a worker that is gone TensorFlow has much to say; one line is enough
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if options.distribute != "none" else "2")
+    return run_command(lambda: run_until_stopped(lambda: _train_together(options), options.out))
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train_together(options: argparse.Namespace) -> int:
     require("keras", "tensorflow", "librosa", "matplotlib")
+    with gather_team(options.distribute) as team, team.one_voice():
+        return _train(options, team)
+
+
+def _train(options: argparse.Namespace, team: Team) -> int:
     config = read_config(options.config, _changes(options))
     if options.pretrain_data is not None and PRETRAIN not in config.stages:
         stages = (PRETRAIN, *config.stages)  # read anew: other settings may bear on every stage
         config = read_config(options.config, {**_changes(options), "stages": stages})
     start = _digest_start(options.init_from, options.pretrain_data)
-    corpus = open_corpus(
-        options.data,
-        options.corpus,
-        options.cache,
-        options.skip_bad,
-        options.workers,
-        _size_builtin(options.builtin_speakers),
+    corpus = team.follow_chief(
+        lambda: open_corpus(
+            options.data,
+            options.corpus,
+            options.cache,
+            options.skip_bad,
+            options.workers,
+            _size_builtin(options.builtin_speakers),
+        )
     )
     if options.folds is not None or options.seeds is not None:
-        return _train_several(options, config, corpus, start)
+        return _train_several(options, config, corpus, start, team)
     split = split_corpus(corpus, config, options.fold)
-    prepared = prepare(corpus, split, config.clip, options.cache, options.workers)
+    prepared = team.follow_chief(
+        lambda: prepare(corpus, split, config.clip, _storage(options), options.workers)
+    )
     # TensorFlow takes seconds to load: only once the data is known to be good
     with Progress("train.py") as progress:
         progress.say("loading TensorFlow")
+        from keras_emo.training.distributed import open_crew
         from keras_emo.training.run import open_run
         from keras_emo.training.stages import train_stages
         from keras_emo.training.summary import format_summary
 
-    run = open_run(options.out, config, prepared, start)
+        crew = open_crew(options.distribute, team)
+    run = open_run(options.out, config, prepared, start, crew)
     rows = train_stages(run, options.init_from, options.pretrain_data)
     if corpus.name == "builtin":
         print(SPEAKER_NOTE)
@@ -110,23 +149,35 @@ def _train(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _train_several(options, config, corpus, start) -> int:
+def _train_several(options, config, corpus, start, team) -> int:
     if options.fold is not None:
         raise UsageError("--fold", Reason.BAD_CONFIG, "not together with --folds or --seeds")
+    from keras_emo.training.distributed import open_crew
     from keras_emo.training.folds import plan_runs, pretrain_once, train_runs
     from keras_emo.training.table import write_table
 
+    crew = open_crew(options.distribute, team)
     plans = plan_runs(options.out, options.seeds or (config.seed,), options.folds)
     config = replace(config, stages=tuple(s for s in config.stages if s != PRETRAIN))
     init_from = options.init_from
     if options.pretrain_data is not None:
         init_from = pretrain_once(
-            options.out, config, corpus, options.cache, options.pretrain_data, options.workers,
-            start,
+            options.out, config, corpus, _storage(options), options.pretrain_data, options.workers,
+            start, crew,
         )  # fmt: skip
-    train_runs(plans, config, corpus, options.cache, options.workers, init_from, start)
-    print(write_table(options.out, plans, config.stages, corpus.takes), end="")
+    train_runs(plans, config, corpus, _storage(options), options.workers, init_from, start, crew)
+    table = team.ask_chief(lambda: write_table(options.out, plans, config.stages, corpus.takes))
+    print(table, end="")
     return ExitCode.OK
+
+
+def _storage(options: argparse.Namespace) -> Storage:
+    for name in ("drop_prepared", "trust_shards"):
+        if getattr(options, name) and options.shards is None:
+            raise UsageError(
+                f"--{name.replace('_', '-')}", Reason.BAD_CONFIG, "only together with --shards"
+            )
+    return Storage(options.cache, options.shards, options.drop_prepared, options.trust_shards)
 
 
 def _size_builtin(n_speakers: int | None) -> BuiltinSpec:
@@ -158,6 +209,8 @@ def _changes(options: argparse.Namespace) -> dict:
         "stages": options.stages,
         "epochs": options.epochs,
         "deterministic": options.deterministic,
+        "mixed_precision": options.mixed_precision,
+        "xla": options.xla,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
+from keras_emo.training.networks import find_added
 
 PRETRAIN = "pretrain"
 ALEXNET_PARTS = ("visual_alexnet", "audio_cnn", "audio_lstm")
@@ -25,6 +26,8 @@ ALEXNET_FUSIONS = (
 )
 PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn")
 FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint")
+PRECISIONS = ("bfloat16", "float16")
+PLAIN: dict[str, Any] = {"mixed_precision": "", "xla": False}  # named only where they differ
 TRAINED_HEADS = ("fusion_concat", "fusion_joint")  # the others' averages are fitted, see features
 STAGES = (PRETRAIN, *PARTS, *FUSIONS)
 DEFAULT_STAGES = (*ALEXNET_PARTS, *ALEXNET_FUSIONS)
@@ -67,6 +70,8 @@ class TrainConfig:
     val: tuple[str, ...] | int = 2
     stages: tuple[str, ...] = DEFAULT_STAGES
     deterministic: bool = False
+    mixed_precision: str = ""  # one of PRECISIONS for activations and gradients; "": float32
+    xla: bool = False  # compile the training step
     clip: ClipSpec = field(default_factory=ClipSpec)
     waves: WaveSpec = field(default_factory=WaveSpec)
     faces: FaceChanges = field(default_factory=FaceChanges)
@@ -80,6 +85,9 @@ class TrainConfig:
                 raise ValueError(f"[run] {key} is not a list of names: {names!r}")
         if isinstance(self.val, bool) or not isinstance(self.val, tuple | int):
             raise ValueError(f"[run] val is neither a list of names nor a number: {self.val!r}")
+        if self.mixed_precision not in ("", *PRECISIONS):
+            known = ", ".join(PRECISIONS)
+            raise ValueError(f"[run] mixed_precision {self.mixed_precision!r}; known: {known}")
         for name, settings in self.model.items():
             if not isinstance(settings, dict):
                 raise ValueError(f"[model] {name} is not a table")
@@ -96,6 +104,7 @@ class TrainConfig:
         """Plain values, with every stage's settings resolved."""
         data = asdict(self)
         data["stage"] = {name: asdict(self.of_stage(name)) for name in self.stages}
+        data = {k: v for k, v in data.items() if k not in PLAIN or v != PLAIN[k]}
         return json.loads(json.dumps(data))
 
 
@@ -114,19 +123,24 @@ def default_stage(name: str, preset: str) -> StageConfig:
         return StageConfig(
             epochs=10, batch=64, learning_rate=1.5e-3, weight_decay=0.02, patience=10
         )
-    if name in TRAINED_HEADS:
-        return StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
-    if name in FUSIONS:
-        return StageConfig(
+    added = None if name in STAGES else find_added(name)
+    trained_head = added.trained_head if added else name in TRAINED_HEADS
+    if trained_head:
+        stage = StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
+    elif name in FUSIONS or (added and added.parts):
+        stage = StageConfig(
             epochs=60, patience=60, learning_rate=0.05, weight_decay=0.0, label_smoothing=0.0
         )
-    return StageConfig(epochs=20, learning_rate=rate)
+    else:
+        stage = StageConfig(epochs=20, learning_rate=rate)
+    return dataclasses.replace(stage, **added.stage) if added else stage
 
 
 def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> TrainConfig:
     """A TrainConfig from a TOML file (or defaults) with changes to [run] on top.
 
-    Tables: [run] preset, seed, test, val (names or a number), stages, epochs;
+    Tables: [run] preset, seed, test, val (names or a number), stages, epochs, deterministic,
+    mixed_precision, xla;
     [clip.face], [clip.audio], [waves], [faces], [mfcc]; [stage.NAME]; [model.NAME].
     Raises UsageError naming the file and the key.
     """
@@ -160,11 +174,12 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
     if preset not in ("compact", "faithful"):
         raise ValueError(f"unknown preset {preset!r}; known: compact, faithful")
     for name in (*stages, *data.get("stage", {})):
-        if name not in STAGES:
+        if name not in STAGES and find_added(name) is None:
             raise ValueError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
     clip = data.get("clip", {})
     _refuse_unknown("clip", clip, ("face", "audio"))
-    _refuse_unknown("model", data.get("model", {}), (*PARTS, *FUSIONS))
+    networks = [n for n in data.get("model", {}) if n in STAGES or find_added(n) is None]
+    _refuse_unknown("model", dict.fromkeys(networks), (*PARTS, *FUSIONS))
     for name, values in data.get("stage", {}).items():
         _check(StageConfig, values, f"stage.{name}")
     stage = {
@@ -183,7 +198,7 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     return TrainConfig(
-        **{**run, "stages": tuple(s for s in STAGES if s in stages)},
+        **{**run, "stages": _order(stages)},
         clip=ClipSpec(
             face=build(FaceSpec, "clip.face", clip.get("face", {})),
             audio=build(AudioSpec, "clip.audio", clip.get("audio", {})),
@@ -194,6 +209,14 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
         stage=stage,
         model=data.get("model", {}),
     )
+
+
+def _order(stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Stages in the order of training: fusions after what they stand on."""
+    added = [s for s in dict.fromkeys(stages) if s not in STAGES]
+    fusions = [s for s in added if s.startswith("fusion_")]
+    parts = [s for s in added if s not in fusions]
+    return tuple(s for s in (PRETRAIN, *PARTS, *parts, *FUSIONS, *fusions) if s in stages)
 
 
 def _refuse_unknown(table: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +20,41 @@ from keras_emo.data.cache import (
     build_variants,
     load_clip,
 )
+from keras_emo.data.clips import (
+    Clips,
+    find_clips,
+    load_clips,
+    load_variants,
+    open_clips,
+    open_variants,
+)
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.files import write_json
-from keras_emo.data.pipeline import Clips, load_clips, load_variants
+from keras_emo.data.packing import pack_clips, pack_voices, settle_clips, settle_voices
+from keras_emo.data.shards import Shards, open_shards
 from keras_emo.data.splits import Split, fold_split, make_split, select
+from keras_emo.data.stored import ClipReader, StoredClip
 from keras_emo.data.takes import Take
 from keras_emo.training.config import TrainConfig
 
 
+@dataclass(frozen=True)
+class Storage:
+    """Where prepared clips are kept: a file each below cache, and in shards where given.
+
+    drop: delete a clip's file once its shard is whole. trust: compare no sha256 of shards.
+    """
+
+    cache: Path
+    shards: Path | None = None
+    drop: bool = False
+    trust: bool = False
+
+
 @dataclass
 class Prepared:
-    """A corpus, its split and its cache."""
+    """A corpus, its split and its cache; with shards, clips are read from there."""
 
     corpus: Corpus
     split: Split
@@ -37,30 +62,66 @@ class Prepared:
     spec: ClipSpec
     root: Path
     workers: int
+    storage: Storage | None = None
+    shards: Shards | None = None
+    voices: Shards | None = None
+
+    @contextmanager
+    def naming_reads(self) -> Iterator[None]:
+        """A shard that went bad while it was read is the error, not what tf.data makes of it."""
+        try:
+            yield
+        except Exception as e:
+            for shards in (self.shards, self.voices):
+                if shards is not None and shards.failure is not None:
+                    raise shards.failure from e
+            raise
 
     def takes(self, part: str) -> list[Take]:
         return select(self.corpus.takes, self.split, part)
 
     def clips(self, part: str) -> list[tuple[Take, ClipInputs | None]]:
-        """Takes of a part with what was prepared of them; None for those that failed."""
-        return [
-            (t, load_clip(self.cache.files[t.take_id]) if t.take_id in self.cache.files else None)
-            for t in self.takes(part)
-        ]
+        """Takes of a part with what was prepared of them; None for those that failed.
+
+        Those in shards are read when they are looked at.
+        """
+        takes, files = self.takes(part), self.cache.files
+        if self.shards is None:
+            return [(t, load_clip(files[t.take_id]) if t.take_id in files else None) for t in takes]
+        known, numbers = find_clips(takes, files, self.shards)
+        reader = ClipReader(self.shards)
+        stored = {t.take_id: StoredClip(reader, i) for t, i in zip(known, numbers, strict=True)}
+        return [(t, stored.get(t.take_id)) for t in takes]
 
     def training_clips(self) -> Clips:
-        """All training clips in memory."""
-        files, spec = self.cache.files, self.spec
-        return load_clips(self.takes("train"), files, spec.audio.shape, spec.face.shape)
+        """All training clips, in memory unless they are in shards."""
+        takes, files, spec = self.takes("train"), self.cache.files, self.spec
+        if self.shards is not None:
+            return open_clips(takes, files, self.shards)
+        return load_clips(takes, files, spec.audio.shape, spec.face.shape)
 
     def alter_voices(self, clips: Clips, waves: WaveSpec) -> None:
         """Add altered versions of the sound to training clips, made on first use."""
         heard = [t for t, has in zip(clips.takes, clips.has_voice, strict=True) if has]
+        storage = self.storage or Storage(self.root)
+        packed: Container[str] = ()
+        if storage.shards is not None:
+            packed = open_shards(settle_voices(storage.shards, self.spec, waves), verify=False)
         with Progress("altered voices", "clips", lines=True) as progress:
-            report = build_variants(heard, self.spec, waves, self.root, self.workers, progress)
+            report = build_variants(
+                heard, self.spec, waves, self.root, self.workers, progress, packed
+            )
         for failure in report.failures:
             print(f"warning: {failure}", file=sys.stderr)
-        clips.variants = load_variants(clips, report.files, waves.n_variants)
+        if storage.shards is None:
+            clips.variants = load_variants(clips, report.files, waves.n_variants)
+            return
+        with Progress("packed voices", "clips", lines=True) as progress:
+            folder = pack_voices(
+                report.files.values(), self.spec, waves, storage.shards, 1, progress, storage.drop
+            )
+        self.voices = open_shards(folder, verify=not storage.trust)
+        clips.variants = open_variants(clips, report.files, waves.n_variants, self.voices)
 
 
 def open_corpus(
@@ -98,22 +159,34 @@ def split_corpus(corpus: Corpus, config: TrainConfig, fold: int | None) -> Split
 
 
 def prepare(
-    corpus: Corpus, split: Split, spec: ClipSpec, cache: Path, workers: int = 0
+    corpus: Corpus, split: Split, spec: ClipSpec, storage: Path | Storage, workers: int = 0
 ) -> Prepared:
     """Prepare every clip of the split; failures are printed and left out.
 
-    Raises UsageError where no clip of a part could be prepared.
+    storage: the cache, or more, see Storage. Raises UsageError where no clip of a part could be
+    prepared, ClipError for a damaged shard.
     """
+    if isinstance(storage, Path):
+        storage = Storage(storage)
     takes = [t for part in ("train", "val", "test") for t in select(corpus.takes, split, part)]
+    packed: Container[str] = ()
+    if storage.shards is not None:
+        packed = open_shards(settle_clips(storage.shards, spec), verify=False)
     with Progress("prepared clips", "clips", lines=True) as progress:
-        report = build_cache(takes, spec, cache, workers, progress)
+        report = build_cache(takes, spec, storage.cache, workers, progress, packed)
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
-    prepared = Prepared(corpus, split, report, spec, cache, workers)
+    prepared = Prepared(corpus, split, report, spec, storage.cache, workers, storage)
     for part in ("train", "val"):
         if not any(t.take_id in report.files for t in prepared.takes(part)):
             cause = f"none of its {len(prepared.takes(part))} {part} clips could be prepared"
             raise UsageError(corpus.name, Reason.NO_CLIPS, cause)
+    if storage.shards is not None:
+        with Progress("packed clips", "clips", lines=True) as progress:
+            folder = pack_clips(
+                report.files.values(), spec, storage.shards, 1, progress, storage.drop
+            )
+        prepared.shards = open_shards(folder, verify=not storage.trust)
     return prepared
 
 

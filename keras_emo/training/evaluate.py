@@ -28,7 +28,7 @@ def run_keras(model: keras.Model):
         name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
         for name, tensor in model.input.items()
     }
-    step = tf.function(lambda x: model(x, training=False), input_signature=[specs])
+    step = tf.function(lambda x: model(x, training=False)).get_concrete_function(specs)
 
     def run(feed: Feed) -> dict[str, np.ndarray]:
         outputs = step({name: tf.constant(array) for name, array in feed.items()})

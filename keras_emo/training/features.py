@@ -10,11 +10,12 @@ import numpy as np
 from keras_emo.core.inputs import choose_frame, softmax
 from keras_emo.core.progress import Progress
 from keras_emo.data.augment import change_faces, change_mfcc
-from keras_emo.data.pipeline import Clips, class_weights
+from keras_emo.data.clips import Clips
+from keras_emo.data.pipeline import WHOLE, Share, class_weights
 from keras_emo.models.registry import MODELS
-from keras_emo.training.config import TRAINED_HEADS, StageConfig
+from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import fit
+from keras_emo.training.fit import fit, restore
 from keras_emo.training.run import Run
 
 Features = dict[str, np.ndarray]
@@ -26,11 +27,11 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
 
     A learned weighted average has one weight and one scale: they are fitted on validation
     speakers, since on training speakers both networks are right almost always and the weight
-    would reward the one that memorised more. TRAINED_HEADS have a head of their own size: it
+    would reward the one that memorised more. A trained head has a size of its own: it
     is trained on augmented training clips and stopped by validation speakers.
     """
     visual, audio = (run.load(part) for part in MODELS[name].parts)
-    model = run.build(name)
+    model = run.build_trainee(name)
     for part in (visual, audio):
         layer = model.get_layer(part.name)
         layer.set_weights(part.get_weights())
@@ -39,7 +40,7 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     one_frame = MODELS[name].frames == "one"
     val = describe_clips(visual, audio, [c for _, c in run.val], one_frame)
     labels = np.array([t.label for t, _ in run.val])
-    if name in TRAINED_HEADS:
+    if MODELS[name].trained_head:
         passes = [
             describe_altered(visual, audio, run.train_voices, run.config, number)
             for number in range(max(1, stage.passes))
@@ -52,7 +53,13 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         known, truth = val, labels
     checkpoints = run.checkpoints(name)
     data, steps = stream_features(
-        known, truth, stage.batch, run.config.seed, checkpoints.restore(), name in TRAINED_HEADS
+        known,
+        truth,
+        stage.batch,
+        run.config.seed,
+        restore(checkpoints, run.crew),
+        MODELS[name].trained_head,
+        run.crew.share,
     )
     heard = run_keras(head)
     fit(
@@ -64,6 +71,8 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         lambda: softmax(heard({k: val[k] for k in head.input})["logits"]),
         labels,
         run.config.seed,
+        run.crew,
+        run.config.xla,
     )
     return model
 
@@ -105,12 +114,11 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
     see, hear = run_keras(visual), run_keras(audio)
     rng = np.random.default_rng((config.seed, number, 2))
     out = _empty(visual, audio, len(clips))
-    picks, owners = [], []
+    picks = []
     for i in np.flatnonzero(clips.has_face):  # half of a clip's crops: frames get lost in life too
         chosen = rng.permutation(clips.count[i])[: max(1, clips.count[i] // 2)]
         picks.append(clips.first[i] + chosen)
-        owners.append(np.full(len(chosen), i))
-    index, owner = _join(picks), _join(owners)
+    index, end = _join(picks), 0
     said = _run_batches(
         see,
         "face",
@@ -119,17 +127,24 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
             clips.faces[index[s]].astype(np.float32), _seed(rng), config.faces
         ).numpy(),
     )
-    for i in np.flatnonzero(clips.has_face):
-        _put(out, "face", int(i), {k: v[owner == i].mean(axis=0) for k, v in said.items()})
-    mfcc = clips.mfcc
-    if clips.variants is not None:
-        choice = rng.integers(0, clips.variants.shape[1], len(clips))
-        mfcc = clips.variants[np.arange(len(clips)), choice]
+    for i, pick in zip(np.flatnonzero(clips.has_face), picks, strict=True):
+        start, end = end, end + len(pick)
+        _put(out, "face", int(i), {k: v[start:end].mean(axis=0) for k, v in said.items()})
+    variants = clips.variants
+    choice = np.zeros(0, int)
+    if variants is not None:
+        choice = rng.integers(0, variants.shape[1], len(clips))
+
+    def fetch(s: slice) -> np.ndarray:  # a batch at a time: all may not fit into memory
+        if variants is None:
+            return clips.mfcc[s]
+        return variants[np.arange(len(clips))[s], choice[s]]
+
     said = _run_batches(
         hear,
         "mfcc",
         len(clips),
-        lambda s: change_mfcc(mfcc[s], _seed(rng), config.mfcc, config.clip.audio).numpy(),
+        lambda s: change_mfcc(fetch(s), _seed(rng), config.mfcc, config.clip.audio).numpy(),
     )
     for i in np.flatnonzero(clips.has_voice):
         _put(out, "voice", int(i), {k: v[i] for k, v in said.items()})
@@ -137,12 +152,14 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
 
 
 def stream_features(
-    known: Features, truth: np.ndarray, batch: int, seed: int, first_epoch: int, weighted: bool
-) -> tuple[Any, int]:
-    """Endless shuffled epochs over stored features, as Model.fit takes them."""
+    known: Features, truth: np.ndarray, batch: int, seed: int, first_epoch: int, weighted: bool,
+    share: Share = WHOLE,
+) -> tuple[Any, int]:  # fmt: skip
+    """Endless shuffled epochs over stored features, of the form that pipeline's streams have."""
     import tensorflow as tf
 
     batch = min(batch, len(truth))
+    share.check(batch)
     steps = len(truth) // batch
     weights = class_weights(truth) if weighted else np.ones(7, np.float32)
 
@@ -151,18 +168,22 @@ def stream_features(
         while True:
             order = np.random.default_rng((seed, number)).permutation(len(truth))
             for i in range(steps):
-                chosen = order[i * batch : (i + 1) * batch]
-                x = {k: v[chosen] for k, v in known.items()}
-                y = np.eye(7, dtype=np.float32)[truth[chosen]]
-                yield x, {"logits": y}, {"logits": weights[truth[chosen]]}
+                together = order[i * batch : (i + 1) * batch]
+                for own in share.cut(batch):
+                    chosen = together[own]
+                    x = {k: v[chosen] for k, v in known.items()}
+                    y = np.eye(7, dtype=np.float32)[truth[chosen]]
+                    yield x, {"logits": y}, {"logits": weights[truth[chosen]]}, np.float32(batch)
             number += 1
 
     signature = (
         {k: tf.TensorSpec((None, *v.shape[1:]), tf.float32) for k, v in known.items()},
         {"logits": tf.TensorSpec((None, 7), tf.float32)},
         {"logits": tf.TensorSpec((None,), tf.float32)},
+        tf.TensorSpec((), tf.float32),
     )
-    return tf.data.Dataset.from_generator(rows, output_signature=signature).prefetch(2), steps
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    return data.prefetch(2 * share.count), steps
 
 
 def _empty(visual, audio, n: int) -> Features:

@@ -1,8 +1,9 @@
-"""One call of Model.fit, resumable, with this project's callbacks."""
+"""The loop over epochs and steps, resumable, with this project's callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,21 @@ from keras_emo.training.callbacks import (
 )
 from keras_emo.training.checkpoint import HISTORY, Checkpoints
 from keras_emo.training.config import StageConfig
+from keras_emo.training.distributed import Crew
 from keras_emo.training.evaluate import draw_curves
-from keras_emo.training.interrupt import tell_where
+from keras_emo.training.interrupt import check_stopped, tell_where
+from keras_emo.training.steps import Step, leave_sums, make_step
+
+
+def restore(checkpoints: Checkpoints, crew: Crew) -> int:
+    """Checkpoints.restore in the chief; every worker goes on from what it found."""
+
+    def take_up() -> dict[str, Any]:
+        checkpoints.restore()
+        return checkpoints.state
+
+    checkpoints.state = crew.team.ask_chief(take_up)
+    return checkpoints.state["epoch"] + 1
 
 
 def fit(
@@ -32,39 +46,80 @@ def fit(
     answer: Callable[[], np.ndarray],
     labels: np.ndarray,
     seed: int,
+    crew: Crew | None = None,
+    xla: bool = False,
 ) -> None:
-    """Model.fit with this project's callbacks; leaves the best epoch's weights in the model.
+    """Train a network; leaves the best epoch's weights in the model, of workers in the chief's.
 
-    checkpoints: restored already, data begins with the epoch after. With deterministic settings
-    a run that was stopped ends in the very weights of one that was not.
+    data: a stream over the crew's share that begins with the epoch after the checkpoints, which
+    are restored already. With deterministic settings a run that was stopped ends in the very
+    weights of one that was not. The chief validates, saves and decides when it is enough, while
+    the others wait. Raises EnvironmentFailure, worker_died, where a worker is gone.
     """
+    crew = crew or Crew()
     folder, state = checkpoints.folder, checkpoints.state
-    compile_model(model, stage, steps)
-    model.optimizer.build(model.trainable_variables)
+    with crew.strategy.scope():
+        compile_model(model, stage, steps)
+        model.optimizer.build(model.trainable_variables)
     first = state["epoch"] + 1
     if first:
         assign_arrays(model, checkpoints.load(state["epoch"]))
         print(f"{folder.name}: resumed after epoch {first}", flush=True)
     if not state["done"]:
+        callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, crew)]
+        if crew.team.is_chief:
+            callbacks += [
+                ClipValidation(answer, labels),
+                KeepBest(checkpoints, stage),
+                keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+                EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
+            ]
+        crew.synchronise_norms(model, True)
+        step = make_step(model, cross_entropy(stage, "sum"), crew, xla)
         with tell_where(lambda: _say_where(checkpoints)):
-            model.fit(
-                data,
-                steps_per_epoch=steps,
-                initial_epoch=first,
-                epochs=stage.epochs,
-                verbose=0,
-                shuffle=False,  # the stream is shuffled already
-                callbacks=[
-                    SeedEpochs(seed),
-                    ClipValidation(answer, labels),
-                    KeepBest(checkpoints, stage),
-                    keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-                    EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
-                ],
-            )
-    assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
-    checkpoints.write_history()
-    draw_curves(folder / HISTORY, folder / "curves.png")
+            _run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, crew)
+        crew.synchronise_norms(model, False)
+    if crew.team.is_chief:
+        assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
+        checkpoints.write_history()
+        draw_curves(folder / HISTORY, folder / "curves.png")
+
+
+def _run_epochs(
+    model: keras.Model,
+    data: Any,
+    steps: int,
+    epochs: range,
+    callbacks: list[keras.callbacks.Callback],
+    step: Step,
+    crew: Crew,
+) -> None:
+    every = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs.stop, steps=steps)
+    model.stop_training = False
+    batches = crew.iterate(data)
+
+    def end_epoch(epoch: int, loss: float) -> bool:
+        every.on_epoch_end(epoch, {"loss": loss})
+        return model.stop_training
+
+    every.on_train_begin()
+    for epoch in epochs:
+        every.on_epoch_begin(epoch)
+        losses: list[Any] = []
+        for i in range(steps):
+            check_stopped()
+            every.on_train_batch_begin(i)
+            with crew.heed_losses():
+                losses.append(step(batches))
+                if i:  # one behind: the next step is under way while this one is waited for
+                    losses[i - 1] = float(losses[i - 1])
+            every.on_train_batch_end(i)
+        with crew.heed_losses():
+            losses[-1] = float(losses[-1])
+        loss = float(np.mean(losses))
+        if crew.team.ask_chief(partial(end_epoch, epoch, loss)):
+            break
+    every.on_train_end()
 
 
 def _say_where(checkpoints: Checkpoints) -> str:
@@ -86,10 +141,16 @@ def compile_model(model: keras.Model, stage: StageConfig, steps: int) -> None:
         schedule, weight_decay=stage.weight_decay, global_clipnorm=stage.clip_norm
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=stage.label_smoothing
-    )
+    leave_sums(optimizer)
+    loss = cross_entropy(stage, "sum_over_batch_size")
     model.compile(optimizer, loss={"logits": loss}, jit_compile=False)
+
+
+def cross_entropy(stage: StageConfig, reduction: str) -> keras.losses.Loss:
+    """Cross-entropy on logits, its sum over examples or their mean."""
+    return keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=stage.label_smoothing, reduction=reduction
+    )
 
 
 def load_initial(model: keras.Model, path: Path) -> None:

@@ -20,7 +20,7 @@ from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import fit, load_initial
+from keras_emo.training.fit import fit, load_initial, restore
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 
 VAL_SHARE = 10  # every tenth picture, by the hash of its content
@@ -34,13 +34,13 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     memory (150 KB each at 224 px). A tenth of them, chosen by content, serves for validation.
     """
     stage = run.config.of_stage(PRETRAIN)
-    folder = run.folder / PRETRAIN
-    folder.mkdir(exist_ok=True)
+    folder, team = run.folder / PRETRAIN, run.crew.team
+    team.ask_chief(lambda: folder.mkdir(exist_ok=True))
     faces, labels, held = read_images_by_class(root, run.config.clip.face.size_px)
     if not held.any() or held.all():
         cause = f"{len(faces)} pictures are too few to hold a tenth back"
         raise UsageError(root, Reason.NO_CLIPS, cause)
-    model = run.build(run.config.visual)
+    model = run.build_trainee(run.config.visual)
     if init_from is not None:
         load_initial(model, init_from)
     checkpoints = run.checkpoints(PRETRAIN)
@@ -50,7 +50,8 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         stage.batch,
         run.config.seed,
         run.config.faces,
-        checkpoints.restore(),
+        restore(checkpoints, run.crew),
+        run.crew.share,
     )
     check, truth = faces[held], labels[held]
     see = run_keras(model)
@@ -62,16 +63,23 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         ]
         return softmax(np.concatenate(parts))
 
-    fit(model, data, steps, stage, checkpoints, answer, truth, run.config.seed)
-    figures = {
-        "source": root.resolve().name,
-        "n_train": int((~held).sum()),
-        "n_val": int(held.sum()),
-        "val": score(confusion(truth, answer().argmax(axis=1))),
-    }
-    save_model(model, folder / MODEL_FILE)
-    write_json(folder / METRICS_FILE, figures)
-    drop_checkpoints(folder)
+    fit(
+        model, data, steps, stage, checkpoints, answer, truth, run.config.seed, run.crew,
+        run.config.xla,
+    )  # fmt: skip
+
+    def finish() -> None:
+        figures = {
+            "source": root.resolve().name,
+            "n_train": int((~held).sum()),
+            "n_val": int(held.sum()),
+            "val": score(confusion(truth, answer().argmax(axis=1))),
+        }
+        save_model(run.settle(run.config.visual, model), folder / MODEL_FILE)
+        write_json(folder / METRICS_FILE, figures)
+        drop_checkpoints(folder)
+
+    team.ask_chief(finish)
 
 
 def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
@@ -13,24 +15,31 @@ import keras
 
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.data.clips import Clips
 from keras_emo.data.files import read_json, sweep_drafts, write_json
-from keras_emo.data.pipeline import Clips
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, build_model
 from keras_emo.training.checkpoint import Checkpoints
-from keras_emo.training.config import TrainConfig
+from keras_emo.training.config import PLAIN, TrainConfig
 from keras_emo.training.data import Prepared, write_failures
+from keras_emo.training.distributed import Crew
+from keras_emo.training.precision import using_precision
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 NOTES_FILE = "training.json"
+LOCK_FILE = ".lock"
+SHARED_S = 30.0  # a network's file system may show a file that late
 
 
 class Run:
     """A run folder and what has been done in it."""
 
-    def __init__(self, folder: Path, config: TrainConfig, prepared: Prepared):
+    def __init__(
+        self, folder: Path, config: TrainConfig, prepared: Prepared, crew: Crew | None = None
+    ):
         self.folder, self.config, self.prepared = folder, config, prepared
+        self.crew = crew or Crew()
         self._train: Clips | None = None
         self._val: list[tuple[Take, ClipInputs]] | None = None
         self.lock: IO[str] | None = None
@@ -45,7 +54,9 @@ class Run:
     def train_voices(self) -> Clips:
         """The training clips with altered versions of their sound."""
         if self.train.variants is None and self.config.waves.n_variants:
-            self.prepared.alter_voices(self.train, self.config.waves)
+            self.crew.team.follow_chief(
+                lambda: self.prepared.alter_voices(self.train, self.config.waves)
+            )
         return self.train
 
     @property
@@ -56,6 +67,19 @@ class Run:
 
     def build(self, name: str) -> keras.Model:
         return build_model(name, self.config.preset, self.config.model, self.config.clip)
+
+    def build_trainee(self, name: str) -> keras.Model:
+        """The network as it is trained: on the crew's replicas, in the precision asked for."""
+        with self.crew.strategy.scope(), using_precision(self.config.mixed_precision):
+            return self.build(name)
+
+    def settle(self, name: str, model: keras.Model) -> keras.Model:
+        """A trainee as it is saved: float32 and of one process, with the same weights."""
+        if not self.crew.many and not self.config.mixed_precision:
+            return model
+        plain = self.build(name)
+        plain.set_weights(model.get_weights())
+        return plain
 
     def checkpoints(self, name: str) -> Checkpoints:
         """States of a stage's training, of this seed and split only."""
@@ -85,20 +109,24 @@ class Run:
 
 
 def open_run(
-    folder: Path, config: TrainConfig, prepared: Prepared, start: dict[str, Any] | None = None
+    folder: Path,
+    config: TrainConfig,
+    prepared: Prepared,
+    start: dict[str, Any] | None = None,
+    crew: Crew | None = None,
 ) -> Run:
-    """Create a run folder, or take up the one that is there.
+    """Create a run folder, or take up the one that is there; of several workers the chief does.
 
     config.json and split.json are written first. start: what the first stage begins with, as
     digests. Raises UsageError where the folder holds a run with other settings (stages aside),
-    other clips or another start, or is in use; EnvironmentFailure where it cannot be written.
+    other clips or another start, is in use, or is not the chief's; EnvironmentFailure where it
+    cannot be written.
     """
     check_models(config)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    lock = _lock(folder)
+    run = Run(folder, config, prepared, crew)
+    if config.xla and run.crew.many:
+        cause = "XLA compiles the step of one replica, not together with --distribute"
+        raise UsageError("--xla", Reason.BAD_CONFIG, cause)
     asked: dict[str, Any] = {
         "config": config.to_dict(),
         "split": prepared.split.to_dict(),
@@ -106,6 +134,34 @@ def open_run(
         "clips": digest_clips(prepared),
         "start": start or {},
     }
+    team = run.crew.team
+
+    def create() -> list[Any]:
+        run.lock = _create(folder, json.loads(json.dumps(asked)), prepared)
+        return [asked, _mark(run.lock)]
+
+    theirs, mark = team.ask_chief(create)
+
+    def join() -> None:
+        different = _differences(_comparable(theirs), _comparable(asked))
+        if different:
+            who = f"worker {team.number} of {team.size}"
+            cause = f"started with other settings than the chief: {'; '.join(different)}"
+            raise UsageError(who, Reason.BAD_CONFIG, cause)
+        if not team.is_chief:
+            _await_mark(folder / LOCK_FILE, mark, team.number)
+
+    team.agree(join)
+    return run
+
+
+def _create(folder: Path, asked: dict[str, Any], prepared: Prepared) -> IO[str]:
+    """Write what a run is made of, unless the folder holds another; returns its lock, held."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    lock = _lock(folder)
     path = folder / "config.json"
     if path.exists():
         there = read_json(path)
@@ -121,9 +177,7 @@ def open_run(
     split = {**prepared.split.to_dict(), "digest": prepared.split.digest()}
     write_json(folder / "split.json", split)
     write_failures(prepared.cache.failures, folder / "failed_clips.json")
-    run = Run(folder, config, prepared)
-    run.lock = lock
-    return run
+    return lock
 
 
 def check_models(config: TrainConfig) -> None:
@@ -137,12 +191,30 @@ def check_models(config: TrainConfig) -> None:
 
 def _lock(folder: Path) -> IO[str]:
     """Hold the run folder for this process; the system lets go when the process ends."""
-    lock = open(folder / ".lock", "w")  # noqa: SIM115  # open for as long as the run is
+    lock = open(folder / LOCK_FILE, "w")  # noqa: SIM115  # open for as long as the run is
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(folder, Reason.BAD_CONFIG, "another process trains in it") from None
     return lock
+
+
+def _mark(lock: IO[str]) -> str:
+    """Leave a word in the lock that other workers can look for."""
+    mark = os.urandom(8).hex()
+    lock.write(mark)
+    lock.flush()
+    return mark
+
+
+def _await_mark(path: Path, mark: str, number: int) -> None:
+    """Raise UsageError where the chief's mark does not show in what this worker takes for it."""
+    end_s = time.monotonic() + SHARED_S
+    while not (path.is_file() and path.read_text(encoding="utf-8") == mark):
+        if time.monotonic() > end_s:
+            cause = f"worker {number} does not see the chief's; it has to lie on shared storage"
+            raise UsageError(path.parent, Reason.NOT_FOUND, cause)
+        time.sleep(0.2)
 
 
 def digest_clips(prepared: Prepared) -> str:
@@ -152,7 +224,7 @@ def digest_clips(prepared: Prepared) -> str:
 
 
 def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+    flat: dict[str, Any] = {f"config.{key}": value for key, value in PLAIN.items()}
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, dict):

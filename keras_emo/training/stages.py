@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from keras_emo.models.registry import MODELS, ModelEntry
 from keras_emo.training import features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
-from keras_emo.training.config import FUSIONS, PRETRAIN, TRAINED_HEADS, StageConfig
+from keras_emo.training.config import PRETRAIN, StageConfig
 from keras_emo.training.evaluate import (
     answer_part,
     report_part,
@@ -27,7 +28,7 @@ from keras_emo.training.evaluate import (
     write_predictions,
     write_report,
 )
-from keras_emo.training.fit import fit, load_initial
+from keras_emo.training.fit import fit, load_initial, restore
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 from keras_emo.training.summary import summarise
@@ -41,13 +42,13 @@ def train_stages(
     init_from: a .keras file whose weights the visual net starts from. pretrain_data: a folder
     of class-named folders of face pictures for the pretrain stage.
     """
+    team = run.crew.team
     if run.config.deterministic:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
     for name in run.config.stages:
-        if (run.folder / name / METRICS_FILE).exists():
-            drop_checkpoints(run.folder / name)  # the last thing a kill may have left undone
+        if team.ask_chief(partial(_is_finished, run.folder / name)):
             continue
         # by stage, so that one trained alone or after a stop starts as in a whole run
         keras.utils.set_random_seed(seed_stage(run.config.seed, name))
@@ -57,8 +58,16 @@ def train_stages(
                 raise UsageError(run.folder, Reason.BAD_CONFIG, cause)
             pretrain_visual(run, pretrain_data, init_from)
         else:
-            train_network(run, name, init_from)
-    return summarise(run.folder)
+            with run.prepared.naming_reads():
+                train_network(run, name, init_from)
+    return team.ask_chief(lambda: summarise(run.folder))
+
+
+def _is_finished(folder: Path) -> bool:
+    if not (folder / METRICS_FILE).exists():
+        return False
+    drop_checkpoints(folder)  # the last thing a kill may have left undone
+    return True
 
 
 def seed_stage(seed: int, name: str) -> int:
@@ -71,31 +80,38 @@ def train_network(run: Run, name: str, init_from: Path | None = None) -> None:
 
     metrics.json is written last and marks the stage as finished.
     """
-    folder = run.folder / name
-    folder.mkdir(exist_ok=True)
-    if (folder / MODEL_FILE).exists():  # stopped while it was scored
-        model = run.load(name)
-    else:
-        model = _train(run, name, init_from)
-        save_model(model, folder / MODEL_FILE)
-    score_network(run, name, model)
-    drop_checkpoints(folder)  # model.keras holds the best of them
+    folder, team = run.folder / name, run.crew.team
+
+    def begin() -> bool:
+        folder.mkdir(exist_ok=True)
+        return (folder / MODEL_FILE).exists()  # stopped while it was scored
+
+    trained = None if team.ask_chief(begin) else _train(run, name, init_from)
+
+    def finish() -> None:
+        model = run.load(name) if trained is None else run.settle(name, trained)
+        if trained is not None:
+            save_model(model, folder / MODEL_FILE)
+        score_network(run, name, model)
+        drop_checkpoints(folder)  # model.keras holds the best of them
+
+    team.ask_chief(finish)
 
 
 def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     started_s = time.monotonic()
     stage = run.config.of_stage(name)
     facts: dict[str, Any] = {}
-    if name in FUSIONS:
+    if MODELS[name].parts:
         model = features.train_fusion(run, name, stage)
-        facts["fitted_on_val"] = name not in TRAINED_HEADS
+        facts["fitted_on_val"] = not MODELS[name].trained_head
     else:
-        model = run.build(name)
+        model = run.build_trainee(name)
         if MODELS[name].modalities == ("face",):
             facts["pretrained"] = _start_from(model, run, init_from)
         fit_part(run, model, MODELS[name], stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)
-    run.note(name, {**facts, "minutes": minutes})
+    run.crew.team.ask_chief(lambda: run.note(name, {**facts, "minutes": minutes}))
     return model
 
 
@@ -128,21 +144,24 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
         cause = f"stage {entry.name}: no {part} clip has a {modality}"
         raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
     checkpoints = run.checkpoints(entry.name)
-    first = checkpoints.restore()
+    first = restore(checkpoints, run.crew)
     if modality == "face":
         data, steps = stream_faces(
-            run.train, stage.batch, config.seed, stage.crops_a_clip, config.faces, first
-        )
+            run.train, stage.batch, config.seed, stage.crops_a_clip, config.faces, first,
+            run.crew.share,
+        )  # fmt: skip
     else:
         clips = run.train_voices
         data, steps = stream_voices(
-            clips, stage.batch, config.seed, config.mfcc, config.clip.audio, first
+            clips, stage.batch, config.seed, config.mfcc, config.clip.audio, first, run.crew.share
         )
         if not first:
-            model.get_layer("mfcc_norm").adapt(clips.mfcc[clips.has_voice])
+            model.get_layer("mfcc_norm").adapt(clips.sample_voices())
     answer = follow_answers(run, model, entry, [c for _, c in checked])
     labels = np.array([t.label for t, _ in checked])
-    fit(model, data, steps, stage, checkpoints, answer, labels, config.seed)
+    fit(
+        model, data, steps, stage, checkpoints, answer, labels, config.seed, run.crew, config.xla
+    )  # fmt: skip
 
 
 def follow_answers(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:

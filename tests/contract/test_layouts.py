@@ -13,7 +13,6 @@ import tensorflow as tf  # noqa: E402
 
 from keras_emo.core.errors import EnvironmentFailure, UsageError  # noqa: E402
 from keras_emo.core.labels import EMOTIONS  # noqa: E402
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec  # noqa: E402
 from keras_emo.exporting import layouts, triton  # noqa: E402
 from keras_emo.exporting.bundle import export_bundle  # noqa: E402
 from keras_emo.exporting.command import build_parser, split_names  # noqa: E402
@@ -21,49 +20,27 @@ from keras_emo.exporting.layouts import check_layouts, draft_version, write_layo
 from keras_emo.exporting.onnx import ExportError  # noqa: E402
 from keras_emo.exporting.parity import sample_feed  # noqa: E402
 from keras_emo.exporting.tf_serving import WARM_UP, read_warm_up  # noqa: E402
-from keras_emo.models import MODELS, build_model  # noqa: E402
+from keras_emo.models import MODELS  # noqa: E402
 from keras_emo.models.ensemble import average_models  # noqa: E402
-from keras_emo.models.layers import Standardise  # noqa: E402
 from keras_emo.runtime.predictor import Predictor  # noqa: E402
 from keras_emo.runtime.session import open_session  # noqa: E402
 
+from .small_networks import FACTS, build_tiny  # noqa: E402
+from .small_networks import SHORT_SPEC as SPEC  # noqa: E402
+
 pytestmark = pytest.mark.tensorflow
 
-SPEC = ClipSpec(face=FaceSpec(size_px=64), audio=AudioSpec(duration_s=1.0, n_mels=32, n_mfcc=32))
-TINY = {
-    "visual_residual": {"width": 0.2},
-    "audio_tdnn": {"units": 16, "top_units": 16},
-    "fusion_joint": {"units": 8},
-}
-FACTS = {
-    "preset": "compact",
-    "corpus": {"name": "builtin", "split": {"train": ["a"], "val": ["b"], "test": []}},
-    "metrics": {},
-}
 # a fusion, and two networks as one; tests of versions have a single one
 CASES = ("fusion_joint", "ensemble")
-
-
-def build(name, seed=0):
-    keras.utils.set_random_seed(seed)
-    model = build_model(name, "compact", TINY, SPEC)
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        if weight.path.rsplit("/", 1)[-1] in ("bias", "beta", "moving_mean"):
-            weight.assign(rng.normal(0, 0.2, weight.shape))
-    for layer in model._flatten_layers():
-        if isinstance(layer, Standardise):
-            layer.adapt(rng.normal(0, 25, (8, *SPEC.audio.shape)))
-    return model
 
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     """(entry, model, bundle folder) of a small network."""
     name = "audio_tdnn" if request.param == "ensemble" else request.param
-    model = build(name)
+    model = build_tiny(name, 0, SPEC)
     if request.param == "ensemble":
-        model = average_models([model, build(name, 1)])
+        model = average_models([model, build_tiny(name, 1, SPEC)])
     folder = tmp_path_factory.mktemp("out") / "net"
     export_bundle(model, MODELS[name], SPEC, FACTS, folder, ("onnx",))
     return MODELS[name], model, folder
@@ -168,7 +145,7 @@ def parse(text):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """(entry, model, bundle folder) of the smallest network."""
-    model, folder = build("audio_tdnn"), tmp_path_factory.mktemp("small") / "net"
+    model, folder = build_tiny("audio_tdnn", 0, SPEC), tmp_path_factory.mktemp("small") / "net"
     export_bundle(model, MODELS["audio_tdnn"], SPEC, FACTS, folder, ("onnx",))
     return MODELS["audio_tdnn"], model, folder
 
@@ -218,7 +195,7 @@ def test_a_place_that_takes_nothing(tmp_path):
 
 def test_what_answers_otherwise_is_not_put_in_place(voice):
     entry, _, folder = voice
-    other = build("audio_tdnn", 1)
+    other = build_tiny("audio_tdnn", 1, SPEC)
     with pytest.raises(ExportError, match="differ"):
         write_layout("tfserving", other, entry, folder)
     assert list((folder.parent / "tfserving").iterdir()) == []

@@ -17,43 +17,14 @@ from keras_emo.exporting.onnx import ExportError  # noqa: E402
 from keras_emo.exporting.parity import sample_feed  # noqa: E402
 from keras_emo.models import MODELS, build_model  # noqa: E402
 from keras_emo.models.layers import Standardise  # noqa: E402
+from keras_emo.models.registry import register  # noqa: E402
 from keras_emo.runtime.predictor import Predictor  # noqa: E402
+from keras_emo.training import config as training  # noqa: E402
 from keras_emo.training.evaluate import run_keras  # noqa: E402
 
+from .small_networks import FACTS, SPEC, TINY, build_tiny  # noqa: E402
+
 pytestmark = pytest.mark.tensorflow
-
-SPEC = ClipSpec()
-TINY = {
-    "visual_alexnet": {"width": 0.125, "dense_units": 16},
-    "audio_cnn": {"width": 0.125, "dense_units": 16},
-    "audio_lstm": {"units": 16, "time_pool": 6},
-    "fusion_concat": {"units": (16, 8)},
-    "visual_residual": {"width": 0.2},
-    "audio_tdnn": {"units": 16, "top_units": 16},
-    "fusion_joint": {"units": 8},
-}
-FACTS = {
-    "preset": "compact",
-    "corpus": {"name": "builtin", "split": {"train": ["a"], "val": ["b"], "test": []}},
-    "metrics": {},
-}
-
-
-def build_tiny(name: str, preset: str = "compact"):
-    """A small network whose every weight was moved, so that agreement means something."""
-    keras.utils.set_random_seed(7)
-    model = build_model(name, preset, TINY)
-    rng = np.random.default_rng(7)
-    for weight in model.weights:
-        kind = weight.path.rsplit("/", 1)[-1]
-        if kind in ("bias", "beta", "balance", "log_scale", "moving_mean"):
-            weight.assign(rng.normal(0, 0.2, weight.shape))
-        elif kind == "moving_variance":
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-    for layer in model._flatten_layers():
-        if isinstance(layer, Standardise):
-            layer.adapt(rng.normal(0, 25, (8, *SPEC.audio.shape)))
-    return model
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -72,6 +43,26 @@ def test_inputs_and_outputs_are_as_registered(case):
     assert entry.frames in FRAMES
     assert set(entry.modalities) <= {"face", "voice"}
     assert set(entry.presets) == {"faithful", "compact"}
+
+
+@pytest.mark.parametrize("preset", ["faithful", "compact"])
+def test_training_knows_how(case, preset):
+    """Stage settings that hold, the layers that training looks for, stages in a right order."""
+    entry, model, _, _ = case
+    stage = training.default_stage(entry.name, preset)
+    assert {k: getattr(stage, k) for k in entry.stage} == entry.stage
+    if entry.modalities == ("voice",):
+        assert isinstance(model.get_layer("mfcc_norm"), Standardise)
+    if entry.parts:
+        assert [MODELS[p].modalities for p in entry.parts] == [("face",), ("voice",)]
+        head = model.get_layer("head")
+        assert {"face_logits", "voice_logits", "has_face", "has_voice"} <= set(head.input)
+    read = training.read_config(None, {"stages": (entry.name, *entry.parts)})
+    assert set(read.stages) == {entry.name, *entry.parts}
+    assert read.stages[-1] == entry.name
+    if entry.name in training.STAGES:  # listed there, so that reading options loads no Keras
+        assert entry.trained_head == (entry.name in training.TRAINED_HEADS)
+        assert bool(entry.parts) == (entry.name in training.FUSIONS)
 
 
 def test_outputs_are_probabilities_of_the_logits(case):
@@ -208,3 +199,21 @@ def test_faithful_sizes(name, millions):
     assert model.count_params() / 1e6 == pytest.approx(millions, abs=0.1)
     if name != "audio_lstm":
         assert model.output["embedding"].shape[-1] == 4096
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "parts", "cause"),
+    [
+        ("audio_cnn", ("mfcc",), (), "already"),
+        ("visual_x", ("mfcc",), (), "audio_"),
+        ("x", ("face",), (), "visual_"),
+        ("audio_x", (), (), "name"),
+        ("fusion_x", ("face", "mfcc"), (), "parts"),
+        ("audio_x", ("mfcc",), ("visual_alexnet", "audio_cnn"), "parts"),
+    ],
+)
+def test_registrations_that_are_refused(name, inputs, parts, cause):
+    before = dict(MODELS)
+    with pytest.raises(ValueError, match=cause):
+        register(name, inputs=inputs, parts=parts, presets={})(lambda spec: None)
+    assert before == MODELS

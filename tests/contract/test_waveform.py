@@ -21,7 +21,7 @@ from keras_emo.models import MODELS  # noqa: E402
 from keras_emo.runtime.predictor import Predictor  # noqa: E402
 from keras_emo.runtime.session import open_session  # noqa: E402
 
-from .test_models import FACTS, SPEC, build_tiny  # noqa: E402
+from .small_networks import FACTS, SPEC, build_tiny  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

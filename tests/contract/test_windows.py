@@ -7,21 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.data.builtin import BuiltinSpec, list_clips
-from keras_emo.data.builtin.corpus import write_clip
 from keras_emo.runtime.predictor import Predictor
 
 pytestmark = pytest.mark.slow
 BUNDLE = Path(__file__).resolve().parents[2] / "saved_models" / "default"
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    """A clip of the built-in corpus, 3.0 to 3.4 s, with face and voice."""
-    root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
-    clip = list_clips(spec)[0]
-    write_clip(root, clip, spec)
-    return root / clip
 
 
 @pytest.fixture(scope="module")

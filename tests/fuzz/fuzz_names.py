@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mutation import mutate_bytes as mutate  # noqa: F401
 
-from keras_emo.data.corpus import BadNameError, Found, natural_key
-from keras_emo.data.ravdess import is_song, parse_ravdess
-from keras_emo.data.savee import SPEAKERS, describe_savee, parse_savee
+from keras_emo.data.corpora.ravdess import is_song, parse_ravdess
+from keras_emo.data.corpora.savee import SPEAKERS, describe_savee, parse_savee
+from keras_emo.data.corpus import BadNameError
+from keras_emo.data.recordings import Found, natural_key
 
 ROOT = Path("/savee")
 LONGEST = 255  # bytes of a file name

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from keras_emo.core.media import read_media
-from keras_emo.data.builtin import BuiltinSpec, list_clips
-from keras_emo.data.builtin.corpus import write_clip
 
 from .conftest import ROOT, run_cli
 
@@ -21,12 +19,9 @@ FPS = 10
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def spoken(drawn):
     """Three seconds of one drawn speaker: frames at FPS and the voice at 48 kHz."""
-    root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
-    clip = list_clips(spec)[0]
-    write_clip(root, clip, spec)
-    media = read_media(root / clip, frame_rate_hz=FPS)
+    media = read_media(drawn, frame_rate_hz=FPS)
     assert media.sample_rate_hz == 48_000
     return media.frames[: 3 * FPS], media.waveform[: 3 * 48_000]
 
@@ -37,8 +32,8 @@ def predict(path: Path, *options: str | Path) -> tuple[int, dict]:
     return done.returncode, found
 
 
-def test_face_and_voice_that_come_and_go(drawn, make, tmp_path):
-    frames, voice = drawn
+def test_face_and_voice_that_come_and_go(spoken, make, tmp_path):
+    frames, voice = spoken
     nobody = [np.full_like(frames[0], 128)] * (6 * FPS)
     silence = np.zeros(6 * 48_000, np.float32)
     path = make.video(
@@ -67,9 +62,9 @@ def test_face_and_voice_that_come_and_go(drawn, make, tmp_path):
     assert (tmp_path / "b.png").stat().st_size > 5000
 
 
-def test_two_people_and_one_who_leaves(drawn, make, tmp_path):
+def test_two_people_and_one_who_leaves(spoken, make, tmp_path):
     """Side by side, the left one larger; after 6 s only the right one is there."""
-    frames, voice = drawn
+    frames, voice = spoken
     height, width = frames[0].shape[:2]
     right = [f[::2, ::2] for f in frames]
     both, alone = [], []

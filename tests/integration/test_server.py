@@ -20,8 +20,6 @@ import pytest
 
 from keras_emo.cli import main as run_cli
 from keras_emo.core.inputs import feed_clips
-from keras_emo.data.builtin import BuiltinSpec, list_clips
-from keras_emo.data.builtin.corpus import write_clip
 from keras_emo.runtime.predictor import Predictor
 
 pytest.importorskip("fastapi")
@@ -98,11 +96,8 @@ def wait_until(condition, seconds: float = 60.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    root, spec = tmp_path_factory.mktemp("clips"), BuiltinSpec()
-    name = list_clips(spec)[0]
-    write_clip(root, name, spec)
-    return root / name
+def clip(drawn) -> Path:
+    return drawn
 
 
 @pytest.fixture(scope="module")

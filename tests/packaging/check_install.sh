@@ -1,10 +1,12 @@
 #!/bin/sh
-# Wheel and sdist are complete and answer in environments that hold nothing else.
+# Wheel and sdist are complete; the wheel, which is built from the sdist, answers in an environment
+# that holds nothing else. TRAIN=1: it also trains and exports in one with requirements.txt.
 #   sh tests/packaging/check_install.sh [DIST]     make dist-check builds DIST first
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dist=$(cd "${1:-dist}" && pwd)
-python=${PYTHON:-python3}
+python=$("${PYTHON:-python3}" -c 'import sys; print(sys.executable)')
+wheel=$(echo "$dist"/*.whl)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -41,15 +43,16 @@ print(f"{wheel.name}: {len(packed)} files; {sdist.name}: {len(unpacked)} entries
 PYTHON
 
 # 2. The runtime alone: an answer of the default bundle, away from the repository.
-for package in "$dist"/*.whl "$dist"/*.tar.gz; do
-  rm -rf "$work/venv"
-  "$python" -m venv "$work/venv"
-  pip="$work/venv/bin/python -m pip install --quiet --disable-pip-version-check"
-  $pip -c "$root/constraints.txt" "$package"
-  cd "$work"
-  run="$work/venv/bin/keras-emo"
-  "$run" --version
-  "$work/venv/bin/python" - clip.mp4 <<'PYTHON'
+make_venv() {
+  "$python" -m venv "$work/$1"
+  pip="$work/$1/bin/python -m pip install --quiet --disable-pip-version-check -c $root/constraints.txt"
+}
+make_venv runtime
+$pip "$wheel"
+cd "$work"
+run="$work/runtime/bin/keras-emo"
+"$run" --version
+"$work/runtime/bin/python" - clip.mp4 <<'PYTHON'
 import sys
 from fractions import Fraction
 
@@ -71,20 +74,59 @@ with av.open(sys.argv[1], "w") as container:
     container.mux(audio.encode(frame))
     container.mux(audio.encode())
 PYTHON
-  code=0
-  "$run" predict clip.mp4 --bundle "$root/saved_models/default" --format json >answer.json 2>said || code=$?
-  [ "$code" = 4 ] || fail "$(cat said) (exit code $code, 4 expected: the clip has a voice and no face)"
-  grep -q '"label"' answer.json || fail "no label: $(cat answer.json)"
-  grep -q no_face answer.json || fail "nothing of the missing face: $(cat answer.json)"
-  code=0
-  "$run" predict clip.mp4 >answer.json 2>said || code=$?
-  [ "$code" = 5 ] || fail "without a bundle: exit code $code, 5 expected"
-  [ "$(grep -c . said)" = 1 ] || fail "without a bundle: $(cat said)"
-  code=0
-  "$run" serve 2>said || code=$?
-  [ "$code" = 6 ] && grep -q requirements-serve said || fail "serve without its packages: $code, $(cat said)"
-  for heavy in tensorflow keras librosa fastapi; do
-    "$work/venv/bin/python" -c "import $heavy" 2>"$work/none" && fail "$heavy came along"
-  done
-  echo "$(basename "$package"): installed, answered"
+code=0
+"$run" predict clip.mp4 --bundle "$root/saved_models/default" --format json >answer.json 2>said || code=$?
+[ "$code" = 4 ] || fail "$(cat said) (exit code $code, 4 expected: the clip has a voice and no face)"
+grep -q '"label"' answer.json || fail "no label: $(cat answer.json)"
+grep -q no_face answer.json || fail "nothing of the missing face: $(cat answer.json)"
+code=0
+"$run" predict clip.mp4 >answer.json 2>said || code=$?
+[ "$code" = 5 ] || fail "without a bundle: exit code $code, 5 expected"
+[ "$(grep -c . said)" = 1 ] || fail "without a bundle: $(cat said)"
+code=0
+"$run" serve 2>said || code=$?
+[ "$code" = 6 ] && grep -q requirements-serve said || fail "serve without its packages: $code, $(cat said)"
+for heavy in tensorflow keras librosa fastapi; do
+  "$work/runtime/bin/python" -c "import $heavy" 2>"$work/none" && fail "$heavy came along"
 done
+echo "$(basename "$wheel"): installed, answered"
+
+# 3. Where asked for, training: sound alone, one epoch, exported and answered by the runtime above.
+[ -n "${TRAIN:-}" ] || exit 0
+make_venv train
+$pip -r "$root/requirements.txt"
+$pip --no-deps "$wheel"
+"$work/train/bin/python" - corpus <<'PYTHON'
+import sys, wave
+from pathlib import Path
+
+import numpy as np
+
+for k, speaker in enumerate(("DC", "JE", "JK", "KL")):
+    for i, emotion in enumerate(("a", "d", "f", "h", "n", "sa", "su")):
+        path = Path(sys.argv[1], speaker, f"{emotion}01.wav")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = np.sin(np.arange(48000) / 16000 * 2 * np.pi * (200 + 50 * i + 7 * k))
+        with wave.open(str(path), "wb") as f:
+            f.setparams((1, 2, 16000, 0, "NONE", ""))
+            f.writeframes((9000 * tone).astype("<i2").tobytes())
+PYTHON
+cat > small.toml <<'TOML'
+[run]
+stages = ["audio_lstm"]
+test = ["KL"]
+val = ["JK"]
+epochs = 1
+[waves]
+n_variants = 0
+[model.audio_lstm]
+units = 8
+time_pool = 6
+TOML
+python="$work/train/bin/python"
+"$python" -c 'import sys; from keras_emo.training.command import main; sys.exit(main())' \
+  --data corpus --config small.toml --out run
+"$python" -c 'import sys; from keras_emo.exporting.command import main; sys.exit(main())' \
+  --run run --model audio_lstm --out bundle
+"$run" predict corpus/KL/sa01.wav --bundle bundle --format csv
+echo "$(basename "$wheel"): trained, exported"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from keras_emo.core.errors import EnvironmentFailure, UsageError
-from keras_emo.core.labels import RAVDESS_EMOTIONS
 from keras_emo.core.media import read_media
 from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec, build_corpus, list_clips
 from keras_emo.data.builtin.corpus import EMOTION_CODES, render_clip, write_clip
+from keras_emo.data.corpora.ravdess import EMOTION_OF
 
 SMALL = BuiltinSpec(
     n_speakers=2, n_statements=1, strong=False, min_duration_s=0.9, max_duration_s=1.1
@@ -51,13 +51,13 @@ def test_default_corpus_has_thirty_clips_for_each_of_eight_speakers():
     clips = list_clips(BuiltinSpec())
     assert len(clips) == len(set(clips)) == 240
     assert set(Counter(Path(c).parent.name for c in clips).values()) == {30}
-    emotions = Counter(RAVDESS_EMOTIONS[Path(c).stem.split("-")[2]] for c in clips)
+    emotions = Counter(EMOTION_OF[Path(c).stem.split("-")[2]] for c in clips)
     assert emotions["neutral"] == 48
     assert {n for e, n in emotions.items() if e != "neutral"} == {32}
 
 
 def test_names_are_ravdess_codes():
-    assert set(EMOTION_CODES) == set(RAVDESS_EMOTIONS)
+    assert set(EMOTION_CODES) == set(EMOTION_OF)
     for clip in list_clips(BuiltinSpec(n_speakers=3, n_repetitions=2)):
         folder, name = clip.split("/")
         fields = name.removesuffix(".mp4").split("-")

@@ -123,8 +123,8 @@ def test_epochs_override_every_stage_of_the_run(write):
 @pytest.mark.parametrize(
     ("text", "mentioned"),
     [
-        ("[run]\nstages = ['audio_cnn', 'audio_rnn']", "audio_rnn"),
-        ("[stage.audio_rnn]\nepochs = 3", "audio_rnn"),
+        ("[run]\nstages = ['audio_cnn', 'rnn']", "rnn"),
+        ("[stage.rnn]\nepochs = 3", "rnn"),
         ("[trian]\nseed = 1", "trian"),
         ("seed = 1", "seed"),
         ("[run]\nsede = 1", "sede"),
@@ -138,7 +138,7 @@ def test_epochs_override_every_stage_of_the_run(write):
         ("[waves]\nstrech = [1, 2]", "strech"),
         ("[faces]\nflop = true", "flop"),
         ("[mfcc]\nmask = 1", "mask"),
-        ("[model.audio_rnn]\ndropout = 0.1", "audio_rnn"),
+        ("[model.rnn]\ndropout = 0.1", "rnn"),
         ("[stage.audio_cnn]\nepochs = 'many'", "epochs"),
         ("[run]\nseed = 'x'", "seed"),
         ("[run\nseed = 1", "line 1"),
@@ -156,7 +156,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_bad_options_are_named():
-    refused(None, "audio_rnn", changes={"stages": ("audio_rnn",)})
+    refused(None, "rnn", changes={"stages": ("rnn",)})
     refused(None, "huge", changes={"preset": "huge"})
 
 

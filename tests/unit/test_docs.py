@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -148,6 +149,17 @@ def test_links_and_snippets_lead_somewhere(page):
         lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
         if first:  # what is left out ends with the title, as the page has its own
             assert lines[int(first) - 2].startswith("# ")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "index.md"], ids=name)
+def test_its_picture_can_be_drawn_and_asks_no_other_host(page):
+    (target,) = re.findall(r"!\[[^\]]{20,}\]\((\S+)\)", page.read_text(encoding="utf-8"))
+    drawn = ElementTree.parse(page.parent / target).getroot()
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+    linked = [e.get("href", "") for e in drawn.iter() if "href" in e.attrib]
+    assert linked
+    assert all(link.startswith("data:image/jpeg;base64,") for link in linked)
+    assert (page.parent / target).stat().st_size < 50_000
 
 
 def anchors(page: Path) -> set[str]:

@@ -43,9 +43,12 @@ def test_square_about_the_centre(box, square):
     np.testing.assert_allclose(borders(crop_face(ramp(), box, SPEC)), square, atol=0.8)
 
 
-def test_margin_is_part_of_the_longer_side_on_each_side():
-    crop = crop_face(ramp(), (30, 20, 10, 20), replace(SPEC, margin=0.25))
-    np.testing.assert_allclose(borders(crop), (20, 15, 49, 44), atol=0.8)
+@pytest.mark.parametrize(
+    ("margin", "square"), [(0.25, (20, 15, 49, 44)), (-0.25, (30, 25, 39, 34))]
+)
+def test_margin_is_part_of_the_longer_side_on_each_side(margin, square):
+    crop = crop_face(ramp(), (30, 20, 10, 20), replace(SPEC, margin=margin))
+    np.testing.assert_allclose(borders(crop), square, atol=0.8)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,14 @@ near = st.floats(-300, 300, allow_nan=False)
 side = st.floats(1, 300, allow_nan=False)
 
 
-@given(near, near, side, side, st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1, 1), (7, 90)]))
+@given(
+    near,
+    near,
+    side,
+    side,
+    st.sampled_from([-0.4, 0.0, 0.3, 1.0]),
+    st.sampled_from([(1, 1), (7, 90)]),
+)
 def test_any_box_near_a_frame_gives_a_crop(x, y, width, height, margin, shape):
     frame = np.full((*shape, 3), 7, np.uint8)
     crop = crop_face(frame, (x, y, width, height), replace(SPEC, margin=margin))

@@ -11,27 +11,16 @@ from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.media import ClipSource
 from keras_emo.data import corpus as corpus_module
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.corpus import BadNameError, CorpusError, Problem
-from keras_emo.data.ravdess import CODES, RavdessName, is_song, parse_ravdess, read_ravdess
+from keras_emo.data.corpora.ravdess import CODES, RavdessName, is_song, parse_ravdess, read_ravdess
+from keras_emo.data.corpus import BadNameError, CorpusError
+from keras_emo.data.recordings import Problem
+
+from .named_files import list_problems, put
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 FULL = "01-01-05-02-01-01-03"
 VIDEO, AUDIO = "02" + FULL[2:], "03" + FULL[2:]
 TAKE = "ravdess/" + FULL[3:]
-
-
-def put(root: Path, name: str, content: str | None = None) -> Path:
-    """A file whose bytes are its own, or content."""
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(name if content is None else content)
-    return path
-
-
-def problems_of(root: Path, **options) -> dict[str, Reason]:
-    with pytest.raises(CorpusError) as caught:
-        read_ravdess(root, **options)
-    return {p.path.relative_to(root).as_posix(): p.reason for p in caught.value.problems}
 
 
 # names
@@ -174,7 +163,7 @@ def test_bad_picture_folders(tmp_path):
     put(tmp_path, "03-01-05-01-01-01-01/1.jpg")
     put(tmp_path, f"{VIDEO}/1.jpg", "")
     (tmp_path / "02-01-05-01-01-01-01").mkdir()
-    assert problems_of(tmp_path) == {
+    assert list_problems(read_ravdess, tmp_path) == {
         "02-01-09-01-01-01-01": Reason.UNKNOWN_CODE,
         "03-01-05-01-01-01-01": Reason.UNKNOWN_CODE,
         f"{VIDEO}/1.jpg": Reason.EMPTY_FILE,
@@ -211,13 +200,6 @@ def test_hidden_files_and_other_kinds_are_ignored(tmp_path):
     assert (len(corpus.takes), corpus.problems) == (1, [])
 
 
-def test_name_of_another_corpus(tmp_path):
-    put(tmp_path, f"{FULL}.mp4")
-    take = read_ravdess(tmp_path, name="builtin").takes[0]
-    assert (take.corpus, take.speaker) == ("builtin", "builtin/03")
-    assert take.take_id == TAKE.replace("ravdess", "builtin")
-
-
 # problems
 
 
@@ -245,7 +227,7 @@ def put_bad(root: Path) -> dict[str, Reason]:
 def test_all_problems_at_once(tmp_path):
     put(tmp_path, f"{FULL}.mp4")
     expected = put_bad(tmp_path)
-    assert problems_of(tmp_path) == expected
+    assert list_problems(read_ravdess, tmp_path) == expected
     with pytest.raises(CorpusError) as caught:
         read_ravdess(tmp_path)
     error = caught.value
@@ -270,7 +252,9 @@ def test_skip_bad_returns_the_problems(tmp_path):
 
 def test_skip_bad_with_nothing_left(tmp_path):
     put(tmp_path, "clip.mp4")
-    assert problems_of(tmp_path, skip_bad=True) == {"clip.mp4": Reason.BAD_NAME}
+    assert list_problems(lambda root: read_ravdess(root, skip_bad=True), tmp_path) == {
+        "clip.mp4": Reason.BAD_NAME
+    }
 
 
 def test_damage_is_not_a_missing_modality(tmp_path):
@@ -297,7 +281,7 @@ def test_unreadable_folder_is_a_problem(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert problems_of(tmp_path) == {"Actor_05": Reason.UNREADABLE}
+    assert list_problems(read_ravdess, tmp_path) == {"Actor_05": Reason.UNREADABLE}
 
 
 def test_file_that_fails_while_compared_is_a_problem(tmp_path, monkeypatch):
@@ -311,7 +295,7 @@ def test_file_that_fails_while_compared_is_a_problem(tmp_path, monkeypatch):
         return open(path, mode)
 
     monkeypatch.setattr(corpus_module, "open", refuse, raising=False)
-    assert problems_of(tmp_path) == {"01-01-03-01-01-02-07.mp4": Reason.UNREADABLE}
+    assert list_problems(read_ravdess, tmp_path) == {"01-01-03-01-01-02-07.mp4": Reason.UNREADABLE}
     assert len(read_ravdess(tmp_path, skip_bad=True).takes) == 2
 
 
@@ -320,7 +304,7 @@ def test_only_songs(tmp_path):
     with pytest.raises(UsageError, match="1 others not asked for") as caught:
         read_corpus(tmp_path)
     assert caught.value.reason is Reason.NO_CLIPS
-    assert len(read_corpus(tmp_path, song=True).takes) == 1
+    assert len(read_ravdess(tmp_path, song=True).takes) == 1
 
 
 def test_folder_links_in_a_circle(tmp_path):
@@ -349,7 +333,7 @@ def test_two_contents_for_one_file_are_a_problem(tmp_path, content):
     put(tmp_path, f"a/{FULL}.mp4")
     put(tmp_path, f"b/{FULL}.mp4", content)
     put(tmp_path, "01-01-03-01-01-01-04.mp4")
-    assert problems_of(tmp_path) == {f"b/{FULL}.mp4": Reason.DUPLICATE}
+    assert list_problems(read_ravdess, tmp_path) == {f"b/{FULL}.mp4": Reason.DUPLICATE}
     corpus = read_ravdess(tmp_path, skip_bad=True)
     assert [t.speaker for t in corpus.takes] == ["ravdess/04"]
 
@@ -370,7 +354,9 @@ def test_same_content_of_two_speakers_is_a_problem(tmp_path):
     put(tmp_path, "Actor_07/01-01-03-01-01-01-07.mp4", "same")
     put(tmp_path, "Actor_08/01-01-03-01-01-01-08.mp4", "same")
     put(tmp_path, f"{FULL}.mp4")
-    assert problems_of(tmp_path) == {"Actor_08/01-01-03-01-01-01-08.mp4": Reason.DUPLICATE}
+    assert list_problems(read_ravdess, tmp_path) == {
+        "Actor_08/01-01-03-01-01-01-08.mp4": Reason.DUPLICATE
+    }
     assert [t.take_id for t in read_ravdess(tmp_path, skip_bad=True).takes] == [TAKE]
 
 
@@ -401,7 +387,7 @@ def test_nothing_recognised(tmp_path):
     with pytest.raises(UsageError, match="1 recordings, none named") as caught:
         read_corpus(tmp_path)
     assert caught.value.reason is Reason.NO_CLIPS
-    with pytest.raises(UsageError, match="ravdess, savee"):
+    with pytest.raises(UsageError, match="auto, builtin, ravdess, savee"):
         read_corpus(tmp_path, "iemocap")
 
 
@@ -419,7 +405,14 @@ def test_builtin_corpus_is_marked(tmp_path, mark, name):
     put(tmp_path, f"{FULL}.mp4")
     put(tmp_path, "corpus.json", mark)
     assert read_corpus(tmp_path).name == name
-    assert read_corpus(tmp_path, "ravdess").takes[0].speaker == f"{name}/03"
+    take = read_corpus(tmp_path, "ravdess").takes[0]
+    assert (take.speaker, take.take_id) == (f"{name}/03", TAKE.replace("ravdess", name))
+
+
+def test_builtin_asked_for_where_its_mark_is_missing(tmp_path):
+    put(tmp_path, f"{FULL}.mp4")
+    with pytest.raises(UsageError, match="no mark of builtin"):
+        read_corpus(tmp_path, "builtin")
 
 
 def test_damaged_mark_is_refused(tmp_path):

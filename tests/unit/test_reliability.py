@@ -24,8 +24,6 @@ from keras_emo.core.clip import prepare_clip
 from keras_emo.core.errors import BundleError, ClipError, Reason
 from keras_emo.core.media import check_file, read_media
 from keras_emo.core.spec import ClipSpec
-from keras_emo.data.builtin import BuiltinSpec, list_clips
-from keras_emo.data.builtin.corpus import write_clip
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.predictor import Predictor
 
@@ -41,15 +39,6 @@ def detector() -> FaceDetector:
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return Predictor(FOLDER, threads=1)
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    """A drawn speaker, three seconds or so, with face and voice."""
-    root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
-    clip = list_clips(spec)[0]
-    write_clip(root, clip, spec)
-    return root / clip
 
 
 @pytest.fixture(scope="module")

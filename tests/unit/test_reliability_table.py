@@ -15,7 +15,8 @@ ROWS = [
 
 
 def test_every_row_is_there():
-    assert [row[0] for row in ROWS] == [str(n) for n in range(1, 52)]
+    assert len(ROWS) >= 52
+    assert [row[0] for row in ROWS] == [str(n) for n in range(1, len(ROWS) + 1)]
     assert all(len(row) == 4 and all(row) for row in ROWS)
 
 

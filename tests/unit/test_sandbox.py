@@ -20,8 +20,6 @@ from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
 from keras_emo.core.media import ClipSource
 from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.data.builtin import BuiltinSpec, list_clips
-from keras_emo.data.builtin.corpus import write_clip
 from keras_emo.runtime import sandbox_process, sandbox_wire
 from keras_emo.runtime.bundle import load_bundle
 from keras_emo.runtime.predictor import Predictor
@@ -324,15 +322,6 @@ def both(bundle):
     """The same bundle with a sandbox and without."""
     with SandboxedPredictor(bundle, 1) as sandboxed:
         yield sandboxed, Predictor(bundle, 1)
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    """A drawn speaker, three seconds or so."""
-    root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
-    clip = list_clips(spec)[0]
-    write_clip(root, clip, spec)
-    return root / clip
 
 
 def test_answers_are_the_same_to_the_bit(both, drawn, clips, tmp_path):

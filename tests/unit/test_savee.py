@@ -6,30 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_emo.core.errors import Reason
-from keras_emo.core.labels import SAVEE_EMOTIONS
 from keras_emo.core.media import ClipSource
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.corpus import BadNameError, CorpusError
-from keras_emo.data.savee import SPEAKERS, SaveeName, parse_savee, read_savee
+from keras_emo.data.corpora.savee import EMOTION_OF, SPEAKERS, SaveeName, parse_savee, read_savee
+from keras_emo.data.corpus import BadNameError
 
-
-def put(root: Path, name: str, content: str | None = None) -> Path:
-    """A file whose bytes are its own, or content."""
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(name if content is None else content)
-    return path
-
-
-def problems_of(root: Path) -> dict[str, Reason]:
-    with pytest.raises(CorpusError) as caught:
-        read_savee(root)
-    return {p.path.relative_to(root).as_posix(): p.reason for p in caught.value.problems}
+from .named_files import list_problems, put
 
 
 @given(
     st.none() | st.sampled_from(SPEAKERS),
-    st.sampled_from(sorted(SAVEE_EMOTIONS)),
+    st.sampled_from(sorted(EMOTION_OF)),
     st.integers(1, 99),
     st.booleans(),
     st.booleans(),
@@ -48,7 +35,7 @@ def test_any_name_is_parsed_or_refused(stem):
     except BadNameError as e:
         refusal = e
     else:
-        assert name.emotion in SAVEE_EMOTIONS
+        assert name.emotion in EMOTION_OF
         assert stem.lower().endswith((f"{name.emotion}{name.number}", f"{name.number:02d}"))
         return
     assert refusal.reason in (Reason.BAD_NAME, Reason.UNKNOWN_CODE)
@@ -89,11 +76,11 @@ def test_clip_pairs_with_wave(tmp_path):
 
 
 def test_every_prefix(tmp_path):
-    for prefix in SAVEE_EMOTIONS:
+    for prefix in EMOTION_OF:
         put(tmp_path, f"AudioData/JK/{prefix}15.wav")
     takes = read_savee(tmp_path).takes
     assert {t.take_id: t.emotion for t in takes} == {
-        f"savee/JK/{prefix}15": emotion for prefix, emotion in SAVEE_EMOTIONS.items()
+        f"savee/JK/{prefix}15": emotion for prefix, emotion in EMOTION_OF.items()
     }
 
 
@@ -155,7 +142,7 @@ def test_all_problems_at_once(tmp_path):
         "a02.wav": Reason.BAD_NAME,
         "DC/a03.wav": Reason.EMPTY_FILE,
     }
-    assert problems_of(tmp_path) == expected
+    assert list_problems(read_savee, tmp_path) == expected
     corpus = read_savee(tmp_path, skip_bad=True)
     assert [t.take_id for t in corpus.takes] == ["savee/DC/a01"]
     assert len(corpus.problems) == len(expected)
@@ -169,10 +156,10 @@ def test_copies(tmp_path):
     corpus = read_savee(tmp_path)
     assert (len(corpus.takes), corpus.duplicates) == (2, 3)
     put(tmp_path, "copy/DC/a02.wav", "Two")
-    assert problems_of(tmp_path) == {"copy/DC/a02.wav": Reason.DUPLICATE}
+    assert list_problems(read_savee, tmp_path) == {"copy/DC/a02.wav": Reason.DUPLICATE}
 
 
 def test_same_content_of_two_speakers_is_a_problem(tmp_path):
     put(tmp_path, "DC/a01.wav", "same")
     put(tmp_path, "JE/a01.wav", "same")
-    assert problems_of(tmp_path) == {"JE/a01.wav": Reason.DUPLICATE}
+    assert list_problems(read_savee, tmp_path) == {"JE/a01.wav": Reason.DUPLICATE}

@@ -8,15 +8,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_emo.core.errors import Reason
-from keras_emo.core.labels import RAVDESS_EMOTIONS
 from keras_emo.core.media import ClipSource
-from keras_emo.data.corpus import BadNameError, Corpus, Found, NameInfo, choose_source, gather
+from keras_emo.data.corpora.registry import register_corpus
+from keras_emo.data.corpus import BadNameError, Corpus, NameInfo, choose_source, gather
+from keras_emo.data.recordings import Found
 
+# the third field; calm counts as neutral
+EMOTION_OF: dict[str, str] = {
+    "01": "neutral",
+    "02": "neutral",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
 SHAPE = re.compile(r"[0-9]{2}(?:-[0-9]{2}){6}")
 CODES = {
     "modality": ("01", "02", "03"),  # full, video only, audio only
     "channel": ("01", "02"),  # speech, song
-    "emotion": tuple(RAVDESS_EMOTIONS),
+    "emotion": tuple(EMOTION_OF),
     "intensity": ("01", "02"),  # normal, strong
     "statement": ("01", "02"),
     "repetition": ("01", "02"),
@@ -37,23 +49,19 @@ class RavdessName(NamedTuple):
     actor: str
 
 
-def read_ravdess(
-    root: Path, *, song: bool = False, skip_bad: bool = False, name: str = "ravdess"
-) -> Corpus:
+def read_ravdess(root: Path, *, song: bool = False, skip_bad: bool = False) -> Corpus:
     """Takes of a RAVDESS folder, in whatever layout it was unpacked.
 
     The full file (01) is used where there is one; otherwise the video (02), or a folder of
     face pictures named like it, with the sound (03). A take with only one of them lacks a
-    modality. song: the sung takes too. name: the corpus named in take ids and speakers.
-    Raises CorpusError with every problem, unless skip_bad; UsageError without folder or clips.
+    modality. song: the sung takes too. Raises CorpusError with every problem, unless skip_bad;
+    UsageError without folder or clips.
     """
 
     def parse(found: Found) -> NameInfo | None:
-        if not song and is_song(found.stem):
-            return None
-        return _describe(parse_ravdess(found.stem), found, name)
+        return describe_ravdess(found) if song else parse_speech(found, root)
 
-    return gather(root, name, parse, _join, skip_bad)
+    return gather(root, "ravdess", parse, join_ravdess, skip_bad)
 
 
 def parse_ravdess(stem: str) -> RavdessName:
@@ -74,8 +82,9 @@ def is_song(stem: str) -> bool:
     return bool(SHAPE.fullmatch(stem)) and stem.split("-")[1] == SONG
 
 
-def _describe(fields: RavdessName, found: Found, name: str) -> NameInfo:
-    kind = found.kind
+def describe_ravdess(found: Found, name: str = "ravdess") -> NameInfo:
+    """What a name says; name: of the corpus. Raises BadNameError."""
+    fields, kind = parse_ravdess(found.stem), found.kind
     if (fields.modality, kind) == ("02", "audio"):
         raise BadNameError(Reason.UNKNOWN_CODE, "modality 02 (video only) on a sound file")
     if (fields.modality, kind) == ("03", "frames"):
@@ -86,12 +95,13 @@ def _describe(fields: RavdessName, found: Found, name: str) -> NameInfo:
         take_id=f"{name}/" + "-".join(fields[1:]),
         speaker=f"{name}/{fields.actor}",
         gender="male" if int(fields.actor) % 2 else "female",
-        emotion=RAVDESS_EMOTIONS[fields.emotion],
+        emotion=EMOTION_OF[fields.emotion],
         role=f"{fields.modality} {kind}",
     )
 
 
-def _join(roles: Mapping[str, Found]) -> ClipSource:
+def join_ravdess(roles: Mapping[str, Found]) -> ClipSource:
+    """The full file, or picture and sound."""
     if "01 video" in roles:  # has its own sound
         return ClipSource(video=roles["01 video"].path)
     return choose_source(
@@ -99,3 +109,15 @@ def _join(roles: Mapping[str, Found]) -> ClipSource:
         picture=("02 video", "02 frames", "01 frames"),
         sound=("03 audio", "01 audio"),
     )
+
+
+@register_corpus(
+    "ravdess",
+    licence="CC-BY-NC-SA-4.0",
+    about="RAVDESS speech (Livingstone and Russo, PLoS ONE 13(5): e0196391, 2018), "
+    "CC BY-NC-SA 4.0: professional actors, two English sentences.",
+    join=join_ravdess,
+)
+def parse_speech(found: Found, _root: Path) -> NameInfo | None:
+    """What a name says; None for a sung take. Raises BadNameError."""
+    return None if is_song(found.stem) else describe_ravdess(found)

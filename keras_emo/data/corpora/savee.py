@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_emo.core.errors import Reason
-from keras_emo.core.labels import SAVEE_EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.data.corpus import BadNameError, Corpus, Found, NameInfo, choose_source, gather
+from keras_emo.data.corpora.registry import register_corpus
+from keras_emo.data.corpus import BadNameError, Corpus, NameInfo, gather, join_kinds
+from keras_emo.data.recordings import Found
 
 SPEAKERS = ("DC", "JE", "JK", "KL")  # all men
+# the letters before the number
+EMOTION_OF: dict[str, str] = {
+    "a": "angry",
+    "d": "disgust",
+    "f": "fear",
+    "h": "happy",
+    "n": "neutral",
+    "sa": "sad",
+    "su": "surprise",
+}
 SHAPE = re.compile(r"(?:([a-z]{2})_)?([a-z]{1,2})([0-9]{1,2})", re.IGNORECASE | re.ASCII)
 
 
@@ -34,11 +43,7 @@ def read_savee(root: Path, *, skip_bad: bool = False) -> Corpus:
     folder or clips.
     """
     root = Path(os.path.abspath(root))
-
-    def parse(found: Found) -> NameInfo:
-        return describe_savee(found, root)
-
-    return gather(root, "savee", parse, _join, skip_bad)
+    return gather(root, "savee", lambda f: describe_savee(f, root), join_kinds, skip_bad)
 
 
 def parse_savee(stem: str) -> SaveeName:
@@ -50,14 +55,19 @@ def parse_savee(stem: str) -> SaveeName:
     if speaker is not None and speaker.upper() not in SPEAKERS:
         cause = f"speaker {speaker}, known are {', '.join(SPEAKERS)}"
         raise BadNameError(Reason.UNKNOWN_CODE, cause)
-    if emotion not in SAVEE_EMOTIONS:  # whole letters: s01 is nothing, sa01 is sad
-        cause = f"emotion {emotion}, known are {', '.join(SAVEE_EMOTIONS)}"
+    if emotion not in EMOTION_OF:  # whole letters: s01 is nothing, sa01 is sad
+        cause = f"emotion {emotion}, known are {', '.join(EMOTION_OF)}"
         raise BadNameError(Reason.UNKNOWN_CODE, cause)
     if number == 0:
         raise BadNameError(Reason.UNKNOWN_CODE, "number 0, they start at 1")
     return SaveeName(speaker and speaker.upper(), emotion, number)
 
 
+@register_corpus(
+    "savee",
+    licence="research use only; the terms of SAVEE apply",
+    about="SAVEE (Haq and Jackson, 2010): four male speakers of British English.",
+)
 def describe_savee(found: Found, root: Path) -> NameInfo:
     """What the name and the folder, root's own at most, say. Raises BadNameError."""
     name = parse_savee(found.stem)
@@ -73,7 +83,7 @@ def describe_savee(found: Found, root: Path) -> NameInfo:
         take_id=f"savee/{speaker}/{name.emotion}{name.number:02d}",
         speaker=f"savee/{speaker}",
         gender="male",
-        emotion=SAVEE_EMOTIONS[name.emotion],
+        emotion=EMOTION_OF[name.emotion],
         role=found.kind,
     )
 
@@ -85,7 +95,3 @@ def _speaker_folder(folder: Path, root: Path) -> str | None:
         if place == root:
             return None
     return None
-
-
-def _join(roles: Mapping[str, Found]) -> ClipSource:
-    return choose_source(roles, picture=("video", "frames"), sound=("audio",))

@@ -1,0 +1,44 @@
+"""Small networks for the tests here, every weight moved, so that agreement means something."""
+
+import keras
+import numpy as np
+
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.models import build_model
+from keras_emo.models.layers import Standardise
+
+SPEC = ClipSpec()
+SHORT_SPEC = ClipSpec(
+    face=FaceSpec(size_px=64), audio=AudioSpec(duration_s=1.0, n_mels=32, n_mfcc=32)
+)
+TINY = {
+    "visual_alexnet": {"width": 0.125, "dense_units": 16},
+    "audio_cnn": {"width": 0.125, "dense_units": 16},
+    "audio_lstm": {"units": 16, "time_pool": 6},
+    "fusion_concat": {"units": (16, 8)},
+    "visual_residual": {"width": 0.2},
+    "audio_tdnn": {"units": 16, "top_units": 16},
+    "fusion_joint": {"units": 8},
+}
+FACTS = {
+    "preset": "compact",
+    "corpus": {"name": "builtin", "split": {"train": ["a"], "val": ["b"], "test": []}},
+    "metrics": {},
+}
+
+
+def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:
+    """A network of the compact preset, made smaller by TINY."""
+    keras.utils.set_random_seed(seed)
+    model = build_model(name, "compact", TINY, spec)
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        kind = weight.path.rsplit("/", 1)[-1]
+        if kind in ("bias", "beta", "balance", "log_scale", "moving_mean"):
+            weight.assign(rng.normal(0, 0.2, weight.shape))
+        elif kind == "moving_variance":
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    for layer in model._flatten_layers():
+        if isinstance(layer, Standardise):
+            layer.adapt(rng.normal(0, 25, (8, *spec.audio.shape)))
+    return model

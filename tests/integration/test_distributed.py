@@ -1,0 +1,207 @@
+"""Several processes end in the weights of one, and one that dies takes nothing with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_emo.core.command import run_command
+from keras_emo.core.errors import ExitCode
+from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.data.cache import CacheReport
+from keras_emo.data.splits import Split
+from keras_emo.data.takes import Take
+from keras_emo.training.config import StageConfig, TrainConfig
+from keras_emo.training.data import Prepared
+from keras_emo.training.interrupt import run_until_stopped
+from keras_emo.training.team import gather_team
+
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+
+STAGE = "visual_small"
+N_EPOCHS = 3
+SPEC = ClipSpec(face=FaceSpec(size_px=32), audio=AudioSpec(duration_s=1.0))
+SPLIT = Split(train=("a", "b", "c"), val=("d",), test=())
+CONFIG = TrainConfig(
+    stages=(STAGE,),
+    deterministic=True,
+    clip=SPEC,
+    # ten do not divide by four: the workers' rows differ in number
+    stage={STAGE: StageConfig(epochs=N_EPOCHS, batch=10, crops_a_clip=2, learning_rate=1e-3)},
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """Four speakers with two clips a class, prepared, as a file that the workers read."""
+    root = tmp_path_factory.mktemp("distributed")
+    takes, files = [], {}
+    for i, (speaker, emotion, n) in enumerate(
+        (s, e, n) for s in "abcd" for e in EMOTIONS for n in range(2)
+    ):
+        take_id = f"{speaker}/{emotion}{n}"
+        source = ClipSource(video=root / f"{i}.mp4")
+        takes.append(Take(take_id, "builtin", speaker, "female", emotion, source))
+        rng = np.random.default_rng(i)
+        across = np.linspace(0, 20 * EMOTIONS.index(emotion), 32)[None, None, :, None]
+        noise = rng.integers(0, 90, (3, *SPEC.face.shape))
+        info = {"duration_s": 1.0, "frames_examined": 3, "states": [], "warnings": []}
+        files[take_id] = root / f"{i:024d}.npz"
+        np.savez(
+            files[take_id],
+            face=(across + noise).astype(np.uint8),
+            face_found=np.ones(3, bool),
+            times_s=np.arange(3, dtype=np.float32),
+            boxes=np.zeros((3, 4), np.float32),
+            info=np.array(json.dumps(info)),
+        )
+    corpus = SimpleNamespace(takes=takes, name="builtin")
+    path = root / "prepared.pickle"
+    made = Prepared(corpus, SPLIT, CacheReport(files), SPEC, root, 1)
+    path.write_bytes(pickle.dumps(made))
+    return path
+
+
+def add_network() -> None:
+    """One that takes little time to trace, with what has to be summed over workers."""
+    import keras
+
+    from keras_emo.models.layers import classify
+    from keras_emo.models.registry import register
+    from keras_emo.models.visual import convolve
+
+    @register(STAGE, inputs=("face",), frames="each", presets={"compact": {"dropout": 0.0}})
+    def build(spec: ClipSpec, dropout: float) -> keras.Model:
+        face = keras.Input(spec.face.shape, name="face", dtype="float32")
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(face)
+        for i, channels in enumerate((8, 16)):
+            x = convolve(x, channels, 3, 2, batch_norm=True, name=f"conv{i}")
+        x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+        features = keras.layers.Dropout(dropout, name="drop")(x)
+        return keras.Model({"face": face}, classify(features, x), name=STAGE)
+
+
+def work(prepared: Path, folder: Path, kind: str, die_at: int, changes: dict) -> None:
+    """What train.py does once clips are prepared; dies without a word before step die_at."""
+    from dataclasses import replace
+
+    import tensorflow as tf
+
+    from keras_emo.training import fit
+    from keras_emo.training.distributed import open_crew
+    from keras_emo.training.run import open_run
+    from keras_emo.training.stages import train_stages
+
+    if kind == "mirrored":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+    steps = iter(range(1, 10**6))
+    check = fit.check_stopped
+
+    def check_stopped() -> None:
+        check()
+        if next(steps) == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fit.check_stopped = check_stopped
+
+    def train() -> int:
+        with gather_team(kind) as team, team.one_voice():
+            add_network()
+            crew = open_crew(kind, team)
+            stage = replace(CONFIG.stage[STAGE], **changes.pop("stage", {}))
+            config = replace(CONFIG, stage={STAGE: stage}, **changes)
+            made = pickle.loads(prepared.read_bytes())
+            train_stages(open_run(folder, config, made, crew=crew))
+        return ExitCode.OK
+
+    sys.exit(run_command(lambda: run_until_stopped(train, folder)))
+
+
+def start(
+    n: int, prepared: Path, folders: Path | list[Path], die_at: dict[int, int] | None = None,
+    kind: str = "multiworker", changes: dict | None = None,
+) -> list[subprocess.Popen]:  # fmt: skip
+    """Workers on this machine; die_at: by number the step that one does not live to do."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    processes = []
+    for i in range(n):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
+        folder = folders if isinstance(folders, Path) else folders[i]
+        arguments = (prepared, folder, kind, (die_at or {}).get(i, 0), changes or {})
+        code = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            f"from pathlib import Path, PosixPath\nimport test_distributed\n"
+            f"test_distributed.work(*{arguments!r})"
+        )
+        settings = {
+            "TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1",
+            "TF_NUM_INTEROP_THREADS": "2", "OMP_NUM_THREADS": "1",
+            "TF_CONFIG": json.dumps(task),
+        }  # fmt: skip
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code], env={**os.environ, **settings}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+    return processes
+
+
+def finish(processes: list[subprocess.Popen], timeout_s: float = 120) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and stderr of each; none is left running."""
+    end_s = time.monotonic() + timeout_s
+    try:
+        said = [p.communicate(timeout=max(1, end_s - time.monotonic())) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    return [(p.returncode, out, err) for p, (out, err) in zip(processes, said, strict=True)]
+
+
+def read_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Weights of the saved network, without the state of an optimiser."""
+    import h5py
+
+    found: dict[str, np.ndarray] = {}
+    path = folder / STAGE / "model.keras"
+    with zipfile.ZipFile(path) as z, z.open("model.weights.h5") as f, h5py.File(f) as store:
+        store.visititems(
+            lambda name, x: found.__setitem__(name, x[()]) if isinstance(x, h5py.Dataset) else None
+        )
+    return {k: v for k, v in found.items() if not k.startswith("optimizer")}
+
+
+def assert_same(one: Path, other: Path, tolerance: float) -> None:
+    a, b = read_weights(one), read_weights(other)
+    assert set(a) == set(b)
+    assert len(a) == 12
+    for name, array in a.items():
+        np.testing.assert_allclose(array, b[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone(prepared, tmp_path_factory) -> Path:
+    """The run of one process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    ((code, _, err),) = finish(start(1, prepared, folder, kind="none"))
+    assert code == 0, err[-3000:]
+    return folder

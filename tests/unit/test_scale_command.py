@@ -1,0 +1,202 @@
+"""predict --format parquet in this process, preprocess, and the options of both."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow")
+import pyarrow.parquet as pq
+
+from keras_emo import cli
+from keras_emo.commands import bulk, predict
+from keras_emo.core.errors import ClipError, Reason
+from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.data.builtin import BuiltinSpec, build_corpus
+from keras_emo.runtime.predictor import Prediction
+
+
+@pytest.fixture
+def stub(monkeypatch, tmp_path):
+    """A bundle folder and clips; a clip named bad is refused, one named stop the user's Ctrl-C."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "bundle.json").write_text("{}")
+    bundle = SimpleNamespace(folder=folder, spec=ClipSpec())
+    opened = []
+
+    class StubPredictor:
+        def __init__(self, bundle, threads):
+            self.bundle = bundle
+            opened.append(threads)
+
+        def predict(self, path):
+            if path.stem == "bad":
+                raise ClipError(path, Reason.NOT_MEDIA, "noise")
+            if path.stem == "stop":
+                raise KeyboardInterrupt
+            return Prediction(
+                path, "happy", np.full(7, 1 / 7), ["face", "voice"], [], [], 4, 4, 1.0
+            )
+
+    for command in (predict, bulk):
+        monkeypatch.setattr(command, "load_bundle", lambda folder, key: bundle)
+    monkeypatch.setattr(predict, "Predictor", StubPredictor)
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in "abc":
+        (clips / f"{name}.mp4").write_bytes(b"x")
+    return SimpleNamespace(clips=clips, out=tmp_path / "out", opened=opened)
+
+
+def run(stub, *options):
+    command = ["predict", str(stub.clips), "--format", "parquet", "--out", str(stub.out)]
+    return cli.main([*command, "--shard-clips", "2", *options])
+
+
+def test_answers_go_into_a_folder(stub, capsys):
+    assert run(stub) == 0
+    table = pq.read_table(stub.out)
+    assert table.column("path").to_pylist() == [f"{stub.clips}/{n}.mp4" for n in "abc"]
+    assert stub.opened == [0]
+    assert run(stub) == 0  # all is there: nothing is opened
+    assert stub.opened == [0]
+    assert "3 of 3 clips were done before" in capsys.readouterr().err
+
+
+def test_a_failed_clip_is_partial_also_when_it_is_told_again(stub, capsys):
+    (stub.clips / "bad.mp4").write_bytes(b"x")
+    for _ in range(2):
+        assert run(stub) == 4
+        assert "3 answered, 1 rejected" in capsys.readouterr().err
+    for path in stub.clips.glob("?.mp4"):
+        path.unlink()
+    assert run(stub) == 2
+    assert "answers of another job" in capsys.readouterr().err
+    stub.out = stub.out.with_name("other")
+    assert run(stub) == 3
+
+
+def test_an_interrupt_leaves_finished_shards(stub, capsys):
+    (stub.clips / "stop.mp4").write_bytes(b"x")
+    assert run(stub) == 130
+    err = capsys.readouterr().err.splitlines()
+    assert err[-2:] == ["1 of 2 shards are written; the same command goes on from there", "stopped"]
+    assert len(pq.read_table(stub.out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--engine", "ray"], "'--engine ray': bad_config: goes with --format parquet --out"),
+        (["--format", "parquet"], "'--format parquet': bad_config: goes with --out"),
+        (["--workers", "2"], "'--workers': bad_config: goes with --engine ray"),
+        (["--address", "x:1"], "'--address': bad_config: goes with --engine ray"),
+        (["--shard-clips", "2"], "'--shard-clips': bad_config: goes with --format parquet"),
+        (["--format", "parquet", "--out", "o", "--workers", "2"], "'--workers': bad_config"),
+        (
+            ["--format", "parquet", "--out", "o", "--timeline", "--plot", "p"],
+            "'--plot': bad_config",
+        ),
+        (["--format", "parquet", "--out", "o", "--hop-s", "1"], "'--hop-s': bad_config"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["predict", "a.mp4", *options]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "package"),
+    [
+        (["predict", "a.mp4", "--format", "parquet", "--out", "o"], "pyarrow"),
+        (["predict", "a.mp4", "--format", "parquet", "--out", "o", "--engine", "ray"], "ray"),
+        (["preprocess", "--data", "d", "--engine", "ray"], "ray"),
+    ],
+)
+def test_a_missing_package_is_one_line(options, package):
+    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli import main; "
+    script += "sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 6
+    assert done.stderr.startswith(f"error: '{package}': missing_package: ")
+    assert "requirements-scale.txt" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_numbers_are_refused_as_what_they_are(capsys):
+    for option, value, said in (
+        ("--max-upload-mb", "0", "0 is not from 1 to"),
+        ("--timeout-s", "-1", "-1 is no length of time"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(["serve", option, value])
+        assert said in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    spec = BuiltinSpec(
+        n_speakers=1, n_statements=1, strong=False, min_duration_s=0.6, max_duration_s=0.8
+    )
+    return build_corpus(tmp_path_factory.mktemp("recordings") / "corpus", spec, 1)
+
+
+def write_config(folder, size_px=32):
+    config = folder / "config.toml"
+    config.write_text(f"[clip.face]\nsize_px = {size_px}\n")
+    return config
+
+
+def test_preprocess_fills_the_cache_of_train(corpus, tmp_path, capsys):
+    from keras_emo.data.cache import build_cache
+    from keras_emo.data.corpora import read_corpus
+
+    cache = tmp_path / "cache"
+    command = ["preprocess", "--data", str(corpus), "--cache", str(cache), "--workers", "1"]
+    command += ["--config", str(write_config(tmp_path)), "--shards", str(tmp_path / "shards")]
+    takes = read_corpus(corpus).takes
+    n = len(takes)
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == f"{n} of {n} clips prepared, {n} of them now\n"
+    report = build_cache(takes, ClipSpec(face=FaceSpec(size_px=32)), cache, 1)
+    assert (len(report.files), report.computed) == (n, 0)
+    assert cli.main([*command, "--drop-prepared"]) == 0
+    assert capsys.readouterr().out == f"{n} of {n} clips prepared, 0 of them now\n"
+    assert not any(p.exists() for p in report.files.values())
+    assert json.loads(next((tmp_path / "shards").glob("*/index.json")).read_text())
+    assert cli.main(command) == 0  # what is in shards is not prepared again
+    assert capsys.readouterr().out == f"{n} of {n} clips prepared, 0 of them now\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--signed-by", "key.pem"], "'--signed-by': bad_config: goes with --bundle"),
+        (["--drop-prepared"], "'--drop-prepared': bad_config: goes with --shards"),
+        (["--address", "x:1"], "'--address': bad_config: goes with --engine ray"),
+        (["--config", "no.toml"], "'no.toml': not_found"),
+    ],
+)
+def test_preprocess_refuses(options, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["preprocess", "--data", "d", *options]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_neither_ray_nor_pyarrow_is_imported_unasked():
+    script = (
+        "import sys, keras_emo.cli, keras_emo.commands.predict, keras_emo.commands.preprocess\n"
+    )
+    script += "print(sorted({'ray', 'pyarrow', 'pandas', 'tensorflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,82 @@
+"""Preparation into shards: from clips to shards, and again with the prepared files gone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_emo.core.media import ClipSource
+from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.data import cache
+from keras_emo.data.augment import WaveSpec
+from keras_emo.data.splits import Split
+from keras_emo.data.takes import Take
+from keras_emo.training.command import main
+from keras_emo.training.data import Storage, prepare
+
+SPEC = ClipSpec(face=FaceSpec(size_px=32))
+SPLIT = Split(train=("a",), val=("b",), test=("c",))
+WAVES = WaveSpec(n_variants=2)
+
+
+@pytest.fixture
+def corpus(make, tmp_path, monkeypatch):
+    """A clip a speaker, with a face where the detector is asked, and one that is no clip."""
+
+    class Stub(make.detector):
+        def __init__(self, folder=None, spec=None, threads=1):
+            super().__init__([make.face((10, 10, 20, 20))])
+
+        @staticmethod
+        def weights_digest(folder=None):
+            return "stub"
+
+    monkeypatch.setattr(cache, "FaceDetector", Stub)
+    monkeypatch.setattr(cache, "_detectors", {})
+    takes = []
+    for i, speaker in enumerate("abc"):
+        path = tmp_path / f"{speaker}.mp4"
+        make.video(path, make.grey_frames(15), sound=make.sine(0.5, hz=200.0 + i))
+        takes.append(Take(speaker, "builtin", speaker, "male", "happy", ClipSource(video=path)))
+    (tmp_path / "bad.mp4").write_bytes(b"no clip")
+    bad = ClipSource(video=tmp_path / "bad.mp4")
+    takes.append(Take("bad", "builtin", "a", "male", "sad", bad))
+    return SimpleNamespace(takes=takes, name="builtin")
+
+
+def look(prepared) -> list:
+    """Everything training and scoring read."""
+    clips = prepared.training_clips()
+    prepared.alter_voices(clips, WAVES)
+    n = np.arange(len(clips))
+    seen = [[t.take_id for t in clips.takes], clips.faces[:], clips.mfcc[:], clips.variants[n, n]]
+    for part in ("val", "test"):
+        for take, clip in prepared.clips(part):
+            seen += [take.take_id, clip.face, clip.mfcc, clip.times_s, clip.modalities]
+    return seen
+
+
+def test_the_same_with_and_without_shards_and_files(corpus, tmp_path, monkeypatch, capsys):
+    memory = look(prepare(corpus, SPLIT, SPEC, tmp_path / "cache", 1))
+    storage = Storage(tmp_path / "cache", tmp_path / "shards", drop=True)
+    first = prepare(corpus, SPLIT, SPEC, storage, 1)
+    np.testing.assert_equal(look(first), memory)
+    assert [f.path for f in first.cache.failures] == [str(tmp_path / "bad.mp4")]
+    assert not list((tmp_path / "cache").rglob("*.npz"))  # dropped
+    monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(cache, "vary_clip", lambda *_: pytest.fail("altered again"))
+    monkeypatch.delattr("keras_emo.data.packing.np.savez")  # nor packed
+    corpus.takes = corpus.takes[:3]
+    np.testing.assert_equal(look(prepare(corpus, SPLIT, SPEC, storage, 1)), memory)
+    assert "failed: " in capsys.readouterr().err
+
+
+def test_options_that_need_shards(capsys, tmp_path, monkeypatch):
+    known = SimpleNamespace(takes=[], name="builtin")
+    monkeypatch.setattr("keras_emo.training.command.open_corpus", lambda *_: known)
+    monkeypatch.setattr("keras_emo.training.command.split_corpus", lambda *_: None)
+    for option in ("--drop-prepared", "--trust-shards"):
+        assert main(["--data", "x", "--out", str(tmp_path / "run"), option]) == 2
+        assert f"error: '{option}': bad_config: " in capsys.readouterr().err
