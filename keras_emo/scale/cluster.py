@@ -16,6 +16,7 @@ from typing import Any
 
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.runtime.session import available_cores
+from keras_emo.scale.family import end_family, list_family
 
 STORE_BYTES = 100 << 20  # of Ray's shared memory: paths and rows go through it, no pictures
 _SOCKET_PATH = 40  # length of a folder for which Ray's sockets' paths are short enough
@@ -66,13 +67,16 @@ def open_cluster(address: str | None, workers: int, threads: int) -> Iterator[Cl
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
+        others = list_family(os.getpid())
         try:
             _start(ray, settings, address)
             if address is not None:
                 workers = _count_workers(ray, workers, threads)
             yield Cluster(workers, threads)
         finally:
+            family = list_family(os.getpid()) - others
             ray.shutdown()
+            end_family(family)  # of a start that was stopped, shutdown leaves some
 
 
 def _set_environment(own: bool) -> None:
@@ -132,7 +136,8 @@ def _silence() -> Iterator[None]:
 def _count_workers(ray: Any, workers: int, threads: int) -> int:
     n_cpus = int(ray.cluster_resources().get("CPU", 0))
     if max(workers, 1) * threads > n_cpus:
-        cause = f"{max(workers, 1)} of {threads} threads do not fit the cluster's {n_cpus} CPUs"
+        needed = f"{max(workers, 1)} times {threads} threads"
+        cause = f"{needed} do not fit the {n_cpus} CPUs of the cluster"
         raise UsageError("--workers", Reason.BAD_CONFIG, cause)
     return workers or n_cpus // threads
 

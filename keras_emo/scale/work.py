@@ -103,7 +103,9 @@ def _map(
     from ray.exceptions import RayError
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = DataContext.get_current()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of settings that nobody touched
+        context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a batch that fails is dropped, and missed by the caller

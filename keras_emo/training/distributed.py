@@ -16,11 +16,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.data.pipeline import Share
+from keras_emo.training.interrupt import heed_again
 from keras_emo.training.team import Team
 
 KINDS = ("none", "mirrored", "multiworker")
@@ -60,12 +60,6 @@ class Crew:
                 raise
             raise self.team.blame(e) from e
 
-    def synchronise_norms(self, model: keras.Model, on: bool) -> None:
-        """Let batch normalisation see the whole batch, or, for what is saved, its own rows."""
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = on and self.many
-
 
 def open_crew(kind: str, team: Team) -> Crew:
     """A crew of one of KINDS; before any other operation of TensorFlow.
@@ -84,6 +78,8 @@ def open_crew(kind: str, team: Team) -> Crew:
             return Crew(tf.distribute.MultiWorkerMirroredStrategy(), team)
         except LOST as e:
             raise team.blame(e) from e
+        finally:
+            heed_again()  # TensorFlow takes SIGTERM for a notice of eviction and goes on
 
 
 @contextlib.contextmanager

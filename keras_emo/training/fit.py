@@ -23,6 +23,7 @@ from keras_emo.training.config import StageConfig
 from keras_emo.training.distributed import Crew
 from keras_emo.training.evaluate import draw_curves
 from keras_emo.training.interrupt import check_stopped, tell_where
+from keras_emo.training.norms import training_norms
 from keras_emo.training.steps import Step, leave_sums, make_step
 
 
@@ -74,18 +75,19 @@ def fit(
                 keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
                 EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
             ]
-        crew.synchronise_norms(model, True)
         step = make_step(model, cross_entropy(stage, "sum"), crew, xla)
-        with tell_where(lambda: _say_where(checkpoints)):
-            _run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, crew)
-        crew.synchronise_norms(model, False)
+        with (
+            tell_where(lambda: _say_where(checkpoints)),
+            training_norms(model, crew.many, xla),
+        ):
+            run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, crew)
     if crew.team.is_chief:
         assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
         checkpoints.write_history()
         draw_curves(folder / HISTORY, folder / "curves.png")
 
 
-def _run_epochs(
+def run_epochs(
     model: keras.Model,
     data: Any,
     steps: int,
@@ -94,6 +96,10 @@ def _run_epochs(
     step: Step,
     crew: Crew,
 ) -> None:
+    """Call step for every batch and the callbacks around it, as Model.fit does.
+
+    epochs: numbers of those to come. After each the chief tells whether it was the last.
+    """
     every = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs.stop, steps=steps)
     model.stop_training = False
     batches = crew.iterate(data)

@@ -45,6 +45,13 @@ def run_until_stopped(function: Callable[[], int], folder: Path) -> int:
             signal.signal(number, handler)
 
 
+def heed_again() -> None:
+    """Put the handlers of signals back in their place, should a library have taken it."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.getsignal(number))
+
+
 def check_stopped() -> None:
     """Raise Stopped once more, should code that ignores exceptions have swallowed it."""
     if _asked is not None:

@@ -88,20 +88,24 @@ class Team:
             self._say(0, _pack_error(failure) if failure else {"value": None})
 
         def gather() -> None:
-            if failure is not None:
-                raise failure
-            for number in self.peers:
-                _open_answer(self._hear(number))
+            failures = [failure] if failure is not None else []
+            for number in self.peers:  # all of them: what is not read is in the answer's way
+                try:
+                    _open_answer(self._hear(number))
+                except EmoError as e:
+                    failures.append(e)
+            if failures:
+                raise failures[0]
 
         self.ask_chief(gather)
 
     def blame(self, error: Exception) -> EmoError:
         """The failure to end with after a collective operation did: who is gone, by the chief.
 
-        Waits at most LAST_WORD_S for what others have to say.
+        Waits LAST_WORD_S for a connection to end, the others a little longer for the chief's word.
         """
         cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no cause given"
-        end_s = time.monotonic() + LAST_WORD_S
+        end_s = time.monotonic() + LAST_WORD_S * (1.0 if self.is_chief else 1.3)
         try:
             while (left_s := end_s - time.monotonic()) > 0:
                 ready, _, _ = select.select(list(self.peers.values()), [], [], left_s)

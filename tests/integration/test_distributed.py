@@ -101,7 +101,7 @@ def work(prepared: Path, folder: Path, kind: str, die_at: int, changes: dict) ->
 
     import tensorflow as tf
 
-    from keras_emo.training import fit
+    from keras_emo.training import fit, run
     from keras_emo.training.distributed import open_crew
     from keras_emo.training.run import open_run
     from keras_emo.training.stages import train_stages
@@ -119,6 +119,7 @@ def work(prepared: Path, folder: Path, kind: str, die_at: int, changes: dict) ->
             os.kill(os.getpid(), signal.SIGKILL)
 
     fit.check_stopped = check_stopped
+    run.SHARED_S = 1.0
 
     def train() -> int:
         with gather_team(kind) as team, team.one_voice():
@@ -205,3 +206,68 @@ def alone(prepared, tmp_path_factory) -> Path:
     ((code, _, err),) = finish(start(1, prepared, folder, kind="none"))
     assert code == 0, err[-3000:]
     return folder
+
+
+def line_of(errors: str) -> str:
+    assert "Traceback" not in errors
+    lines = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_workers_end_in_the_weights_of_one(prepared, alone, tmp_path, n):
+    done = finish(start(n, prepared, tmp_path / "run"))
+    assert [code for code, _, _ in done] == [0] * n, [err[-2000:] for _, _, err in done]
+    assert f"{STAGE} {N_EPOCHS}/{N_EPOCHS}" in done[0][1]
+    assert all(out == "" for _, out, _ in done[1:])  # the chief speaks for all
+    assert_same(alone, tmp_path / "run", 1e-5)
+    settings = (tmp_path / "run/config.json").read_bytes()
+    assert settings == (alone / "config.json").read_bytes()
+
+
+def test_devices_of_one_machine_end_in_the_weights_of_one(prepared, alone, tmp_path):
+    ((code, _, err),) = finish(start(1, prepared, tmp_path / "run", kind="mirrored"))
+    assert code == 0, err[-3000:]
+    assert_same(alone, tmp_path / "run", 1e-5)
+
+
+def test_a_worker_that_dies_ends_the_run_which_then_goes_on(prepared, alone, tmp_path):
+    """Killed in the second epoch, of two; both started again go on after the first."""
+    folder = tmp_path / "run"
+    begun_s = time.monotonic()
+    (chief, out, err), (killed, _, _) = finish(start(2, prepared, folder, {1: 13}))
+    assert killed == -signal.SIGKILL
+    assert chief == ExitCode.ENVIRONMENT
+    assert "'worker 1 of 2': worker_died:" in line_of(err)
+    assert out.startswith(f"{STAGE} 1/{N_EPOCHS}")
+    assert time.monotonic() - begun_s < 100
+    stands = json.loads((folder / STAGE / "state.json").read_text())
+    assert (stands["epoch"], stands["done"]) == (0, False)
+    assert not (folder / STAGE / "model.keras").exists()
+    done = finish(start(2, prepared, folder))
+    assert [code for code, _, _ in done] == [0, 0], [err[-2000:] for _, _, err in done]
+    assert f"{STAGE}: resumed after epoch 1" in done[0][1]
+    assert_same(alone, folder, 1e-5)
+
+
+def test_a_worker_that_does_not_see_the_run_folder_is_refused(prepared, tmp_path):
+    """Both ends say why and stop before a step is made."""
+    done = finish(start(2, prepared, [tmp_path / "one", tmp_path / "other"]))
+    assert [code for code, _, _ in done] == [ExitCode.USAGE] * 2
+    for _, _, err in done:
+        assert f"'{tmp_path}/other': not_found: worker 1 does not see" in line_of(err)
+
+
+def test_bfloat16_trains_and_is_saved_as_float32(prepared, alone, tmp_path):
+    folder = tmp_path / "run"
+    changes = {"mixed_precision": "bfloat16", "stage": {"epochs": 1}}
+    ((code, _, err),) = finish(start(1, prepared, folder, kind="none", changes=changes))
+    assert code == 0, err[-3000:]
+    assert json.loads((folder / "config.json").read_text())["config"]["mixed_precision"]
+    assert all(a.dtype == np.float32 for a in read_weights(folder).values())
+    with zipfile.ZipFile(folder / STAGE / "model.keras") as z:
+        told = z.read("config.json").decode()
+    assert "float32" in told
+    assert "bfloat16" not in told
+    assert '"synchronized": true' not in told

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from keras_emo.data.builtin import BuiltinSpec, build_corpus
 from keras_emo.data.cache import build_cache
 from keras_emo.data.corpora import read_corpus
 from keras_emo.scale.cluster import open_cluster
+from keras_emo.scale.family import is_alive, list_family
 from keras_emo.scale.work import run_on_cluster
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,18 @@ def plain(clips, tmp_path_factory) -> dict[str, dict]:
     return {a["path"]: a for a in json.loads(out.read_text())}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def temporary():
+    """A folder for Ray's files, with a name short enough for its sockets; a kill leaves some."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
 def start(out: Path, *options: object) -> subprocess.Popen:
     """predict on Ray, in a process of its own."""
     command = [
@@ -65,41 +79,11 @@ def start(out: Path, *options: object) -> subprocess.Popen:
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def list_family(pid: int) -> dict[int, str]:
-    """Name by number of the processes that a process has started, theirs too, without zombies."""
-    parents: dict[int, tuple[int, str]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, _, rest = path.read_text().partition(" (")
-            name, _, rest = rest.rpartition(") ")
-        except OSError:  # it is gone
-            continue
-        state, parent = rest.split()[:2]
-        if state != "Z":
-            parents[int(number)] = int(parent), name
-    found: dict[int, str] = {}
-    waiting = [pid]
-    while waiting:
-        above = waiting.pop()
-        for number, (parent, name) in parents.items():
-            if parent == above:
-                found[number] = name
-                waiting.append(number)
-    return found
-
-
 def wait_until(true: Callable[[], object]) -> None:
     end_s = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < end_s
         time.sleep(0.05)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except OSError:
-        return False
 
 
 def compare(out: Path, plain: dict[str, dict]) -> list[dict]:
@@ -119,9 +103,9 @@ def compare(out: Path, plain: dict[str, dict]) -> list[dict]:
 def test_a_killed_worker_loses_and_doubles_nothing(clips, plain, tmp_path):
     process = start(tmp_path, clips, "--workers", 2)
     wait_until(lambda: list(tmp_path.glob("*.parquet")))
-    workers = [n for n, name in list_family(process.pid).items() if name.startswith("ray::MapWor")]
+    workers = [p for p in list_family(process.pid) if p.name.startswith("ray::MapWor")]
     assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(workers[0].pid, signal.SIGKILL)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert {line.split()[0] for line in err.splitlines()} == {"answered"}  # of Ray not a word
@@ -138,7 +122,7 @@ def test_a_restart_after_the_driver_was_killed_does_the_rest(clips, plain, tmp_p
     process.kill()
     process.communicate()
     # Ray's agents, Dashboard and RuntimeEnv by name, take a minute to notice.
-    family = {n: name for n, name in family.items() if not name.startswith(("ray::D", "ray::R"))}
+    family = {p for p in family if not p.name.startswith(("ray::D", "ray::R"))}
     wait_until(lambda: not any(map(is_alive, family)))
     finished = {p.name: p.stat().st_ino for p in out.glob("*.parquet")}
     assert len(finished) < 7
@@ -156,7 +140,8 @@ def test_a_restart_after_the_driver_was_killed_does_the_rest(clips, plain, tmp_p
 
 
 def test_sigterm_ends_all_processes(clips, tmp_path):
-    process = start(tmp_path, clips, "--workers", 1, "--timeline", "--window-s", 1, "--sandbox")
+    options = ("--workers", 1, "--timeline", "--window-s", 1, "--sandbox")
+    process = start(tmp_path, clips, *options)
     wait_until(lambda: list(tmp_path.glob("*.parquet")))
     family = list_family(process.pid)
     start_s = time.monotonic()

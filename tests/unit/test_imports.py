@@ -29,6 +29,7 @@ ALLOWED = {
 }
 LAZY = {
     "data/augment.py": {"librosa", "tensorflow"},
+    "data/draws.py": {"tensorflow"},
     "data/pipeline.py": {"tensorflow"},
     "runtime/signature.py": {"cryptography"},  # only where a bundle is signed
     "scale/cluster.py": {"ray"},  # once its environment is set

@@ -3,6 +3,9 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +31,7 @@ from keras_emo.scale import work
 from keras_emo.scale.answers import ClipAnswer, ClipAnswerer, Maker
 from keras_emo.scale.bulk import answer_rest
 from keras_emo.scale.cluster import Cluster
+from keras_emo.scale.family import end_family, is_alive, list_family
 from keras_emo.scale.plan import make_plan
 from keras_emo.scale.schema import SCHEMA, make_table
 from keras_emo.scale.store import PLAN, open_store
@@ -404,3 +408,19 @@ def test_a_plan_is_written_before_the_work(tmp_path):
         there = json.loads((tmp_path / "out" / PLAN).read_text())
     assert [s["clips"] for s in there["shards"]] == [2, 1]
     assert there["bundle"] == MAKER.bundle
+
+
+def test_processes_of_a_process_are_found_and_ended():
+    script = "import subprocess; subprocess.run(['sleep', '60'])"
+    process = subprocess.Popen([sys.executable, "-c", script])
+    others = list_family(os.getpid())
+    while not any(p.name == "sleep" for p in list_family(process.pid)):
+        assert process.poll() is None
+    family = list_family(os.getpid()) - others | {p for p in others if p.pid == process.pid}
+    assert {p.name for p in family} >= {"sleep"}
+    end_family(family)
+    process.wait(timeout=30)
+    end_s = time.monotonic() + 30
+    while any(map(is_alive, family)):  # a signal takes its time
+        assert time.monotonic() < end_s
+    end_family(family)  # nobody is there: nothing happens

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,8 @@ from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data.builtin import BuiltinSpec, build_corpus
 from keras_emo.runtime.predictor import Prediction
+
+BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
 
 
 @pytest.fixture
@@ -86,6 +89,29 @@ def test_an_interrupt_leaves_finished_shards(stub, capsys):
     err = capsys.readouterr().err.splitlines()
     assert err[-2:] == ["1 of 2 shards are written; the same command goes on from there", "stopped"]
     assert len(pq.read_table(stub.out)) == 2
+
+
+def test_rows_of_windows_are_those_of_the_plain_command(make, tmp_path):
+    clip = make.video(tmp_path / "a.mp4", make.grey_frames(60), sound=make.sine(2.0))
+    command = ["predict", str(clip), "--bundle", str(BUNDLE), "--timeline", "--window-s", "1"]
+    command += ["--hop-s", "0.5", "--threads", "1"]
+    codes = {
+        cli.main([*command, "--format", form, "--out", str(tmp_path / form)])
+        for form in ("json", "parquet")
+    }
+    assert codes == {4}  # nobody is to be seen
+    (plain,) = json.loads((tmp_path / "json").read_text())
+    rows = pq.read_table(tmp_path / "parquet").to_pylist()
+    assert [r["window"] for r in rows] == list(range(len(plain["windows"])))
+    assert len(rows) >= 3
+    for row, there in zip(rows, plain["windows"], strict=True):
+        for key in ("label", "modalities", "states"):
+            assert row[key] == there[key]
+        for key in ("start_s", "end_s"):
+            assert row[key] == pytest.approx(there[key], abs=1e-3)
+        for emotion, prob in there["probs"].items():
+            assert row[emotion] == pytest.approx(prob, abs=1e-6)
+        assert row["duration_s"] == pytest.approx(plain["duration_s"], abs=1e-3)
 
 
 @pytest.mark.parametrize(
