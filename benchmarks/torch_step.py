@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-VARIANTS = ("eager", "compiled")
+VARIANTS = ("eager", "compiled", "bfloat16")
 
 
 def convolve(inputs: int, outputs: int, kernel: int, stride: int = 1, pad: int | None = None):
@@ -94,14 +94,16 @@ class AlexNet(nn.Module):
         return self.head(self.features(x / 127.5 - 1.0))
 
 
-def make_step(net: nn.Module, x, y, weights, compiled: bool):
+def make_step(net: nn.Module, x, y, weights, variant: str):
     """Forward, backward, clipping and AdamW over constant examples."""
     optimizer = torch.optim.AdamW(net.parameters(), 1e-4, eps=1e-7, weight_decay=0.02, fused=True)
-    run = torch.compile(net) if compiled else net
+    run = torch.compile(net) if variant == "compiled" else net
 
     def step() -> None:
         optimizer.zero_grad()
-        losses = functional.cross_entropy(run(x), y, reduction="none", label_smoothing=0.1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16"):
+            logits = run(x)
+        losses = functional.cross_entropy(logits.float(), y, reduction="none", label_smoothing=0.1)
         (losses * weights).mean().backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
@@ -126,7 +128,7 @@ def main() -> None:
     steps = {}
     for variant in VARIANTS:
         net = kind().to(memory_format=layout).train()
-        steps[variant] = make_step(net, x, y, weights, variant == "compiled")
+        steps[variant] = make_step(net, x, y, weights, variant)
     n_parameters = sum(p.numel() for p in net.parameters())
     print(f"torch {torch.__version__} {n_parameters}", flush=True)
     for line in sys.stdin:

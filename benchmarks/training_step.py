@@ -2,9 +2,11 @@
 
 Measured: steps a second of ``visual_residual`` (width 0.75, 64 px) and of the compact
 ``visual_alexnet`` (224 px), batch 32, float32, AdamW with clipping, a constant batch in memory: a
-bare tf.function, this project's loop (and with XLA), Keras's Model.fit, and the same networks in
-PyTorch, channels last, eager and with torch.compile. A process each for TensorFlow and PyTorch
-that take turns; medians, and the median of each round's ratio to this project's loop.
+bare tf.function, this project's loop, Keras's Model.fit, and the same networks in PyTorch,
+channels last, eager and with torch.compile; beside them the loop with XLA, and both sides in
+bfloat16. Model.fit is measured twice: by the call, and from its first step on, since a call
+prepares for a while before it. A process each for TensorFlow and PyTorch that take turns;
+medians, and the median of each round's ratio to this project's loop.
 
 Needs the training packages, and for PyTorch a Python that has it (``pip install torch``; for
 torch.compile a C++ compiler): without --torch those rows are left out.
@@ -23,8 +25,9 @@ from pathlib import Path
 from statistics import median
 
 NETS = {"residual": "visual_residual", "alexnet": "visual_alexnet"}
-KERAS_VARIANTS = ("loop", "loop, XLA", "bare step", "Model.fit")
-TORCH_VARIANTS = ("eager", "compiled")
+WHOLE_CALL, ITS_STEPS = "Model.fit, a call", "Model.fit, its steps"
+KERAS_VARIANTS = ("loop", "loop, XLA", "loop, bfloat16", "bare step", WHOLE_CALL, ITS_STEPS)
+TORCH_VARIANTS = ("eager", "compiled", "bfloat16")
 
 
 def build(net: str):
@@ -41,6 +44,7 @@ def build(net: str):
 
 def serve(net: str, batch: int) -> None:
     """Measure on request, as benchmarks/torch_step.py does."""
+    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -48,10 +52,14 @@ def serve(net: str, batch: int) -> None:
     from keras_emo.training.distributed import Crew
     from keras_emo.training.fit import compile_model, cross_entropy, run_epochs
     from keras_emo.training.norms import training_norms
+    from keras_emo.training.precision import using_precision
     from keras_emo.training.steps import make_step
 
     rng, stage, crew = np.random.default_rng(0), StageConfig(batch=batch, epochs=10**6), Crew()
-    models = {variant: build(net) for variant in KERAS_VARIANTS}
+    models = {}
+    for variant in KERAS_VARIANTS:
+        with using_precision("bfloat16" if "bfloat16" in variant else ""):
+            models[variant] = build(net)
     size = models["loop"].input["face"].shape[1]
     x = {"face": tf.constant(rng.uniform(0, 255, (batch, size, size, 3)).astype(np.float32))}
     y = {"logits": tf.one_hot(rng.integers(0, 7, batch), 7)}
@@ -72,9 +80,19 @@ def serve(net: str, batch: int) -> None:
 
         return run
 
+    plain = data.map(lambda x, y, w, _: (x, y, w))
+
     def fit(n: int) -> None:
-        plain = data.map(lambda x, y, w, _: (x, y, w))
-        models["Model.fit"].fit(plain, steps_per_epoch=n, verbose=0, shuffle=False)
+        models[WHOLE_CALL].fit(plain, steps_per_epoch=n, verbose=0, shuffle=False)
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.start_s = time.perf_counter() if batch == 0 else self.start_s
+
+    def fit_steps(n: int) -> float:
+        clock = Clock()
+        models[ITS_STEPS].fit(plain, steps_per_epoch=n, verbose=0, shuffle=False, callbacks=[clock])
+        return clock.start_s
 
     bare, mean = models["bare step"], cross_entropy(stage, "sum_over_batch_size")
 
@@ -93,15 +111,17 @@ def serve(net: str, batch: int) -> None:
         float(loss)
 
     runs = {
-        "loop": loop("loop"), "loop, XLA": loop("loop, XLA"),
-        "bare step": run_bare, "Model.fit": fit,
-    }  # fmt: skip
+        **{variant: loop(variant) for variant in KERAS_VARIANTS if variant.startswith("loop")},
+        "bare step": run_bare,
+        WHOLE_CALL: fit,
+        ITS_STEPS: fit_steps,
+    }
     n_parameters = sum(int(np.prod(v.shape)) for v in bare.trainable_variables)
     print(f"TensorFlow {tf.__version__} {n_parameters}", flush=True)
     for line in sys.stdin:
         variant, n = line.rsplit(maxsplit=1)
         start_s = time.perf_counter()
-        runs[variant](int(n))
+        start_s = runs[variant](int(n)) or start_s
         print(time.perf_counter() - start_s, flush=True)
 
 
@@ -162,7 +182,7 @@ def compare(net: str, options: argparse.Namespace) -> None:
     print(f"{NETS[net]}: {size}, batch {options.batch}, {options.threads} threads, {versions}")
     for name, values in rates.items():
         ratio = median(a / b for a, b in zip(rates["loop"], values, strict=True))
-        print(f"  {name:<18} {median(values):7.2f} steps/s   loop is {ratio:5.2f} times as fast")
+        print(f"  {name:<20} {median(values):7.2f} steps/s   loop is {ratio:5.2f} times as fast")
     for peer in peers:
         peer.close()
 
