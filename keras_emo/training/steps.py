@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_emo.core.errors import Reason, UsageError
 from keras_emo.training.distributed import Crew
 
 Step = Callable[[Any], tf.Tensor]
@@ -27,7 +28,8 @@ def make_step(model: keras.Model, loss: keras.losses.Loss, crew: Crew, xla: bool
 
     model: compiled with an optimiser after leave_sums. loss: of the output logits, reduction
     "sum"; the step divides it by the size of the whole batch and adds the losses of layers.
-    Returns the loss of the whole batch before the update, float32 ().
+    Returns the loss of the whole batch before the update, float32 (). With xla it raises
+    UsageError for a network that XLA cannot compile.
     """
     optimizer, variables = model.optimizer, model.trainable_variables
 
@@ -55,4 +57,12 @@ def make_step(model: keras.Model, loss: keras.losses.Loss, crew: Crew, xla: bool
         value = crew.strategy.run(run, args=next(iterator))
         return crew.strategy.experimental_local_results(value)[0]
 
-    return step
+    def step_or_tell(iterator):
+        try:
+            return step(iterator)
+        except tf.errors.UnimplementedError as e:
+            why = [line for line in str(e).splitlines() if "implement" in line] or [str(e)]
+            cause = f"it cannot compile {model.name}: {why[0].strip()}"
+            raise UsageError("--xla", Reason.BAD_CONFIG, cause) from e
+
+    return step_or_tell if xla else step

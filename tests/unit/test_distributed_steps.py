@@ -224,3 +224,16 @@ def test_xla_is_for_one_replica(tmp_path):
     with pytest.raises(UsageError, match="'--xla': bad_config"):
         open_run(tmp_path / "run", TrainConfig(xla=True), prepared(), crew=crew)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_xla_lacks_is_told():
+    def refuse(*_, **__):
+        raise tf.errors.UnimplementedError(None, None, "at a node\npooling is not implemented")
+
+    model, (data, steps) = build_net(), material()
+    compile_model(model, STAGE, steps)
+    crew = Crew()
+    crew.strategy = SimpleNamespace(run=refuse)
+    step = make_step(model, cross_entropy(STAGE, "sum"), crew, xla=True)
+    with pytest.raises(UsageError, match=r"'--xla': bad_config: .*pooling is not implemented"):
+        step(iter(data))
