@@ -163,3 +163,21 @@ def drawn(tmp_path_factory) -> Path:
     clip = list_clips(spec)[0]
     write_clip(root, clip, spec)
     return root / clip
+
+
+@pytest.fixture
+def box(make, monkeypatch):
+    """Every frame holds one face; the networks have a digest of their own."""
+    from keras_emo.data import cache
+
+    class Stub(make.detector):
+        def __init__(self, folder=None, spec=None, threads=1):
+            super().__init__([make.face((10, 10, 20, 20))])
+
+        @staticmethod
+        def weights_digest(folder=None):
+            return "stub"
+
+    monkeypatch.setattr(cache, "FaceDetector", Stub)
+    monkeypatch.setattr(cache, "_detectors", {})
+    return Stub

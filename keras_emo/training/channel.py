@@ -110,10 +110,10 @@ def receive(peer: socket.socket) -> dict[str, Any]:
 
 
 def _read(peer: socket.socket, n: int) -> bytes:
-    content = b""
+    content = bytearray()  # a copy for every part would be quadratic
     while len(content) < n:
         part = peer.recv(min(n - len(content), 1 << 20))
         if not part:
             raise ConnectionError("ended")
         content += part
-    return content
+    return bytes(content)

@@ -18,7 +18,7 @@ from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.training.config import PRECISIONS, PRETRAIN, read_config
 from keras_emo.training.data import Storage, open_corpus, prepare, split_corpus
 from keras_emo.training.interrupt import run_until_stopped
-from keras_emo.training.team import Team, gather_team
+from keras_emo.training.team import KINDS, Team, gather_team
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,8 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     place = parser.add_argument_group("where and how fast")
     place.add_argument(
         "--distribute",
-        choices=("none", "mirrored", "multiworker"),
-        default="none",
+        choices=KINDS,
+        default=KINDS[0],
         help="all GPUs of this machine, or all workers of TF_CONFIG; --out is on shared storage",
     )
     place.add_argument(

@@ -21,9 +21,8 @@ import tensorflow as tf
 from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.data.pipeline import Share
 from keras_emo.training.interrupt import heed_again
-from keras_emo.training.team import Team
+from keras_emo.training.team import Kind, Team
 
-KINDS = ("none", "mirrored", "multiworker")
 START_S = 300  # for TensorFlow's own connections, once every worker is known to be there
 LOST = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
@@ -61,8 +60,8 @@ class Crew:
             raise self.team.blame(e) from e
 
 
-def open_crew(kind: str, team: Team) -> Crew:
-    """A crew of one of KINDS; before any other operation of TensorFlow.
+def open_crew(kind: Kind, team: Team) -> Crew:
+    """A crew; before any other operation of TensorFlow.
 
     mirrored: all GPUs, or else all logical CPU devices of this process. Raises
     EnvironmentFailure where workers cannot reach each other.

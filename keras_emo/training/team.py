@@ -8,7 +8,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from keras_emo.core import errors
 from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
@@ -17,6 +17,7 @@ from keras_emo.training.members import VARIABLE, read_members
 
 Result = TypeVar("Result")
 Kind = Literal["none", "mirrored", "multiworker"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 LAST_WORD_S = 15.0  # TensorFlow needs ten to notice that a worker is gone
 

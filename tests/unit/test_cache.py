@@ -37,23 +37,6 @@ def takes(make, tmp_path_factory) -> list[Take]:
     ]
 
 
-@pytest.fixture
-def box(make, monkeypatch):
-    """Every frame holds one face; the networks have a digest of their own."""
-
-    class Stub(make.detector):
-        def __init__(self, folder=None, spec=None, threads=1):
-            super().__init__([make.face((10, 10, 20, 20))])
-
-        @staticmethod
-        def weights_digest(folder=None):
-            return "stub"
-
-    monkeypatch.setattr(cache, "FaceDetector", Stub)
-    monkeypatch.setattr(cache, "_detectors", {})
-    return Stub
-
-
 def results(root: Path) -> list[Path]:
     return sorted(root.rglob("*.npz"))
 

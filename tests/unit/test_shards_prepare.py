@@ -22,19 +22,8 @@ WAVES = WaveSpec(n_variants=2)
 
 
 @pytest.fixture
-def corpus(make, tmp_path, monkeypatch):
+def corpus(make, box, tmp_path):
     """A clip a speaker, with a face where the detector is asked, and one that is no clip."""
-
-    class Stub(make.detector):
-        def __init__(self, folder=None, spec=None, threads=1):
-            super().__init__([make.face((10, 10, 20, 20))])
-
-        @staticmethod
-        def weights_digest(folder=None):
-            return "stub"
-
-    monkeypatch.setattr(cache, "FaceDetector", Stub)
-    monkeypatch.setattr(cache, "_detectors", {})
     takes = []
     for i, speaker in enumerate("abc"):
         path = tmp_path / f"{speaker}.mp4"
