@@ -97,7 +97,8 @@ def mel_filters(spec: AudioSpec) -> np.ndarray:
 def dct_matrix(spec: AudioSpec) -> np.ndarray:
     """Orthonormal DCT-II, float64 (n_mfcc, n_mels), as scipy.fft.dct(norm='ortho')."""
     n, k = np.arange(spec.n_mels), np.arange(spec.n_mfcc)[:, None]
-    matrix = np.cos(np.pi * k * (2 * n + 1) / (2 * spec.n_mels)) * np.sqrt(2.0 / spec.n_mels)
+    matrix: np.ndarray = np.cos(np.pi * k * (2 * n + 1) / (2 * spec.n_mels))
+    matrix *= np.sqrt(2.0 / spec.n_mels)
     matrix[0] /= np.sqrt(2.0)
     return matrix
 

@@ -11,14 +11,8 @@ import numpy as np
 
 from keras_emo.core.audio import compute_mfcc
 from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import (
-    ClipSource,
-    Media,
-    TakeFrame,
-    read_images,
-    read_media,
-    resample,
-)
+from keras_emo.core.media import ClipSource, read_images, read_media, resample
+from keras_emo.core.recording import Media, TakeFrame
 from keras_emo.core.relay import relay_frames
 from keras_emo.core.speaker import SpeakerFinder
 from keras_emo.core.spec import AudioSpec, ClipSpec

@@ -38,7 +38,7 @@ class SoundStream:
         """The rest, once no further block comes at this rate."""
         if self._resampler is None:
             return _NOTHING
-        rest = self._resampler.resample_chunk(_NOTHING, last=True)
+        rest: np.ndarray = self._resampler.resample_chunk(_NOTHING, last=True)
         self._resampler = None
         return rest
 
@@ -112,4 +112,5 @@ def to_mono(frame: Any) -> np.ndarray:
     elif np.issubdtype(data.dtype, np.integer):
         data = data.astype(np.float32) / float(np.iinfo(data.dtype).max + 1)
     data = data.astype(np.float32, copy=False)
-    return data[0] if n_channels == 1 else data.mean(axis=0)
+    mono: np.ndarray = data[0] if n_channels == 1 else data.mean(axis=0)
+    return mono

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_emo.core.clip import ClipInputs, gather_inputs
 from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import Media
+from keras_emo.core.recording import Media
 from keras_emo.core.sound import SoundBuffer
 from keras_emo.core.speaker import SpeakerFinder
 from keras_emo.core.spec import ClipSpec

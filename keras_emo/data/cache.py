@@ -17,9 +17,9 @@ import numpy as np
 from keras_emo.core.arrays import read_arrays
 from keras_emo.core.clip import ClipInputs, prepare_clip
 from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.media import ClipSource, check_file
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec, vary_clip
+from keras_emo.data.digests import Digests, digest_source
 from keras_emo.data.files import sweep_drafts, write_atomic, write_text
 from keras_emo.data.takes import Take
 from keras_emo.data.workers import Job, run_jobs
@@ -44,19 +44,6 @@ class CacheReport:
     computed: int = 0
 
 
-def digest_source(source: ClipSource) -> str:
-    """sha256 over what each file of a clip serves as and its content, 24 hex digits."""
-    total = hashlib.sha256()
-    roles = [("video", source.video), ("audio", source.audio)]
-    for role, path in (*roles, *(("frame", p) for p in source.frames)):
-        if path is None:
-            continue
-        total.update(role.encode())
-        with open(check_file(path), "rb") as f:
-            total.update(hashlib.file_digest(f, "sha256").digest())
-    return total.hexdigest()[:24]
-
-
 def build_cache(
     takes: Sequence[Take],
     spec: ClipSpec,
@@ -71,7 +58,8 @@ def build_cache(
     Files lie in root/<digest of spec, detector and format>/<digest of the clip>.npz, so another
     setting never meets an old file. workers: processes (0: one a core). A clip that fails is
     reported and the rest go on. packed: digests of clips that need no file, see data.shards.
-    run: who works, this machine's processes or others that see the same files.
+    run: who works, this machine's processes or others that see the same files. A source that
+    did not change is not read for its digest, see data.digests.
     """
     folder = _open_folder(root, "clips", clips_key(spec))
     return _fill(takes, folder, _prepare, (spec,), workers, progress, packed, run)
@@ -189,16 +177,20 @@ def _fill(
 ) -> CacheReport:
     report = CacheReport()
     jobs: list[tuple[Take, Path]] = []
-    for take in takes:
-        try:
-            path = folder / f"{digest_source(take.source)}.npz"
-        except ClipError as e:
-            report.failures.append(e)
-            continue
-        if path.stem in packed or _is_whole(path):
-            report.files[take.take_id] = path
-        else:
-            jobs.append((take, path))
+    digests = Digests(folder.parent)
+    try:
+        for take in takes:
+            try:
+                path = folder / f"{digest_source(take.source, digests)}.npz"
+            except ClipError as e:
+                report.failures.append(e)
+                continue
+            if path.stem in packed or _is_whole(path):
+                report.files[take.take_id] = path
+            else:
+                jobs.append((take, path))
+    finally:
+        digests.save()
     workers = min(workers or available_cores(), len(jobs))
     done, total = len(takes) - len(jobs), len(takes)
     if progress and takes:

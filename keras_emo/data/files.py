@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import json
@@ -80,13 +81,35 @@ def draft_folder(folder: Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises UsageError naming it where it is missing or broken."""
+    """The content of a JSON file. Raises UsageError naming it where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
+    except OSError as e:
+        raise UsageError(path, Reason.UNREADABLE, e.strerror or str(e)) from None
     except (ValueError, RecursionError) as e:
         raise UsageError(path, Reason.BAD_CONFIG, f"not readable as JSON: {e}") from None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. Raises UsageError as read_json, and for anything else."""
+    data = read_json(path)
+    with naming_content(path):
+        if not isinstance(data, dict):
+            raise ValueError(f"it holds a {type(data).__name__}")
+    return data
+
+
+@contextmanager
+def naming_content(path: Path, advice: str = "") -> Iterator[None]:
+    """Whatever the content of a file lacks becomes a UsageError. advice: what to do about it."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as e:
+        what = f"no {e}" if isinstance(e, KeyError) else str(e)
+        cause = f"not as it was written ({what})" + (f"; {advice}" if advice else "")
+        raise UsageError(path, Reason.UNREADABLE, cause) from e
 
 
 def sweep_drafts(folder: Path) -> None:

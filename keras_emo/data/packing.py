@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from keras_emo.data.cache import (
     voices_key,
 )
 from keras_emo.data.clips import stack_clips
-from keras_emo.data.files import open_draft, write_json
-from keras_emo.data.shard_files import FORMAT, INDEX, NAME, digest_file, read_index
+from keras_emo.data.files import open_draft
+from keras_emo.data.shard_files import FORMAT, NAME, digest_file
+from keras_emo.data.shard_index import record_shards, settle_index
 from keras_emo.data.shards import open_shards
 from keras_emo.data.workers import run_jobs
 
@@ -60,7 +60,7 @@ def pack_clips(
     """Pack files of build_cache that are in no shard yet; returns the folder of the shards.
 
     workers: processes. drop: delete each file once its shard is recorded. A shard counts when
-    index.json names it, which is written after each: a kill costs the shards in work. Raises
+    index or journal name it, which is done after each: a kill costs the shards in work. Raises
     ClipError for a file that is damaged, EnvironmentFailure where the disk refuses.
     """
     folder = settle_clips(root, spec)
@@ -121,30 +121,6 @@ def write_voice_shard(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     return _write(folder, paths, {"count": counts, "mfcc": np.concatenate(stacks)})
 
 
-def record_shards(
-    folder: Path, records: Sequence[dict[str, Any]], key: dict[str, Any] | None = None
-) -> None:
-    """Name finished shards in the folder's index, and no longer those whose file is gone.
-
-    key: what decides the content, for an index that is new.
-    """
-    with _locked(folder):
-        before = read_index(folder)
-        known = {r["file"]: r for r in before["shards"]}
-        known |= {r["file"]: r for r in records}
-        there = [r for r in known.values() if (folder / r["file"]).exists()]
-        index = {
-            "format": FORMAT,
-            "key": before.get("key", key),
-            "clips": sum(r["clips"] for r in there),
-            "rows": sum(r["rows"] for r in there),
-            "bytes": sum(r["bytes"] for r in there),
-            "shards": there,
-        }
-        if index != before:
-            write_json(folder / INDEX, index)
-
-
 def _with_format(key: dict[str, Any]) -> dict[str, Any]:
     return {**key, "shards": FORMAT}
 
@@ -152,7 +128,7 @@ def _with_format(key: dict[str, Any]) -> dict[str, Any]:
 def _settle(root: Path, kind: str, key: dict[str, Any]) -> Path:
     folder = name_folder(root, kind, key)
     make_folder(folder)
-    record_shards(folder, [], key)
+    settle_index(folder, key)
     return folder
 
 
@@ -187,6 +163,7 @@ def _pack(
     except BrokenProcessPool as e:
         cause = "a worker process died, perhaps for lack of memory; try fewer workers"
         raise EnvironmentFailure(folder, Reason.WORKER_DIED, cause) from e
+    settle_index(folder)
     if drop:  # also what a kill left, of shards that are whole
         packed = open_shards(folder)
         _delete(p for p in files if p.stem in packed)
@@ -240,12 +217,3 @@ def _naming_missing(path: Path) -> Iterator[None]:
         cause = "gone while it was to be packed; run again" if gone else e.strerror or str(e)
         reason = Reason.NOT_FOUND if gone else Reason.UNREADABLE
         raise ClipError(e.filename or path, reason, cause) from e
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; on a file system without locks a shard may be packed twice."""
-    with open(folder / ".lock", "w") as lock:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

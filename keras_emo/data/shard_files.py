@@ -1,4 +1,4 @@
-"""The files of a folder of shards: its index, what lies where in a shard, what is damaged."""
+"""The files of a folder of shards: what lies where in one, and what is damaged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ import numpy as np
 
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.progress import Progress
-from keras_emo.data.files import read_json
 from keras_emo.runtime.session import available_cores
 
 FORMAT = 1  # of the index and the shards; another number, another folder
 INDEX = "index.json"
 NAME = "S24"  # of a clip: its digest, the stem of its file in the cache
-RECORD = {"file": str, "clips": int, "rows": int, "bytes": int, "sha256": str}
 PACK_AGAIN = "delete it and run again, its clips are packed anew"
 
 
@@ -40,7 +38,7 @@ class refusing:
             raise ClipError(self.path, Reason.NOT_FOUND, cause) from error
         if isinstance(error, OSError):
             raise ClipError(self.path, Reason.UNREADABLE, error.strerror or str(error)) from error
-        known = (ValueError, KeyError, TypeError, zipfile.BadZipFile, struct.error)
+        known = (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile, struct.error)
         if isinstance(error, known):
             cause = f"damaged since it was written ({error}); {PACK_AGAIN}"
             raise ClipError(self.path, Reason.UNREADABLE, cause) from error
@@ -70,23 +68,6 @@ class Handle:
         number = self.__dict__.pop("number", None)
         if number is not None:
             os.close(number)
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a folder of shards, none where there is no folder. Raises as read_json."""
-    path = folder / INDEX
-    if not path.exists():
-        return {"format": FORMAT, "shards": []}
-    index = read_json(path)
-    with refusing(path):
-        if index["format"] != FORMAT:
-            raise ValueError(f"format {index['format']}, this version reads {FORMAT}")
-        for record in index["shards"]:
-            if any(type(record[k]) is not kind for k, kind in RECORD.items()):
-                raise ValueError("an entry of another kind")
-            if "/" in record["file"]:
-                raise ValueError(f"a shard elsewhere: {record['file']}")
-    return index
 
 
 def locate_arrays(path: Path) -> dict[str, tuple[np.dtype, tuple[int, ...], int]]:

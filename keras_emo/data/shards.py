@@ -3,8 +3,8 @@
 A shard is an .npz whose members are stored, not compressed, so that a row of an array lies at a
 known place of the file. It is read by pread, not by memory map: several threads may, a file cut
 short is an error instead of SIGBUS, a million clips need no million pages of the process, and
-the number of open files is bounded. index.json names every shard that counts; a file beside it
-that is not named there is a leftover.
+the number of open files is bounded. Index and journal, see shard_index, name every shard that
+counts; a file beside them that is not named there is a leftover.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from keras_emo.data.shard_files import (
     NAME,
     Handle,
     locate_arrays,
-    read_index,
     refusing,
     verify_files,
 )
+from keras_emo.data.shard_index import read_index
 
 OPEN_FILES = 256  # at most, of one set of shards
 

@@ -14,7 +14,6 @@ from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.inputs import Feed, Run, answer_clips, can_answer, feed_clips
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.core.metrics import confusion, score
-from keras_emo.data.cache import load_clip
 from keras_emo.data.takes import Take
 from keras_emo.exporting.onnx import ExportError
 from keras_emo.exporting.quantize import METHOD, open_run, quantize_int8
@@ -89,8 +88,7 @@ def choose_takes(prepared: Prepared, entry: ModelEntry, n_a_class: int) -> list[
 def read_feeds(takes: list[Take], entry: ModelEntry, prepared: Prepared) -> Iterator[Feed]:
     """What the network takes of one clip after another."""
     for take in takes:
-        clip = load_clip(prepared.cache.files[take.take_id])
-        yield feed_clips([clip], entry.inputs, entry.frames, prepared.spec)
+        yield feed_clips([prepared.load(take)], entry.inputs, entry.frames, prepared.spec)
 
 
 def score_part(
@@ -105,7 +103,7 @@ def score_part(
     ready = [i for i, t in enumerate(takes) if t.take_id in prepared.cache.files]
     for start in range(0, len(ready), BLOCK):
         block = ready[start : start + BLOCK]
-        clips = [load_clip(prepared.cache.files[takes[i].take_id]) for i in block]
+        clips = [prepared.load(takes[i]) for i in block]
         for key, run in runs.items():
             probs[key][block] = answer_clips(
                 run, clips, entry.inputs, entry.frames, prepared.spec, BLOCK
@@ -134,4 +132,4 @@ def check_drop(scores: dict[str, Any], max_drop_points: float, name: str) -> Non
 
 
 def _serves(take: Take, entry: ModelEntry, prepared: Prepared) -> bool:
-    return can_answer(load_clip(prepared.cache.files[take.take_id]), entry.inputs)
+    return can_answer(prepared.load(take), entry.inputs)

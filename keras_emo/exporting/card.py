@@ -39,7 +39,7 @@ def write_card(description: dict[str, Any], path: Path) -> None:
             "The face network was first trained on pictures of faces in the wild "
             f"({corpus['pretrained']})."
         )
-    lines += ["", "## Figures", *_figures(description["metrics"])]
+    lines += ["", "## Figures", *format_figures(description["metrics"])]
     lines += _precision(description)
     lines += [
         "",
@@ -61,7 +61,8 @@ def write_card(description: dict[str, Any], path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _figures(metrics: dict[str, Any]) -> list[str]:
+def format_figures(metrics: dict[str, Any]) -> list[str]:
+    """Lines of a Markdown table: a row a part that has figures."""
     rows = []
     for part in ("val", "test", "folds"):
         if part not in metrics:

@@ -81,6 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     small.add_argument("--data", help="int8: the run's corpus folder, or 'builtin'")
     small.add_argument("--corpus", default="auto", help="as for train.py")
     small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
+    small.add_argument(
+        "--shards", type=Path, help="int8: the run's shards; what is in them isn't prepared again"
+    )
     small.add_argument("--skip-bad", action="store_true", help="as for train.py")
     small.add_argument("--workers", type=int, default=0, help="as for train.py")
     small.add_argument(
@@ -172,15 +175,17 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def _open_gate(options: argparse.Namespace, asked: dict[str, Any], spec: ClipSpec) -> Gate:
-    """The run's own clips: the split it was trained with, from the cache it was trained from."""
+    """The run's own clips: its split, from the cache or the shards it was trained from."""
     if not options.data:
         cause = "int8 is calibrated on the run's clips: name its corpus folder"
         raise UsageError("--data", Reason.BAD_CONFIG, cause)
     if not 0 <= options.max_drop <= 100:
         raise UsageError("--max-drop", Reason.BAD_CONFIG, "expected 0 to 100 points")
+    if options.shards is not None and not options.shards.is_dir():
+        raise UsageError(options.shards, Reason.NOT_FOUND, "no such folder of shards")
     from keras_emo.data.splits import Split, assert_disjoint
     from keras_emo.exporting.calibration import Gate
-    from keras_emo.training.data import open_corpus, prepare
+    from keras_emo.training.data import Storage, open_corpus, prepare
     from keras_emo.training.run import digest_clips
 
     corpus = open_corpus(
@@ -191,7 +196,7 @@ def _open_gate(options: argparse.Namespace, asked: dict[str, Any], spec: ClipSpe
         raise UsageError(options.data, Reason.BAD_CONFIG, cause)
     split = Split.from_dict(asked["split"])
     assert_disjoint(split, corpus.takes)
-    prepared = prepare(corpus, split, spec, options.cache, options.workers)
+    prepared = prepare(corpus, split, spec, Storage(options.cache, options.shards), options.workers)
     if digest_clips(prepared) != asked["clips"]:
         cause = "the clips are not those of the run: other files, or other speakers"
         raise UsageError(options.data, Reason.BAD_CONFIG, cause)

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.core.errors import Reason, UsageError
-from keras_emo.data.files import read_json
+from keras_emo.core.spec import ClipSpec
+from keras_emo.data.files import naming_content, read_record
+from keras_emo.data.splits import PARTS, Split
+from keras_emo.exporting.card import format_figures
 
 KEPT = (
     "n_clips", "n_speakers", "n_abstained", "accuracy", "uar", "macro_f1", "interval_95", "ece",
@@ -16,7 +19,8 @@ KEPT = (
 
 
 def read_runs(runs: Sequence[Path]) -> dict[str, Any]:
-    """config.json of the first run. Raises UsageError where another differs in more than its seed.
+    """config.json of the first run. Raises UsageError where another differs in more than its seed,
+    and for one that is damaged.
 
     Other validation speakers are no difference: the seed draws them.
     """
@@ -25,7 +29,7 @@ def read_runs(runs: Sequence[Path]) -> dict[str, Any]:
         path = run / "config.json"
         if not path.is_file():
             raise UsageError(run, Reason.NOT_FOUND, "not a run folder of train.py: no config.json")
-        read.append(read_json(path))
+        read.append(_read_asked(path))
     first = read[0]
     for run, other in zip(runs[1:], read[1:], strict=True):
         for key in ("corpus", "start", "config"):
@@ -50,18 +54,11 @@ def collect_facts(
     figures of their own: table, a table.json of the same configuration over folds, has them.
     """
     figures: dict[str, Any] = {}
-    split = read_json(runs[0] / "split.json")
+    splits = [_read_split(run / "split.json") for run in runs]
+    split = splits[0]
     if len(runs) == 1:
-        metrics = read_json(runs[0] / name / "metrics.json")
-        figures = {
-            part: {k: metrics[part][k] for k in KEPT if k in metrics[part]}
-            for part in ("val", "test")
-            if part in metrics
-        }
-        if metrics.get("fitted_on_val"):
-            figures["val"]["fitted"] = True
+        figures = _read_figures(runs[0] / name / "metrics.json")
     else:
-        splits = [read_json(run / "split.json") for run in runs]
         trained = sorted({s for part in splits for s in part["train"]})
         looked_at = sorted({s for part in splits for s in part["val"]} - set(trained))
         split = {"train": trained, "val": looked_at, "test": split["test"],
@@ -71,17 +68,63 @@ def collect_facts(
     corpus: dict[str, Any] = {"name": asked["corpus"], "split": split, "clips": asked["clips"]}
     for visual in sorted(runs[0].glob("visual_*/metrics.json")):
         if not name.startswith("audio"):
-            corpus["pretrained"] = read_json(visual).get("pretrained")
+            corpus["pretrained"] = read_record(visual).get("pretrained")
     return {"preset": asked["config"]["preset"], "metrics": figures, "corpus": corpus}
 
 
+def _read_asked(path: Path) -> dict[str, Any]:
+    """config.json of a run, with all that an export takes from it."""
+    asked = read_record(path)
+    with naming_content(path):
+        config = asked["config"]
+        ClipSpec.from_dict(config["clip"])
+        for value in (asked["corpus"], asked["clips"], config["preset"]):
+            if not isinstance(value, str):
+                raise TypeError(f"{value!r} for a name")
+        for value in (asked["start"], config["model"], *config["model"].values()):
+            if not isinstance(value, dict):
+                raise TypeError(f"{value!r} for a table")
+        _check_split(asked["split"])
+    return asked
+
+
+def _read_split(path: Path) -> dict[str, Any]:
+    split = read_record(path)
+    with naming_content(path):
+        _check_split({part: split[part] for part in PARTS})
+    return split
+
+
+def _check_split(split: dict[str, Any]) -> None:
+    try:
+        Split.from_dict(split)
+    except UsageError as e:
+        raise ValueError(e.cause) from None
+
+
+def _read_figures(path: Path) -> dict[str, Any]:
+    metrics = read_record(path)
+    with naming_content(path):
+        figures = {
+            part: {k: metrics[part][k] for k in KEPT if k in metrics[part]}
+            for part in ("val", *(k for k in ("test",) if k in metrics))
+        }
+        if metrics.get("fitted_on_val"):
+            figures["val"]["fitted"] = True
+        format_figures(figures)  # the model card needs them all
+    return figures
+
+
 def _read_folds(table: Path, name: str) -> dict[str, Any]:
-    known = read_json(table)
+    known = read_record(table)
     if name not in known:
         raise UsageError(table, Reason.BAD_CONFIG, f"it has no figures of {name}")
-    row = known[name]
-    return {
-        **{k: row["all"][k] for k in KEPT if k in row["all"]},
-        **{k: row[k] for k in ("n_seeds", "fold_mean", "fold_deviation", "single_mean")},
-        "n_folds": len(row["folds"]),
-    }
+    with naming_content(table):
+        row = known[name]
+        figures = {
+            **{k: row["all"][k] for k in KEPT if k in row["all"]},
+            **{k: row[k] for k in ("n_seeds", "fold_mean", "fold_deviation", "single_mean")},
+            "n_folds": len(row["folds"]),
+        }
+        format_figures({"folds": figures})
+    return figures

@@ -9,8 +9,10 @@ from typing import Any
 import keras
 
 from keras_emo.core.spec import ClipSpec
+from keras_emo.data.files import naming_content
 from keras_emo.models import build_model
 from keras_emo.models.ensemble import average_models
+from keras_emo.training.fit import load_trained
 from keras_emo.training.run import MODEL_FILE
 
 
@@ -19,11 +21,12 @@ def load_network(
 ) -> keras.Model:
     """The network of a run; of several runs the mean of their logits.
 
-    config: as config.json of the first run has it; the others' differs in the seed alone.
+    config: as config.json of the first run has it; the others' differs in the seed alone. Raises
+    UsageError where that, or the weights, cannot be read.
     """
     members = []
     for run in runs:
-        model = build_model(name, config["preset"], config["model"], spec)
-        model.load_weights(run / name / MODEL_FILE)
-        members.append(model)
+        with naming_content(run / "config.json"):
+            model = build_model(name, config["preset"], config["model"], spec)
+        members.append(load_trained(model, run / name / MODEL_FILE))
     return members[0] if len(members) == 1 else average_models(members)

@@ -19,7 +19,7 @@ from keras_emo.runtime.bundle import Bundle, load_bundle
 from keras_emo.runtime.detector import FaceDetector
 from keras_emo.runtime.parts import Parts, describe_parts, name_probs
 from keras_emo.runtime.session import REFUSED, available_cores, open_session
-from keras_emo.runtime.windows import RecordingAnswers, WindowAnswers
+from keras_emo.runtime.windows import RecordingAnswers, WindowAnswers, check_finite
 
 
 @dataclass
@@ -160,9 +160,7 @@ class Predictor:
         Raises BundleError where the network's answer is no number.
         """
         probs = self.answer([inputs])[0]
-        if not np.isfinite(probs).all():
-            cause = f"its answer to {str(path)!r} is no number"
-            raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, cause)
+        check_finite(probs, self.bundle, repr(str(path)))
         return describe_clip(path, inputs, probs)
 
     def predict_windows(

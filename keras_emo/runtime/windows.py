@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_emo.core.clip import ClipInputs, describe_damage
-from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.errors import BundleError, Reason, UsageError
 from keras_emo.core.face import Box
 from keras_emo.core.inputs import can_answer, choose_frame
 from keras_emo.core.labels import EMOTIONS
@@ -104,7 +104,7 @@ class RecordingAnswers(Protocol):
 def answer_window(predictor: Answering, window: Window, parts: bool = False) -> WindowAnswer:
     """The network's answer; a window without what the network needs abstains.
 
-    parts: also what each modality says alone.
+    parts: also what each modality says alone. Raises BundleError where an answer is no number.
     """
     inputs, names = window.inputs, predictor.bundle.inputs
     alone = split_parts(inputs, names) if parts else {}
@@ -113,6 +113,9 @@ def answer_window(predictor: Answering, window: Window, parts: bool = False) -> 
     if can_answer(inputs, names):
         probs, *rest = predictor.answer([inputs, *alone.values()])
         said = dict(zip(alone, rest, strict=True))
+        where = f"the window at {window.start_s:g} s"
+        for answer in (probs, *rest):
+            check_finite(answer, predictor.bundle, where)
     return WindowAnswer(
         start_s=window.start_s,
         end_s=window.end_s,
@@ -126,6 +129,13 @@ def answer_window(predictor: Answering, window: Window, parts: bool = False) -> 
         parts=said if parts else None,
         crop=_pick_crop(inputs),
     )
+
+
+def check_finite(probs: np.ndarray, bundle: Bundle, asked: str) -> None:
+    """Raise BundleError where a network's answer is no number. asked: what it was asked about."""
+    if not np.isfinite(probs).all():
+        cause = f"its answer to {asked} is no number"
+        raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
 
 
 def _pick_crop(inputs: ClipInputs) -> tuple[float, np.ndarray] | None:

@@ -14,7 +14,7 @@ from keras_emo import __version__
 from keras_emo.core.errors import BundleError, ClipError, EnvironmentFailure, Reason
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.media import ClipSource
-from keras_emo.data.cache import digest_source
+from keras_emo.data.digests import digest_source
 from keras_emo.runtime.bundle import DESCRIPTION, digest_file
 from keras_emo.runtime.gathered import GatheredWindows
 from keras_emo.runtime.predictor import Prediction, Predictor

@@ -93,6 +93,13 @@ class Prepared:
         stored = {t.take_id: StoredClip(reader, i) for t, i in zip(known, numbers, strict=True)}
         return [(t, stored.get(t.take_id)) for t in takes]
 
+    def load(self, take: Take) -> ClipInputs:
+        """What was prepared of one take that did not fail."""
+        if self.shards is None:
+            return load_clip(self.cache.files[take.take_id])
+        _, (number,) = find_clips([take], self.cache.files, self.shards)
+        return StoredClip(ClipReader(self.shards), number)
+
     def training_clips(self) -> Clips:
         """All training clips, in memory unless they are in shards."""
         takes, files, spec = self.takes("train"), self.cache.files, self.spec

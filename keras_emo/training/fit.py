@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -168,3 +169,14 @@ def load_initial(model: keras.Model, path: Path) -> None:
     except (ValueError, OSError, KeyError) as e:
         first = str(e).strip().splitlines()[0]
         raise UsageError(path, Reason.BAD_CONFIG, f"the weights do not fit: {first}") from e
+
+
+def load_trained(model: keras.Model, path: Path) -> keras.Model:
+    """The network with the weights that its stage kept. Raises UsageError for damaged ones."""
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError, BadZipFile) as e:
+        what = (str(e).splitlines() or [type(e).__name__])[0]
+        cause = f"damaged or of another network ({what}); delete {path.parent.name}/"
+        raise UsageError(path, Reason.UNREADABLE, f"{cause} and train it again") from e
+    return model

@@ -9,20 +9,20 @@ import os
 import time
 from pathlib import Path
 from typing import IO, Any
-from zipfile import BadZipFile
 
 import keras
 
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.data.clips import Clips
-from keras_emo.data.files import read_json, sweep_drafts, write_json
+from keras_emo.data.files import naming_content, read_record, sweep_drafts, write_json
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, build_model
 from keras_emo.training.checkpoint import Checkpoints
 from keras_emo.training.config import PLAIN, TrainConfig
 from keras_emo.training.data import Prepared, write_failures
 from keras_emo.training.distributed import Crew
+from keras_emo.training.fit import load_trained
 from keras_emo.training.precision import using_precision
 
 MODEL_FILE = "model.keras"
@@ -91,7 +91,12 @@ class Run:
         write_json(self.folder / name / NOTES_FILE, facts)
 
     def noted(self, name: str) -> dict[str, Any]:
-        return json.loads((self.folder / name / NOTES_FILE).read_text(encoding="utf-8"))
+        """What was kept. Raises UsageError where it is damaged."""
+        path = self.folder / name / NOTES_FILE
+        notes = read_record(path)
+        with naming_content(path, f"delete {name}/ and train it again"):
+            float(notes["minutes"])
+        return notes
 
     def load(self, name: str) -> keras.Model:
         """The trained network of a finished stage. Raises UsageError where it is missing."""
@@ -99,13 +104,7 @@ class Run:
         if not path.exists():
             cause = f"stage {name} has not been trained; add it to the stages"
             raise UsageError(path, Reason.MISSING_STAGE, cause)
-        model = self.build(name)
-        try:
-            model.load_weights(path)
-        except (ValueError, OSError, KeyError, BadZipFile) as e:
-            cause = f"damaged or of another network ({str(e).splitlines()[0]}); delete {name}/"
-            raise UsageError(path, Reason.UNREADABLE, f"{cause} and train it again") from e
-        return model
+        return load_trained(self.build(name), path)
 
 
 def open_run(
@@ -164,12 +163,15 @@ def _create(folder: Path, asked: dict[str, Any], prepared: Prepared) -> IO[str]:
     lock = _lock(folder)
     path = folder / "config.json"
     if path.exists():
-        there = read_json(path)
-        different = _differences(_comparable(there), _comparable(asked))
+        there = read_record(path)
+        with naming_content(path, "name another run folder"):
+            stages = {**there["config"]["stage"], **asked["config"]["stage"]}
+            if lacking := {"corpus", "split", "clips"} - set(there):
+                raise KeyError(*sorted(lacking))
+            different = _differences(_comparable(there), _comparable(asked))
         if different:
             cause = f"the folder holds a run with other settings: {'; '.join(different)}"
             raise UsageError(folder, Reason.BAD_CONFIG, cause)
-        stages = {**there["config"]["stage"], **asked["config"]["stage"]}
         asked["config"]["stage"] = stages
         asked["config"]["stages"] = list(stages)
     sweep_drafts(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.inputs import answer_clips
+from keras_emo.data.files import naming_content, read_record
 from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.models.registry import MODELS, ModelEntry
 from keras_emo.training import features
@@ -124,9 +124,10 @@ def _start_from(model: keras.Model, run: Run, init_from: Path | None) -> str | N
         return None
     load_initial(model, init_from)
     beside = init_from.with_name(METRICS_FILE)
-    known = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    known = read_record(beside) if beside.exists() else {}
     if "source" in known:
-        return f"{known['n_train']} pictures of {known['source']}"
+        with naming_content(beside):
+            return f"{known['n_train']} pictures of {known['source']}"
     return f"the weights in {init_from.name}"
 
 

@@ -46,7 +46,9 @@ def make_step(model: keras.Model, loss: keras.losses.Loss, crew: Crew, xla: bool
             for gradient, variable in zip(tape.gradient(scaled, variables), variables, strict=True)
             if gradient is not None
         ]
-        value, *gradients = context.all_reduce("SUM", [value, *(g for g, _ in known)])
+        gradients = [g for g, _ in known]
+        if crew.many:  # TensorFlow keeps a graph with this for as long as the process lives
+            value, *gradients = context.all_reduce("SUM", [value, *gradients])
         optimizer.apply(gradients, [v for _, v in known])
         return value
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.files import write_json, write_text
+from keras_emo.data.files import naming_content, read_record, write_json, write_text
 from keras_emo.models.registry import MODELS
 
 
 def summarise(folder: Path) -> dict[str, Any]:
-    """summary.json and summary.md: a line for each network scored so far."""
+    """summary.json and summary.md: a line for each network scored so far.
+
+    Raises UsageError for a metrics.json that is damaged.
+    """
     rows: dict[str, Any] = {}
     for name in MODELS:
         path = folder / name / "metrics.json"
         if path.exists():
-            rows[name] = json.loads(path.read_text(encoding="utf-8"))
+            rows[name] = read_record(path)
+            with naming_content(path, f"delete {name}/ and train it again"):
+                if "val" not in rows[name]:  # every network was scored on it
+                    raise KeyError("val")
+                format_summary({name: rows[name]})
     write_json(folder / "summary.json", rows)
     text = format_summary(rows)
     write_text(folder / "summary.md", text)

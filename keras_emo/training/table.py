@@ -14,12 +14,14 @@ import numpy as np
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
 from keras_emo.core.metrics import measure_reliability, report
-from keras_emo.data.files import write_json, write_text
+from keras_emo.data.files import naming_content, read_record, write_json, write_text
 from keras_emo.data.takes import Take
 from keras_emo.training.folds import Plan
 from keras_emo.training.report import write_report_page
+from keras_emo.training.run import METRICS_FILE
 
 TABLE_FILE = "table.json"
+PREDICTIONS = "predictions_test.csv"
 
 
 @dataclass
@@ -32,18 +34,27 @@ class Answers:
 
 
 def read_predictions(path: Path) -> Answers:
-    """predictions_test.csv of a stage; NaN rows where it abstained. Raises UsageError."""
+    """predictions_test.csv of a stage; NaN rows where it abstained. Raises UsageError.
+
+    As many clips as metrics.json beside it counts: a file may be cut between two lines.
+    """
+    scored = path.with_name(METRICS_FILE)
+    metrics, again = read_record(scored), f"delete {path.parent.name}/ and train it again"
+    with naming_content(scored, again):
+        n_clips = int(metrics["test"]["n_clips"])
     try:
-        with open(path, newline="", encoding="utf-8") as f:
+        with naming_content(path, again), open(path, newline="", encoding="utf-8") as f:
             rows = list(csv.DictReader(f))
+            if len(rows) != n_clips or any(None in r.values() for r in rows):
+                raise ValueError(f"it is cut short: {n_clips} clips were scored")
+            values = [[float(r[e]) if r[e] else np.nan for e in EMOTIONS] for r in rows]
+            return Answers(
+                [r["take_id"] for r in rows],
+                np.array([EMOTION_INDEX[r["label"]] for r in rows], np.int64),
+                np.array(values, np.float64).reshape(-1, N_EMOTIONS),
+            )
     except OSError as e:
         raise UsageError(path, Reason.MISSING_STAGE, e.strerror or str(e)) from None
-    values = [[float(r[e]) if r[e] else np.nan for e in EMOTIONS] for r in rows]
-    return Answers(
-        [r["take_id"] for r in rows],
-        np.array([EMOTION_INDEX[r["label"]] for r in rows], np.int64),
-        np.array(values, np.float64).reshape(-1, N_EMOTIONS),
-    )
 
 
 def average(answers: Sequence[Answers]) -> Answers:
@@ -67,17 +78,19 @@ def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take])
         folds: dict[str, dict[str, Any]] = {}
         singles: list[float] = []
         joined: list[Answers] = []
+        together: list[Take] = []
         for fold, members in by_fold.items():
-            read = [read_predictions(p.folder / name / "predictions_test.csv") for p in members]
+            read = [read_predictions(p.folder / name / PREDICTIONS) for p in members]
             scores = [float((a.probs.argmax(axis=1) == a.labels).mean()) for a in read]
-            both = average(read)
+            with naming_content(members[-1].folder / name / PREDICTIONS, "its runs differ"):
+                both = average(read)
+                together += [known[t] for t in both.take_ids]
             joined.append(both)
             singles += scores
             folds[str(fold)] = {
                 "seeds": {str(p.seed): s for p, s in zip(members, scores, strict=True)},
                 "averaged": float((both.probs.argmax(axis=1) == both.labels).mean()),
             }
-        together = [known[t] for a in joined for t in a.take_ids]
         labels = np.concatenate([a.labels for a in joined])
         probs = np.concatenate([a.probs for a in joined])
         answered = np.isfinite(probs).all(axis=1)
@@ -104,7 +117,7 @@ def write_table(
 
     Runs without test speakers have nothing to say here: an empty text.
     """
-    if not all((p.folder / s / "predictions_test.csv").exists() for p in plans for s in stages):
+    if not all((p.folder / s / PREDICTIONS).exists() for p in plans for s in stages):
         return ""
     figures = collect(plans, stages, takes)
     text = format_table(figures)

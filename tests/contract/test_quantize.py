@@ -184,7 +184,7 @@ def test_only_training_clips_are_read_for_calibration(prepared, monkeypatch):
         assert len(list(feeds)) == 13
         raise EnvironmentFailure("stop", Reason.WRITE_FAILED, "")
 
-    monkeypatch.setattr(calibration, "load_clip", watch)
+    monkeypatch.setattr("keras_emo.training.data.load_clip", watch)
     monkeypatch.setattr(calibration, "quantize_int8", stop)
     with pytest.raises(EnvironmentFailure):
         quantize_gated(onnx.ModelProto(), entry, Gate(prepared), "x")

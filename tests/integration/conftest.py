@@ -12,12 +12,7 @@ import pytest
 from keras_emo.data.builtin import BuiltinSpec, build_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = """
-[run]
-test = ["6"]
-val = ["4", "5"]
-seed = 3
-
+SMALL = """
 [waves]
 n_variants = 1
 
@@ -52,6 +47,12 @@ epochs = 3
 [stage.fusion_multi_lstm]
 epochs = 3
 """
+CONFIG = f"""
+[run]
+test = ["6"]
+val = ["4", "5"]
+seed = 3
+{SMALL}"""
 
 # A finder that refuses what deployment must not need, in front of any code.
 BLOCK = """

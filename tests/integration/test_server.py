@@ -22,10 +22,9 @@ from keras_emo.cli import main as run_cli
 from keras_emo.core.inputs import feed_clips
 from keras_emo.runtime.predictor import Predictor
 
+from .service import BUNDLE, Running, check_equal, httpx, wait_until
+
 pytest.importorskip("fastapi")
-httpx = pytest.importorskip("httpx2")
-ROOT = Path(__file__).resolve().parents[2]
-BUNDLE = ROOT / "saved_models" / "default"
 KEY = "a key of the tests' own"
 pytestmark = [
     pytest.mark.slow,
@@ -33,66 +32,6 @@ pytestmark = [
 ]
 PART = b'--line\r\nContent-Disposition: form-data; name="file"; filename="clip.mp4"\r\n\r\n'
 END = b"\r\n--line--\r\n"
-
-
-class Running:
-    """A service on a free port. folder: where its uploads are. first: its first readiness."""
-
-    def __init__(self, folder: Path, *options: str, **environment: str):
-        self.folder, self.log = folder, folder / "log"
-        command = [sys.executable, "-m", "keras_emo.cli", "serve", "--bundle", str(BUNDLE),
-                   "--port", "0", "--workers", "1", *options]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self.log.open("w"), text=True,
-            env=os.environ | {"TMPDIR": str(folder)} | environment,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+))\n", line)
-        assert found, line + self.log.read_text()
-        self.url, self.port = found[1], int(found[2])
-        self.first = self.get("/v2/health/ready").status_code
-        wait_until(lambda: self.get("/v2/health/ready").status_code == 200)
-
-    def get(self, path: str, **more):
-        return httpx.get(self.url + path, timeout=60, **more)
-
-    def send(self, content: bytes, path="/v1/predict", name="clip.mp4", **more):
-        return httpx.post(self.url + path, files={"file": (name, content)}, timeout=60, **more)
-
-    def begin(self, body: bytes, length: int = 100_000) -> socket.socket:
-        """A connection whose upload has only begun."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        head = (
-            f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
-            "Content-Type: multipart/form-data; boundary=line\r\n\r\n"
-        )
-        connection.sendall(head.encode() + body)
-        return connection
-
-    def uploads(self) -> list[Path]:
-        return [p for p in self.folder.glob("keras_emo-uploads-*/*") if p.name != "lock"]
-
-    def child(self) -> int:
-        """Of the only decoder."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        (pid,) = {int(p) for task in tasks for p in task.read_text().split()}
-        return pid
-
-    def metric(self, name: str) -> float:
-        lines = self.get("/metrics").text.splitlines()
-        return sum(float(x.split()[-1]) for x in lines if x.startswith(name))
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def wait_until(condition, seconds: float = 60.0) -> None:
-    end_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +75,6 @@ def answer_of(connection: socket.socket) -> tuple[int, dict]:
 def test_it_was_not_ready_at_once(server):
     assert server.first == 503
     assert server.get("/v2/health/live").status_code == 200
-
-
-def check_equal(said: dict, expected: dict) -> None:
-    """The same but for the path and the last digit of numbers."""
-    said, expected = said | {"path": None}, expected | {"path": None}
-    assert flatten(said) == pytest.approx(flatten(expected), abs=2e-6)
-
-
-def flatten(data, name="") -> dict:
-    if isinstance(data, dict | list):
-        items = data.items() if isinstance(data, dict) else enumerate(data)
-        return {k: v for key, x in items for k, v in flatten(x, f"{name}/{key}").items()}
-    return {name: data}
 
 
 @pytest.mark.parametrize("query", ["", "timeline=true&window_s=1&hop_s=0.5"])

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Wheel and sdist are complete; the wheel, which is built from the sdist, answers in an environment
-# that holds nothing else. TRAIN=1: it also trains and exports in one with requirements.txt.
+# Wheel and sdist are complete; the wheel answers in an environment that holds nothing else, and so
+# does the sdist in its place. TRAIN=1: it also trains and exports in one with requirements.txt.
 #   sh tests/packaging/check_install.sh [DIST]     make dist-check builds DIST first
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dist=$(cd "${1:-dist}" && pwd)
 python=$("${PYTHON:-python3}" -c 'import sys; print(sys.executable)')
 wheel=$(echo "$dist"/*.whl)
+sdist=$(echo "$dist"/*.tar.gz)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -74,13 +75,16 @@ with av.open(sys.argv[1], "w") as container:
     container.mux(audio.encode(frame))
     container.mux(audio.encode())
 PYTHON
-code=0
-"$run" predict clip.mp4 --bundle "$root/saved_models/default" --format json >answer.json 2>said || code=$?
-[ "$code" = 4 ] || fail "$(cat said) (exit code $code, 4 expected: the clip has a voice and no face)"
+answer_clip() {
+  code=0
+  "$run" predict clip.mp4 --bundle "$root/saved_models/default" --format json >"$1" 2>said || code=$?
+  [ "$code" = 4 ] || fail "$(cat said) (exit code $code, 4 expected: the clip has a voice and no face)"
+}
+answer_clip answer.json
 grep -q '"label"' answer.json || fail "no label: $(cat answer.json)"
 grep -q no_face answer.json || fail "nothing of the missing face: $(cat answer.json)"
 code=0
-"$run" predict clip.mp4 >answer.json 2>said || code=$?
+"$run" predict clip.mp4 >none.json 2>said || code=$?
 [ "$code" = 5 ] || fail "without a bundle: exit code $code, 5 expected"
 [ "$(grep -c . said)" = 1 ] || fail "without a bundle: $(cat said)"
 code=0
@@ -91,7 +95,16 @@ for heavy in tensorflow keras librosa fastapi; do
 done
 echo "$(basename "$wheel"): installed, answered"
 
-# 3. Where asked for, training: sound alone, one epoch, exported and answered by the runtime above.
+# 3. The sdist in the wheel's place, built as pip builds it; nothing of the wheel is left to answer.
+"$work/runtime/bin/python" -m pip uninstall --quiet --yes keras_emo
+[ ! -e "$run" ] || fail "the wheel left $run behind"
+$pip --no-deps "$sdist"
+"$run" --version
+answer_clip again.json
+cmp answer.json again.json || fail "the sdist answers otherwise: $(cat again.json)"
+echo "$(basename "$sdist"): installed, answered the same"
+
+# 4. Where asked for, training: sound alone, one epoch, exported and answered by the runtime above.
 [ -n "${TRAIN:-}" ] || exit 0
 make_venv train
 $pip -r "$root/requirements.txt"

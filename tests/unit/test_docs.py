@@ -206,6 +206,18 @@ def test_the_image_copies_what_is_there_and_starts_what_there_is():
     assert (options.host, f":{options.port}/v2" in health) == ("0.0.0.0", True)
 
 
+def test_the_image_is_of_one_named_base_runs_as_nobody_and_builds_nothing():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+    assert len(bases) == 1, "an environment works where its Python is"
+    assert re.fullmatch(r"python:3\.1[1-3]-slim-\w+", *bases)
+    last = text[text.rindex("\nFROM ") :]
+    (uid,) = re.findall(r"^USER (\d+):\1$", last, re.MULTILINE)
+    assert int(uid) >= 10_000
+    assert last.index("\nUSER") < last.index("\nENTRYPOINT")
+    assert not re.search(r"pip install|apt-get|compileall|curl", last)
+
+
 def test_links_out_of_the_site_become_names():
     spec = importlib.util.spec_from_file_location("links", DOCS / "links.py")
     links = importlib.util.module_from_spec(spec)

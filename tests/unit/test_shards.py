@@ -20,12 +20,13 @@ from keras_emo.core.errors import ClipError, EmoError, Reason
 from keras_emo.core.inputs import can_answer, feed_clips
 from keras_emo.core.media import ClipSource
 from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.data import packing, shards
+from keras_emo.data import packing, shard_index, shards
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import load_clip
 from keras_emo.data.clips import load_clips, load_variants, open_clips, open_variants
 from keras_emo.data.packing import pack_clips, pack_voices, plan_shards, write_clip_shard
 from keras_emo.data.shard_files import INDEX
+from keras_emo.data.shard_index import JOURNAL, read_index, record_shards, settle_index
 from keras_emo.data.shards import open_shards
 from keras_emo.data.stored import ClipReader, StoredClip, number_rows
 from keras_emo.data.takes import Take
@@ -319,6 +320,68 @@ def test_a_bad_index_is_refused(folder, text):
         open_shards(folder)
 
 
+def journal_of(folder: Path) -> bytes:
+    """The folder as a kill before the end leaves it: shards in the journal; the index is older."""
+    index = json.loads((folder / INDEX).read_text())
+    journal = "".join(json.dumps(r) + "\n" for r in index["shards"]).encode()
+    (folder / JOURNAL).write_bytes(journal)
+    (folder / INDEX).write_text(json.dumps({**index, "shards": [], "clips": 0}))
+    return journal
+
+
+def test_recording_a_shard_rewrites_nothing(files, tmp_path, monkeypatch):
+    """The index is written when packing begins and ends, the journal grows by a line a shard."""
+    written, seen = [], []
+    write = shard_index.write_json
+    monkeypatch.setattr(shard_index, "write_json", lambda p, d: (written.append(p), write(p, d)))
+    record = packing.record_shards
+
+    def watch(folder, records):
+        record(folder, records)
+        seen.append((folder / JOURNAL).read_bytes().count(b"\n"))
+
+    monkeypatch.setattr(packing, "record_shards", watch)
+    folder = pack_clips(files.values(), SPEC, tmp_path / "shards", shard_bytes=SMALL)
+    assert seen == list(range(1, len(shard_files(folder)) + 1))
+    assert written == [folder / INDEX] * 2
+    assert not (folder / JOURNAL).exists()
+    assert len(seen) > 4
+
+
+def test_shards_of_the_journal_count_and_are_packed_once(files, folder, tmp_path, monkeypatch):
+    journal = journal_of(folder)
+    assert len(open_shards(folder)) == 23
+    torn = journal[:-30]  # the last line was being written
+    (folder / JOURNAL).write_bytes(torn)
+    records = [json.loads(line) for line in journal.splitlines()]
+    assert read_index(folder)["shards"] == records[:-1]
+    record_shards(folder, records[-1:])
+    assert (folder / JOURNAL).read_bytes() == journal
+    monkeypatch.setattr(packing, "_write", lambda *_: pytest.fail("packed again"))
+    pack_clips(files.values(), SPEC, tmp_path / "shards", shard_bytes=SMALL)
+    assert not (folder / JOURNAL).exists()
+    index = json.loads((folder / INDEX).read_text())
+    assert (index["shards"], index["clips"]) == (records, 23)
+
+
+def test_a_kill_between_index_and_journal_does_no_harm(folder):
+    journal = journal_of(folder)
+    settle_index(folder)
+    index = (folder / INDEX).read_bytes()
+    (folder / JOURNAL).write_bytes(journal)  # its removal was to come
+    assert len(open_shards(folder)) == 23
+    settle_index(folder)
+    assert (folder / INDEX).read_bytes() == index
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"x": 1}', b"\xff", b'"file"'])
+def test_a_bad_journal_is_refused(folder, line):
+    journal = journal_of(folder)
+    (folder / JOURNAL).write_bytes(line + b"\n" + journal)
+    with pytest.raises(ClipError, match=f"{JOURNAL}.*unreadable.*damaged"):
+        open_shards(folder)
+
+
 def test_a_shard_cut_short_while_it_is_read_is_an_error(folder):
     packed = open_shards(folder)
     everything = (packed.shard, packed.row)
@@ -429,7 +492,7 @@ def test_shards_written_elsewhere_count_once_recorded(files, folder, tmp_path):
     groups = plan_shards(list(files.values()), place, SMALL)
     records = [write_clip_shard(place, g, SPEC) for g in groups[:2]]
     assert len(open_shards(place)) == 0
-    packing.record_shards(place, records)
+    record_shards(place, records)
     assert len(open_shards(place)) == len(groups[0]) + len(groups[1])
     assert plan_shards(list(files.values()), place, SMALL) == groups[2:]
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from keras_emo.core.errors import UsageError
 from keras_emo.core.media import ClipSource
 from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data import cache
@@ -60,6 +61,47 @@ def test_the_same_with_and_without_shards_and_files(corpus, tmp_path, monkeypatc
     corpus.takes = corpus.takes[:3]
     np.testing.assert_equal(look(prepare(corpus, SPLIT, SPEC, storage, 1)), memory)
     assert "failed: " in capsys.readouterr().err
+
+
+def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, capsys):
+    """What int8 is fitted on and scored with, when the prepared files are gone."""
+    pytest.importorskip("onnx")
+    from keras_emo.exporting import calibration, command
+    from keras_emo.models import MODELS
+    from keras_emo.training.run import digest_clips
+
+    def open_gate(*more: str):
+        options = ["--run", "r", "--model", "m", "--out", "o", "--quantize", "int8", "--data", "x"]
+        options += ["--cache", str(tmp_path / "cache"), "--workers", "1", *more]
+        monkeypatch.setattr("keras_emo.training.data.open_corpus", lambda *_: corpus)
+        return command._open_gate(command.build_parser().parse_args(options), asked, SPEC)
+
+    def feeds_of(gate) -> list:
+        entry = MODELS["fusion_concat"]
+        takes = calibration.choose_takes(gate.prepared, entry, 20)
+        return [[t.take_id for t in takes], *calibration.read_feeds(takes, entry, gate.prepared)]
+
+    monkeypatch.setattr("keras_emo.data.splits.assert_disjoint", lambda *_: None)
+    before = prepare(corpus, SPLIT, SPEC, tmp_path / "cache", 1)
+    asked = {"corpus": "builtin", "split": SPLIT.to_dict(), "clips": digest_clips(before)}
+    expected = feeds_of(open_gate())
+    assert expected[0] == ["a"]
+    storage = Storage(tmp_path / "cache", tmp_path / "shards", drop=True)
+    prepare(corpus, SPLIT, SPEC, storage, 1)
+    assert not list((tmp_path / "cache").rglob("*.npz"))
+    corpus.takes = corpus.takes[:3]  # the bad one would be tried again
+    monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("prepared again"))
+    gate = open_gate("--shards", str(tmp_path / "shards"))
+    np.testing.assert_equal(feeds_of(gate), expected)
+
+    def run(feed):
+        return {"logits": np.eye(7, dtype=np.float32)[[3] * len(feed["mfcc"])]}
+
+    scores = calibration.score_part({"fp32": run, "int8": run}, MODELS["audio_cnn"],
+                                    gate.prepared, "val")  # fmt: skip
+    assert scores == {"n_clips": 1, "fp32": 1.0, "int8": 1.0, "agreement": 1.0}
+    with pytest.raises(UsageError, match="no such folder of shards"):
+        open_gate("--shards", str(tmp_path / "nowhere"))
 
 
 def test_options_that_need_shards(capsys, tmp_path, monkeypatch):

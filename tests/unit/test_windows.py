@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_emo.core.clip import prepare_clip
-from keras_emo.core.errors import ClipError, Reason, UsageError
+from keras_emo.core.errors import BundleError, ClipError, Reason, UsageError
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.media import Media
 from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
@@ -241,3 +241,24 @@ def test_sound_that_is_no_number(make, face):
     with pytest.raises(ClipError) as caught:
         cutter.hear(np.array([0, np.nan], np.float32), 48_000, 7.0)
     assert caught.value.reason is Reason.NON_FINITE_AUDIO
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("parts", [False, True])
+def test_an_answer_that_is_no_number_is_refused(bad, parts, make, face, tmp_path):
+    class Broken(StubPredictor):
+        """Right about the whole clip where parts are asked for, wrong about the last part."""
+
+        def answer(self, clips):
+            probs = np.full((len(clips), 7), 1 / 7, np.float32)
+            probs[-1, 3] = bad
+            return probs
+
+    path = make.video(tmp_path / "a.mkv", grey(make, 2.0), fps=10, sound=noise(2.0))
+    predictor = Broken(make.detector([face]))
+    predictor.bundle.model_path = tmp_path / "model.onnx"
+    with pytest.raises(BundleError, match="the window at 0 s is no number") as caught:
+        list(WindowAnswers(predictor, path, parts=parts))
+    assert (caught.value.path, caught.value.reason) == (
+        str(tmp_path / "model.onnx"), Reason.BAD_BUNDLE,
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""keras-emo serve as a process of its own, for the tests that ask it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+httpx = pytest.importorskip("httpx2")
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "saved_models" / "default"
+SERVE = (sys.executable, "-m", "keras_emo.cli", "serve", "--bundle", str(BUNDLE), "--workers", "1")
+
+
+class Running:
+    """A service on a free port. folder: where its uploads are. first: its first readiness."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        command: Sequence[str] = SERVE,
+        cwd: Path | None = None,
+        **environment: str,
+    ):
+        self.folder, self.log = folder, folder / "log"
+        self.process = subprocess.Popen(
+            [*command, "--port", "0", *options], stdout=subprocess.PIPE, stderr=self.log.open("w"),
+            text=True, cwd=cwd, env=os.environ | {"TMPDIR": str(folder)} | environment,
+        )  # fmt: skip
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.end()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+))\n", line)
+        assert found, line + self.log.read_text()
+        self.url, self.port = found[1], int(found[2])
+        self.first = self.get("/v2/health/ready").status_code
+        wait_until(lambda: self.get("/v2/health/ready").status_code == 200)
+
+    def get(self, path: str, **more):
+        return httpx.get(self.url + path, timeout=60, **more)
+
+    def send(self, content: bytes, path="/v1/predict", name="clip.mp4", **more):
+        return httpx.post(self.url + path, files={"file": (name, content)}, timeout=60, **more)
+
+    def begin(self, body: bytes, length: int = 100_000) -> socket.socket:
+        """A connection whose upload has only begun."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        head = (
+            f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
+            "Content-Type: multipart/form-data; boundary=line\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body)
+        return connection
+
+    def uploads(self) -> list[Path]:
+        return [p for p in self.folder.glob("keras_emo-uploads-*/*") if p.name != "lock"]
+
+    def child(self) -> int:
+        """Of the only decoder."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        (pid,) = {int(p) for task in tasks for p in task.read_text().split()}
+        return pid
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").text.splitlines()
+        return sum(float(x.split()[-1]) for x in lines if x.startswith(name))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    end_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def check_equal(said: dict, expected: dict) -> None:
+    """The same but for the path and the last digit of numbers."""
+    said, expected = said | {"path": None}, expected | {"path": None}
+    assert flatten(said) == pytest.approx(flatten(expected), abs=2e-6)
+
+
+def flatten(data, name="") -> dict:
+    if isinstance(data, dict | list):
+        items = data.items() if isinstance(data, dict) else enumerate(data)
+        return {k: v for key, x in items for k, v in flatten(x, f"{name}/{key}").items()}
+    return {name: data}
