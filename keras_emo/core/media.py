@@ -215,4 +215,5 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """Mono float32 at to_hz (soxr, high quality)."""
     if from_hz == to_hz:
         return waveform
-    return soxr.resample(waveform, from_hz, to_hz, quality="HQ").astype(np.float32)
+    resampled: np.ndarray = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
+    return resampled.astype(np.float32)

@@ -13,6 +13,9 @@ CHANNELS = (128, 128, 128, 256, 256)
 GRID = 6  # the last pooling leaves 6 x 6, as AlexNet's does
 
 
+_WHOLE = {"n_coefficients": 0, "n_frames": 0}  # 0: all
+
+
 def pool_to_grid(x):
     """Average pooling to (GRID, GRID), windows as equal as whole steps allow."""
     size = x.shape[1:3]
@@ -25,22 +28,32 @@ def pool_to_grid(x):
     "audio_cnn",
     inputs=("mfcc",),
     presets={
-        "faithful": {"width": 1.0, "dense_units": 4096, "batch_norm": False, "dropout": 0.5},
-        "compact": {"width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.4},
+        "faithful": {
+            "width": 1.0, "dense_units": 4096, "batch_norm": False, "dropout": 0.5, **_WHOLE
+        },
+        "compact": {
+            "width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.4, **_WHOLE
+        },
     },
-)
+)  # fmt: skip
 def build_audio_cnn(
-    spec: ClipSpec, width: float, dense_units: int, batch_norm: bool, dropout: float
-) -> keras.Model:
+    spec: ClipSpec, width: float, dense_units: int, batch_norm: bool, dropout: float,
+    n_coefficients: int, n_frames: int,
+) -> keras.Model:  # fmt: skip
     """AlexNet-like network over the MFCC as a picture.
 
-    Input ``mfcc``: (batch, 20, 282), un-normalised. Outputs: ``probs`` and ``logits``
-    (batch, 7), ``embedding`` (batch, dense_units), after ReLU.
+    Input ``mfcc``: (batch, 20, 282), un-normalised; of a larger one the first n_coefficients and
+    n_frames are looked at. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding``
+    (batch, dense_units), after ReLU.
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     c1, c2, c3, c4, c5 = scale_channels(CHANNELS, width)
     x = Standardise(name="mfcc_norm")(mfcc)
     x = keras.layers.Reshape((*spec.audio.shape, 1), name="picture")(x)
+    kept = (n_coefficients or spec.audio.shape[0], n_frames or spec.audio.shape[1])
+    left_out = tuple(max(0, n - k) for n, k in zip(spec.audio.shape, kept, strict=True))
+    if any(left_out):
+        x = keras.layers.Cropping2D(tuple((0, n) for n in left_out), name="first")(x)
     x = convolve(x, c1, (5, 11), (1, 3), batch_norm=batch_norm, name="conv1")  # (20, 94)
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)  # (10, 47)
     x = convolve(x, c2, 5, batch_norm=batch_norm, name="conv2")

@@ -1,4 +1,4 @@
-"""Several trained networks of one kind as one graph."""
+"""Several trained networks as one graph that says what they say on average."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import name_outputs
+from keras_emo.models.registry import register
 
 
-def average_models(models: Sequence[keras.Model]) -> keras.Model:
+def average_models(models: Sequence[keras.Model], name: str | None = None) -> keras.Model:
     """Mean of the networks' logits; embedding: theirs side by side.
+
+    name: the first one's where None; the members are then renamed, as they share theirs.
 
     The networks have the same inputs. Trained from other seeds they err in other places, so the
     mean is right more often than one (Lakshminarayanan et al. 2017, arXiv:1612.01474). Raises
@@ -26,10 +30,25 @@ def average_models(models: Sequence[keras.Model]) -> keras.Model:
         name: keras.Input(tensor.shape[1:], name=name, dtype=tensor.dtype)
         for name, tensor in first.input.items()
     }
-    members = [  # nested models need names of their own
-        keras.Model(m.input, m.output, name=f"member{i}") for i, m in enumerate(models)
-    ]
+    members = list(models)
+    if name is None:  # nested models need names of their own
+        members = [keras.Model(m.input, m.output, name=f"member{i}") for i, m in enumerate(models)]
     said = [member(inputs) for member in members]
     logits = keras.layers.Average(name="member_mean")([s["logits"] for s in said])
     embedding = keras.layers.Concatenate(name="member_embeddings")([s["embedding"] for s in said])
-    return keras.Model(inputs, name_outputs(logits, embedding), name=first.name)
+    return keras.Model(inputs, name_outputs(logits, embedding), name=name or first.name)
+
+
+@register(
+    "audio_ensemble",
+    inputs=("mfcc",),
+    parts=("audio_tdnn", "audio_cnn"),
+    presets={"faithful": {}, "compact": {}},
+)
+def build_audio_ensemble(spec: ClipSpec, parts: list[keras.Model]) -> keras.Model:
+    """Two kinds of voice network, which err in other places: the mean of their logits.
+
+    Input ``mfcc``: (batch, n_mfcc, n_frames), un-normalised. Outputs: ``probs`` and ``logits``
+    (batch, 7), ``embedding``: both, side by side.
+    """
+    return average_models(parts, "audio_ensemble")

@@ -167,22 +167,26 @@ def joint_head(parts: list[keras.Model], units: int, dropout: float) -> keras.Mo
 _JOINT = {"units": 128, "dropout": 0.5}
 
 
-@register(
-    "fusion_joint",
-    inputs=INPUTS,
-    frames="all",
-    parts=("visual_residual", "audio_tdnn"),
-    trained_head=True,
-    presets={"faithful": _JOINT, "compact": _JOINT},  # one size
-)
-def build_fusion_joint(
-    spec: ClipSpec, parts: list[keras.Model], units: int, dropout: float
-) -> keras.Model:
-    """Decision and feature fusion in one: all frames, the whole clip's voice.
+def _register_joint(name: str, audio: str) -> None:
+    @register(
+        name,
+        inputs=INPUTS,
+        frames="all",
+        parts=("visual_residual", audio),
+        trained_head=True,
+        presets={"faithful": _JOINT, "compact": _JOINT},  # one size
+    )
+    def build(spec: ClipSpec, parts: list[keras.Model], units: int, dropout: float) -> keras.Model:
+        return finish(spec, name, parts, True, joint_head(parts, units, dropout))
 
-    Inputs and outputs as fusion_concat's.
-    """
-    return finish(spec, "fusion_joint", parts, True, joint_head(parts, units, dropout))
+    build.__doc__ = (
+        f"Decision and feature fusion in one: all frames, the whole clip's voice by {audio}. "
+        "Inputs and outputs as fusion_concat's."
+    )
+
+
+_register_joint("fusion_joint", "audio_tdnn")
+_register_joint("fusion_joint_ensemble", "audio_ensemble")
 
 
 def _register_average(name: str, audio: str, many_frames: bool) -> None:

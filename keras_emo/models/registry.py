@@ -16,7 +16,8 @@ class ModelEntry:
     """A registered network.
 
     frames: how a clip's face crops reach it, as core.inputs.feed_clips reads it.
-    parts: the networks of stage one that a fusion is built from, face and voice.
+    parts: the networks that a fusion is built from, face and voice; or those of one modality
+    whose answers are averaged, with nothing to train.
     trained_head: whether a fusion's head is trained on training speakers; otherwise its few
     numbers are fitted on validation speakers, see training.features. stage: what differs from
     the usual settings of training, by the names of training.config.StageConfig.
@@ -35,6 +36,10 @@ class ModelEntry:
     def modalities(self) -> tuple[str, ...]:
         names = {"face": "face", "mfcc": "voice"}
         return tuple(names[i] for i in self.inputs if i in names)
+
+    @property
+    def is_fusion(self) -> bool:
+        return len(self.modalities) > 1
 
     def settings(self, preset: str, **overrides: Any) -> dict[str, Any]:
         """The preset's settings with overrides. Raises KeyError for an unknown preset or key."""
@@ -64,7 +69,7 @@ def register(
     """Decorator that enters a build function under a name, see ModelEntry.
 
     The name begins with ``visual_``, ``audio_`` or, for a fusion, ``fusion_``. Raises ValueError
-    where it does not, where it is taken, and for a fusion of other than two parts.
+    where it does not, where it is taken, and for parts of the wrong number or modality.
     """
 
     def enter(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,8 +79,10 @@ def register(
         prefix = PREFIXES.get(entry.modalities)
         if prefix is None or not name.startswith(prefix):
             raise ValueError(f"{name} takes {inputs}: its name does not begin with {prefix}")
-        if len(parts) != (2 if prefix == "fusion_" else 0):
+        if len(parts) != 2 if entry.is_fusion else len(parts) == 1:
             raise ValueError(f"{name} has the parts {parts}; a fusion has two, face and voice")
+        if not entry.is_fusion and any(not part.startswith(prefix) for part in parts):
+            raise ValueError(f"{name} has the parts {parts}; their names begin with {prefix}")
         if name in MODELS:
             raise ValueError(f"a model named {name} is registered already")
         MODELS[name] = entry

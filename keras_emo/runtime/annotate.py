@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason, UsageError
-from keras_emo.core.media import OPEN_OPTIONS, Media, check_file, stream_media
+from keras_emo.core.media import OPEN_OPTIONS, check_file, stream_media
+from keras_emo.core.recording import Media
 from keras_emo.runtime.output import replace_file
 from keras_emo.runtime.overlay import Annotations, draw
 

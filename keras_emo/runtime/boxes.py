@@ -26,7 +26,8 @@ def crop_bilinear(image: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndar
     pixels = image.reshape(-1, 3)
 
     def gather(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0)
+        taken: np.ndarray = pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0)
+        return taken
 
     upper = gather(top, left)
     upper += (gather(top, right) - upper) * along
@@ -52,7 +53,8 @@ def _sample_grid(
 
 def regress(boxes: np.ndarray, regression: np.ndarray) -> np.ndarray:
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
-    return boxes + regression * np.tile(sizes, 2)
+    moved: np.ndarray = boxes + regression * np.tile(sizes, 2)
+    return moved
 
 
 def to_square(boxes: np.ndarray) -> np.ndarray:
@@ -93,4 +95,5 @@ def overlapped(boxes: np.ndarray, threshold: float, of_smaller: bool = False) ->
     area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
     whole = np.minimum.outer(area, area) if of_smaller else np.add.outer(area, area) - shared
     # not divided: a box without area overlaps nothing
-    return np.triu(shared > threshold * whole, k=1).any(axis=0)
+    hidden: np.ndarray = np.triu(shared > threshold * whole, k=1).any(axis=0)
+    return hidden

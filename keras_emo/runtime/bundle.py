@@ -64,7 +64,7 @@ class Bundle:
 
     @property
     def frames(self) -> str:
-        return self.info["frames"]
+        return str(self.info["frames"])
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from keras_emo.core.media import Media
 from keras_emo.core.picture import to_rgb
+from keras_emo.core.recording import Media
 from keras_emo.core.stream import WindowCutter
 from keras_emo.runtime.sources import Latest, Source
 from keras_emo.runtime.windows import Answering, WindowAnswer, answer_window, choose_lengths

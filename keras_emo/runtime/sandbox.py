@@ -24,7 +24,8 @@ from keras_emo.core.clip import ClipInputs
 from keras_emo.core.decoding import MAX_DURATION_S
 from keras_emo.core.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
 from keras_emo.core.inputs import can_answer
-from keras_emo.core.media import ClipSource, Media
+from keras_emo.core.media import ClipSource
+from keras_emo.core.recording import Media
 from keras_emo.runtime.bundle import Bundle
 from keras_emo.runtime.sandbox_limits import Limits
 from keras_emo.runtime.sandbox_process import WorkerProcess, describe_end

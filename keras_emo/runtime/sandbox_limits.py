@@ -61,12 +61,12 @@ def enclose(parent_pid: int) -> bool:
     _forbid_changes(libc)
     # A user's namespace takes root's rights to files away, which the parent has.
     flags = _CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET
-    return libc.unshare(flags) == 0
+    return int(libc.unshare(flags)) == 0
 
 
 def landlock_version(libc: ctypes.CDLL) -> int:
     """0 where the kernel has none."""
-    return max(0, libc.syscall(_CREATE_RULESET, None, 0, 1))
+    return max(0, int(libc.syscall(_CREATE_RULESET, None, 0, 1)))
 
 
 def _forbid_changes(libc: ctypes.CDLL) -> None:

@@ -19,8 +19,9 @@ import numpy as np
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import Reason
 from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.core.media import ClipSource, Media
+from keras_emo.core.media import ClipSource
 from keras_emo.core.progress import make_printable
+from keras_emo.core.recording import Media
 from keras_emo.core.spec import ClipSpec
 from keras_emo.runtime.parts import MODALITIES
 from keras_emo.runtime.windows import WindowAnswer

@@ -80,7 +80,7 @@ def find_edges(n_windows: int, window_s: float, hop_s: float, duration_s: float)
 
     That is a hop about its middle, and for the first and last also what is before and after.
     """
-    edges_s = (np.arange(n_windows + 1) - 0.5) * hop_s + window_s / 2
+    edges_s: np.ndarray = (np.arange(n_windows + 1) - 0.5) * hop_s + window_s / 2
     edges_s = np.minimum(edges_s, duration_s)
     edges_s[0], edges_s[-1] = 0.0, duration_s
     return edges_s

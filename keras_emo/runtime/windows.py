@@ -14,7 +14,8 @@ from keras_emo.core.errors import BundleError, Reason, UsageError
 from keras_emo.core.face import Box
 from keras_emo.core.inputs import can_answer, choose_frame
 from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import Media, stream_media
+from keras_emo.core.media import stream_media
+from keras_emo.core.recording import Media
 from keras_emo.core.stream import Window, WindowCutter, check_lengths
 from keras_emo.core.tracking import Detector
 from keras_emo.runtime.bundle import Bundle

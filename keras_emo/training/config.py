@@ -24,11 +24,12 @@ ALEXNET_FUSIONS = (
     "fusion_multi_cnn",
     "fusion_multi_lstm",
 )
-PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn")
-FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint")
+PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn", "audio_ensemble")
+FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint", "fusion_joint_ensemble")
 PRECISIONS = ("bfloat16", "float16")
 PLAIN: dict[str, Any] = {"mixed_precision": "", "xla": False}  # named only where they differ
-TRAINED_HEADS = ("fusion_concat", "fusion_joint")  # the others' averages are fitted, see features
+# of the others the averages are fitted, see features
+TRAINED_HEADS = ("fusion_concat", "fusion_joint", "fusion_joint_ensemble")
 STAGES = (PRETRAIN, *PARTS, *FUSIONS)
 DEFAULT_STAGES = (*ALEXNET_PARTS, *ALEXNET_FUSIONS)
 
@@ -127,7 +128,7 @@ def default_stage(name: str, preset: str) -> StageConfig:
     trained_head = added.trained_head if added else name in TRAINED_HEADS
     if trained_head:
         stage = StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
-    elif name in FUSIONS or (added and added.parts):
+    elif name in FUSIONS or (added and added.is_fusion):
         stage = StageConfig(
             epochs=60, patience=60, learning_rate=0.05, weight_decay=0.0, label_smoothing=0.0
         )

@@ -15,7 +15,7 @@ from keras_emo.data.pipeline import WHOLE, Share, class_weights
 from keras_emo.models.registry import MODELS
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import fit, restore
+from keras_emo.training.fit import fit, restore, take_over
 from keras_emo.training.run import Run
 
 Features = dict[str, np.ndarray]
@@ -32,10 +32,7 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     """
     visual, audio = (run.load(part) for part in MODELS[name].parts)
     model = run.build_trainee(name)
-    for part in (visual, audio):
-        layer = model.get_layer(part.name)
-        layer.set_weights(part.get_weights())
-        layer.trainable = False
+    take_over(model, (visual, audio))
     head = model.get_layer("head")
     one_frame = MODELS[name].frames == "one"
     val = describe_clips(visual, audio, [c for _, c in run.val], one_frame)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,14 @@ def load_initial(model: keras.Model, path: Path) -> None:
     except (ValueError, OSError, KeyError) as e:
         first = str(e).strip().splitlines()[0]
         raise UsageError(path, Reason.BAD_CONFIG, f"the weights do not fit: {first}") from e
+
+
+def take_over(model: keras.Model, parts: Iterable[keras.Model]) -> None:
+    """Give a network the weights of the trained parts it stands on; they learn no more."""
+    for part in parts:
+        layer = model.get_layer(part.name)
+        layer.set_weights(part.get_weights())
+        layer.trainable = False
 
 
 def load_trained(model: keras.Model, path: Path) -> keras.Model:

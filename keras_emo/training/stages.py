@@ -28,7 +28,7 @@ from keras_emo.training.evaluate import (
     write_predictions,
     write_report,
 )
-from keras_emo.training.fit import fit, load_initial, restore
+from keras_emo.training.fit import fit, load_initial, restore, take_over
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 from keras_emo.training.summary import summarise
@@ -102,9 +102,12 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     started_s = time.monotonic()
     stage = run.config.of_stage(name)
     facts: dict[str, Any] = {}
-    if MODELS[name].parts:
+    if MODELS[name].is_fusion:
         model = features.train_fusion(run, name, stage)
         facts["fitted_on_val"] = not MODELS[name].trained_head
+    elif MODELS[name].parts:  # an average: nothing to train
+        model = run.build_trainee(name)
+        take_over(model, [run.load(part) for part in MODELS[name].parts])
     else:
         model = run.build_trainee(name)
         if MODELS[name].modalities == ("face",):

@@ -19,6 +19,7 @@ TINY = {
     "visual_residual": {"width": 0.2},
     "audio_tdnn": {"units": 16, "top_units": 16},
     "fusion_joint": {"units": 8},
+    "fusion_joint_ensemble": {"units": 8},
 }
 FACTS = {
     "preset": "compact",

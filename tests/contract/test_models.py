@@ -51,9 +51,12 @@ def test_training_knows_how(case, preset):
     entry, model, _, _ = case
     stage = training.default_stage(entry.name, preset)
     assert {k: getattr(stage, k) for k in entry.stage} == entry.stage
-    if entry.modalities == ("voice",):
+    if entry.modalities == ("voice",) and not entry.parts:
         assert isinstance(model.get_layer("mfcc_norm"), Standardise)
-    if entry.parts:
+    if entry.parts and not entry.is_fusion:
+        assert {MODELS[p].modalities for p in entry.parts} == {entry.modalities}
+        assert all(model.get_layer(p) for p in entry.parts)
+    if entry.is_fusion:
         assert [MODELS[p].modalities for p in entry.parts] == [("face",), ("voice",)]
         head = model.get_layer("head")
         assert {"face_logits", "voice_logits", "has_face", "has_voice"} <= set(head.input)
@@ -62,7 +65,7 @@ def test_training_knows_how(case, preset):
     assert read.stages[-1] == entry.name
     if entry.name in training.STAGES:  # listed there, so that reading options loads no Keras
         assert entry.trained_head == (entry.name in training.TRAINED_HEADS)
-        assert bool(entry.parts) == (entry.name in training.FUSIONS)
+        assert entry.is_fusion == (entry.name in training.FUSIONS)
 
 
 def test_outputs_are_probabilities_of_the_logits(case):
@@ -210,7 +213,8 @@ def test_faithful_sizes(name, millions):
         ("x", ("face",), (), "visual_"),
         ("audio_x", (), (), "name"),
         ("fusion_x", ("face", "mfcc"), (), "parts"),
-        ("audio_x", ("mfcc",), ("visual_alexnet", "audio_cnn"), "parts"),
+        ("audio_x", ("mfcc",), ("visual_alexnet", "audio_cnn"), "audio_"),
+        ("audio_x", ("mfcc",), ("audio_cnn",), "parts"),
     ],
 )
 def test_registrations_that_are_refused(name, inputs, parts, cause):

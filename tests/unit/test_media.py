@@ -12,7 +12,8 @@ import pytest
 
 from keras_emo.core import decoding
 from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import ClipSource, Media, check_file, read_images, read_media, resample
+from keras_emo.core.media import ClipSource, check_file, read_images, read_media, resample
+from keras_emo.core.recording import Media
 
 
 def refused(path: Path, reason: Reason, read=read_media) -> ClipError:

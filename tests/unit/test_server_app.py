@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.media import Media
+from keras_emo.core.recording import Media
 from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.runtime.windows import WindowAnswer
 from keras_emo.server import service as service_module

@@ -9,7 +9,7 @@ import pytest
 from keras_emo.core.clip import prepare_clip
 from keras_emo.core.errors import BundleError, ClipError, Reason, UsageError
 from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import Media
+from keras_emo.core.recording import Media
 from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.core.stream import WindowCutter
 from keras_emo.runtime.windows import WindowAnswers

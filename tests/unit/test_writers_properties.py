@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_emo.core.decoding import Media
 from keras_emo.core.errors import Reason
 from keras_emo.core.labels import EMOTIONS
+from keras_emo.core.recording import Media
 from keras_emo.runtime.predictor import Prediction
 from keras_emo.runtime.timeline import find_segments, stack_probs
 from keras_emo.runtime.windows import WindowAnswer
