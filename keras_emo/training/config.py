@@ -50,6 +50,7 @@ class StageConfig:
     drop_modality: float = (
         0.15  # a trained fusion head: share of clips shown without face, or voice
     )
+    mfcc: dict[str, Any] = field(default_factory=dict)  # a voice network: what differs from [mfcc]
 
     def __post_init__(self) -> None:
         whole = (self.epochs, self.batch, self.patience, self.passes)
@@ -101,6 +102,10 @@ class TrainConfig:
     def of_stage(self, name: str) -> StageConfig:
         return self.stage.get(name) or default_stage(name, self.preset)
 
+    def mfcc_of(self, name: str) -> MfccChanges:
+        """How the clips of a voice network are altered while it is trained."""
+        return dataclasses.replace(self.mfcc, **self.of_stage(name).mfcc)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with every stage's settings resolved."""
         data = asdict(self)
@@ -142,7 +147,8 @@ def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> 
 
     Tables: [run] preset, seed, test, val (names or a number), stages, epochs, deterministic,
     mixed_precision, xla;
-    [clip.face], [clip.audio], [waves], [faces], [mfcc]; [stage.NAME]; [model.NAME].
+    [clip.face], [clip.audio], [waves], [faces], [mfcc]; [stage.NAME], [stage.NAME.mfcc];
+    [model.NAME].
     Raises UsageError naming the file and the key.
     """
     data: dict[str, Any] = {}
@@ -183,6 +189,7 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
     _refuse_unknown("model", dict.fromkeys(networks), (*PARTS, *FUSIONS))
     for name, values in data.get("stage", {}).items():
         _check(StageConfig, values, f"stage.{name}")
+        _check(MfccChanges, values.get("mfcc", {}), f"stage.{name}.mfcc")
     stage = {
         name: dataclasses.replace(default_stage(name, preset), **values)
         for name, values in data.get("stage", {}).items()
@@ -230,7 +237,9 @@ def _check(cls: Any, values: Mapping[str, Any], table: str) -> None:
     """Refuse keys a dataclass lacks and plain values of another type than it declares."""
     declared = {f.name: str(f.type) for f in dataclasses.fields(cls)}
     _refuse_unknown(table, values, tuple(declared))
-    plain: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    plain: dict[str, Any] = {
+        "int": int, "float": (int, float), "bool": bool, "str": str, "dict[str, Any]": dict
+    }  # fmt: skip
     for key, value in values.items():
         kind = plain.get(declared[key])
         if kind is None:

@@ -240,7 +240,13 @@ def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differences(there: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    shared = [k for k in there if k in asked or not k.startswith("config.stage.")]
+    def name_stage(key: str) -> str:  # "" for what bears on the whole run
+        return key.split(".")[2] if key.startswith("config.stage.") else ""
+
+    both = {name_stage(k) for k in there} & {name_stage(k) for k in asked}
+    keys = [k for k in {**there, **asked} if name_stage(k) in both]
     return [
-        f"{k} is {there[k]!r}, asked {asked.get(k)!r}" for k in shared if there[k] != asked.get(k)
+        f"{k} is {there.get(k)!r}, asked {asked.get(k)!r}"
+        for k in keys
+        if there.get(k) != asked.get(k)
     ]

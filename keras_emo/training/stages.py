@@ -157,8 +157,9 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
     else:
         clips = run.train_voices
         data, steps = stream_voices(
-            clips, stage.batch, config.seed, config.mfcc, config.clip.audio, first, run.crew.share
-        )
+            clips, stage.batch, config.seed, config.mfcc_of(entry.name), config.clip.audio, first,
+            run.crew.share,
+        )  # fmt: skip
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
     answer = follow_answers(run, model, entry, [c for _, c in checked])

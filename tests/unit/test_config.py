@@ -36,6 +36,8 @@ time_masks = 0
 [stage.audio_cnn]
 epochs = 3
 learning_rate = 5e-4
+[stage.audio_cnn.mfcc]
+noise = 0.0
 [model.audio_cnn]
 dropout = 0.4
 """
@@ -87,6 +89,9 @@ def test_every_table_is_read(write):
     assert (config.waves.n_variants, config.waves.stretch) == (2, (0.9, 1.1))
     assert not config.faces.flip
     assert config.mfcc.time_masks == 0
+    own = config.mfcc_of("audio_cnn")
+    assert (own.time_masks, own.noise) == (0, 0.0)
+    assert config.mfcc_of("audio_lstm") == config.mfcc
     stage = config.of_stage("audio_cnn")
     assert (stage.epochs, stage.learning_rate) == (3, 5e-4)
     assert stage.patience == default_stage("audio_cnn", "faithful").patience
@@ -140,6 +145,9 @@ def test_epochs_override_every_stage_of_the_run(write):
         ("[mfcc]\nmask = 1", "mask"),
         ("[model.rnn]\ndropout = 0.1", "rnn"),
         ("[stage.audio_cnn]\nepochs = 'many'", "epochs"),
+        ("[stage.audio_cnn]\nmfcc = 3", "mfcc"),
+        ("[stage.audio_cnn.mfcc]\nmask = 1", "stage.audio_cnn.mfcc"),
+        ("[stage.audio_cnn.mfcc]\nnoise = 'low'", "noise"),
         ("[run]\nseed = 'x'", "seed"),
         ("[run\nseed = 1", "line 1"),
     ],
