@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from keras_emo.core.errors import Reason
 from keras_emo.core.inputs import Feed, Run
@@ -24,6 +24,7 @@ from keras_emo.exporting.folding import (
     fold_scaling,
     pixel_codes,
 )
+from keras_emo.exporting.half import halve_weights
 from keras_emo.exporting.onnx import ExportError
 from keras_emo.exporting.parity import BATCHES, compare, sample_feed
 from keras_emo.models.registry import ModelEntry
@@ -104,33 +105,20 @@ class NothingToQuantise(ExportError):
 
 
 def store_half(proto: onnx.ModelProto, name: str, n_least: int) -> onnx.ModelProto:
-    """Weights stored as float16 and cast to float32 when loaded: half the file, same arithmetic.
+    """A copy with weights stored as float16.
 
     n_least: a weight of fewer elements stays as it is. Raises ExportError for one that float16
     cannot hold, NothingToQuantise where all stay.
     """
     small = onnx.ModelProto()
     small.CopyFrom(proto)
-    graph, casts = small.graph, []
-    for tensor in graph.initializer:
-        value = numpy_helper.to_array(tensor)
-        if value.dtype != np.float32 or value.size < n_least:
-            continue
-        with np.errstate(over="ignore"):
-            half = value.astype(np.float16)
-        if not np.isfinite(half).all():
-            cause = f"{tensor.name} holds {np.abs(value).max():.3g}, beyond float16"
-            raise ExportError(name, Reason.EXPORT_FAILED, cause)
-        stored = f"{tensor.name}/half"
-        cast = helper.make_node("Cast", [stored], [tensor.name], stored, to=TensorProto.FLOAT)
-        casts.append(cast)
-        tensor.CopyFrom(numpy_helper.from_array(half, stored))
-    if not casts:
+    try:
+        n_halved = halve_weights(small.graph, n_least)
+    except ValueError as e:
+        raise ExportError(name, Reason.EXPORT_FAILED, str(e)) from None
+    if not n_halved:
         cause = "float16 moves its logits too far, or it has no weights that are worth it"
         raise NothingToQuantise(name, Reason.EXPORT_FAILED, cause)
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
     return _finish(small, proto)
 
 

@@ -30,7 +30,11 @@ def test_the_same_settings_go_on(tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    ["[stage.audio_cnn.mfcc]\nnoise = 0.0", "[model.audio_cnn]\nwidth = 0.5", "[mfcc]\nnoise = 0.0"],
+    [
+        "[stage.audio_cnn.mfcc]\nnoise = 0.0",
+        "[model.audio_cnn]\nwidth = 0.5",
+        "[mfcc]\nnoise = 0.0",
+    ],
 )
 def test_a_setting_that_one_of_both_lacks_is_told(more, tmp_path):
     key = more.split("\n")[1].split(" ")[0]
