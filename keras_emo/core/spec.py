@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from keras_emo.core.ranges import POSITIVE, Range, check_ranges
 
 SPEAKERS = ("largest", "central")
 # Settings that came later, with what was done before: a stored spec that lacks them means this.
@@ -25,6 +26,27 @@ def _settle_numbers(spec: Any) -> None:
                 object.__setattr__(spec, f.name, float(value) + 0.0)
             except OverflowError:  # of an integer with hundreds of digits
                 raise ValueError(f"{f.name} is out of range") from None
+
+
+_SHARE = Range(0, 1)
+_FACE_RANGES = {
+    "frame_rate_hz": Range(0, 240, above=True),
+    "size_px": Range(16, 1024),
+    "margin": Range(-0.4, 1),
+    "min_face_px": Range(20),
+    "min_confidence": _SHARE,
+    "max_frames": Range(1),
+    "max_gap_s": Range(0, 60),
+    "min_coverage": _SHARE,
+    "detect_every": Range(1, 1000),
+}
+_AUDIO_RANGES = {
+    "sample_rate_hz": Range(1000, 384_000),
+    "duration_s": Range(0, 600, above=True),
+    "fmin_hz": Range(0),
+    "top_db": POSITIVE,
+    "silence_dbfs": Range(-200, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -51,18 +73,13 @@ class FaceSpec:
 
     def __post_init__(self) -> None:
         _settle_numbers(self)
-        if not (0 < self.frame_rate_hz <= 240 and 16 <= self.size_px <= 1024):
-            raise ValueError(f"face spec out of range: {self}")
-        if not (-0.4 <= self.margin <= 1 and self.min_face_px >= 20 and self.max_frames >= 1):
-            raise ValueError(f"face spec out of range: {self}")
-        if not (0 <= self.min_confidence <= 1 and self.detect_max_px >= self.min_face_px):
-            raise ValueError(f"face spec out of range: {self}")
-        if not (0 <= self.max_gap_s <= 60 and 0 <= self.min_coverage <= 1):
-            raise ValueError(f"face spec out of range: {self}")
-        if not (1 <= self.detect_every <= 1000 and self.speaker in SPEAKERS):
-            raise ValueError(f"face spec out of range: {self}")
-        if self.decode_max_px and self.decode_max_px < self.detect_max_px:
-            raise ValueError(f"face spec out of range: {self}")
+        check_ranges("face spec", self, _FACE_RANGES)
+        if self.speaker not in SPEAKERS:
+            known = ", ".join(SPEAKERS)
+            raise ValueError(f"face spec out of range: speaker is {self.speaker!r}, known: {known}")
+        check_ranges("face spec", self, {"detect_max_px": Range(self.min_face_px)})
+        if self.decode_max_px:
+            check_ranges("face spec", self, {"decode_max_px": Range(self.detect_max_px)})
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -87,16 +104,16 @@ class AudioSpec:
 
     def __post_init__(self) -> None:
         _settle_numbers(self)
-        if not (1000 <= self.sample_rate_hz <= 384_000 and 0 < self.duration_s <= 600):
-            raise ValueError(f"audio spec out of range: {self}")
-        if not (0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2):
-            raise ValueError(f"audio spec out of range: {self}")
-        if not (1 <= self.n_mfcc <= self.n_mels and 0 < self.hop_length <= self.n_fft):
-            raise ValueError(f"audio spec out of range: {self}")
-        if not (self.n_fft % 2 == 0 and 0 < self.top_db < math.inf):
-            raise ValueError(f"audio spec out of range: {self}")
-        if not -200 <= self.silence_dbfs <= 0:
-            raise ValueError(f"audio spec out of range: {self}")
+        check_ranges("audio spec", self, _AUDIO_RANGES)
+        highest_hz = self.sample_rate_hz / 2
+        related = {
+            "fmax_hz": Range(self.fmin_hz, highest_hz, above=True),
+            "n_mfcc": Range(1, self.n_mels),
+            "hop_length": Range(1, self.n_fft),
+        }
+        check_ranges("audio spec", self, related)
+        if self.n_fft % 2:
+            raise ValueError(f"audio spec out of range: n_fft is {self.n_fft}, it can be even")
 
     @property
     def n_samples(self) -> int:

@@ -12,6 +12,7 @@ from keras_emo.core.audio import compute_mfcc, dct_matrix
 from keras_emo.core.clip import check_waveform, read_source
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.media import ClipSource, resample
+from keras_emo.core.ranges import Range, check_ranges
 from keras_emo.core.spec import AudioSpec, ClipSpec
 from keras_emo.data.draws import Draws
 
@@ -33,8 +34,9 @@ class WaveSpec:
             bounds = getattr(self, name)
             if not (isinstance(bounds, tuple) and len(bounds) == 2 and bounds[0] <= bounds[1]):
                 raise ValueError(f"{name} is not a pair (low, high): {bounds!r}")
-        if self.n_variants < 0 or self.stretch[0] <= 0:
-            raise ValueError(f"wave settings out of range: {self}")
+        check_ranges("wave settings", self, {"n_variants": Range(0)})
+        if self.stretch[0] <= 0:
+            raise ValueError(f"wave settings out of range: stretch is {self.stretch}, above 0")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -14,6 +14,8 @@ import struct
 import sys
 from dataclasses import dataclass
 
+from keras_emo.core.ranges import POSITIVE, check_ranges
+
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 # Landlock: system calls, the access to files of its first three versions without reading, TCP
@@ -40,9 +42,8 @@ class Limits:
     n_recordings: int = 500
 
     def __post_init__(self) -> None:
-        whole = self.memory_bytes > 0 and self.n_recordings > 0
-        if not (whole and 0 < self.cpu_s < math.inf and 0 < self.wall_s < math.inf):
-            raise ValueError(f"limits out of range: {self}")
+        names = ("memory_bytes", "n_recordings", "cpu_s", "wall_s")
+        check_ranges("limits", self, dict.fromkeys(names, POSITIVE))
 
 
 def enclose(parent_pid: int) -> bool:

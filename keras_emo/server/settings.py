@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from keras_emo.core.ranges import Range, check_ranges
+
 MB = 1_000_000
+_COUNT, _TIME = Range(1), Range(0, 1e6, above=True)
+_RANGES = {
+    "port": Range(0, 65535),
+    "queue": Range(0),
+    "batch_wait_s": Range(0, 1),
+    **dict.fromkeys(("workers", "max_upload_bytes", "max_batch", "max_parts"), _COUNT),
+    **dict.fromkeys(("timeout_s", "drain_s", "stall_s", "min_rate", "header_s"), _TIME),
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,7 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        counts = (self.workers, self.max_upload_bytes, self.max_batch, self.max_parts)
-        times = (self.timeout_s, self.drain_s, self.stall_s, self.min_rate, self.header_s)
-        if min(counts) < 1 or self.queue < 0 or not 0 <= self.port <= 65535:
-            raise ValueError(f"settings out of range: {self}")
-        if not all(0 < t < 1e6 for t in times) or not 0 <= self.batch_wait_s < 1:
-            raise ValueError(f"settings out of range: {self}")
+        check_ranges("settings", self, _RANGES)
 
     @property
     def max_inside(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.ranges import POSITIVE, Range, check_ranges
 from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
 from keras_emo.training.networks import find_added
@@ -34,6 +35,15 @@ STAGES = (PRETRAIN, *PARTS, *FUSIONS)
 DEFAULT_STAGES = (*ALEXNET_PARTS, *ALEXNET_FUSIONS)
 
 
+_STAGE_RANGES = {
+    **dict.fromkeys(("epochs", "batch", "patience", "passes"), Range(1)),
+    **dict.fromkeys(("crops_a_clip", "weight_decay"), Range(0)),
+    **dict.fromkeys(("learning_rate", "clip_norm"), POSITIVE),
+    "drop_modality": Range(0, 0.49),
+    "label_smoothing": Range(0, 0.99),
+}
+
+
 @dataclass(frozen=True)
 class StageConfig:
     """How one network is trained; AdamW, cosine decay after one epoch of warm-up."""
@@ -53,13 +63,7 @@ class StageConfig:
     mfcc: dict[str, Any] = field(default_factory=dict)  # a voice network: what differs from [mfcc]
 
     def __post_init__(self) -> None:
-        whole = (self.epochs, self.batch, self.patience, self.passes)
-        if min(whole) < 1 or self.crops_a_clip < 0 or self.learning_rate <= 0:
-            raise ValueError(f"stage settings out of range: {self}")
-        if not 0 <= self.drop_modality < 0.5:
-            raise ValueError(f"stage settings out of range: {self}")
-        if not 0 <= self.label_smoothing < 1 or self.weight_decay < 0 or self.clip_norm <= 0:
-            raise ValueError(f"stage settings out of range: {self}")
+        check_ranges("stage settings", self, _STAGE_RANGES)
 
 
 @dataclass(frozen=True)

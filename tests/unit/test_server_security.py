@@ -71,6 +71,6 @@ def test_who_may_ask(settings, path, headers, status):
 
 def test_the_key_is_in_no_text():
     assert KEY not in repr(LOCKED)
-    with pytest.raises(ValueError, match="out of range") as caught:
+    with pytest.raises(ValueError, match="workers is 0, it can be at least 1") as caught:
         Settings(api_key=KEY, workers=0)
     assert KEY not in str(caught.value)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.core.ranges import Range, check_ranges
 from keras_emo.data.builtin import acting, faces, voices
 from keras_emo.data.workers import start_worker
 from keras_emo.runtime.session import available_cores
@@ -60,12 +61,15 @@ class BuiltinSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (1 <= self.n_speakers <= 24 and 1 <= self.n_statements <= 2):
-            raise ValueError(f"built-in corpus out of range: {self}")
-        if not (1 <= self.n_repetitions <= 2 and self.seed >= 0):
-            raise ValueError(f"built-in corpus out of range: {self}")
-        if not 0.5 <= self.min_duration_s <= self.max_duration_s <= 60:
-            raise ValueError(f"built-in corpus out of range: {self}")
+        ranges = {
+            "n_speakers": Range(1, 24),
+            "n_statements": Range(1, 2),
+            "n_repetitions": Range(1, 2),
+            "seed": Range(0),
+            "min_duration_s": Range(0.5, 60),
+            "max_duration_s": Range(self.min_duration_s, 60),
+        }
+        check_ranges("built-in corpus", self, ranges)
 
 
 def list_clips(spec: BuiltinSpec) -> list[str]:

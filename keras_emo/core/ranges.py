@@ -1,0 +1,36 @@
+"""Settings outside their range, told by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers from low to high, without low itself where above."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        begins = self.low < value if self.above else self.low <= value
+        return begins and value <= self.high and value != math.inf
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'at least'} {self.low:g}"
+        return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
+
+
+POSITIVE = Range(0, above=True)
+
+
+def check_ranges(what: str, settings: object, ranges: Mapping[str, Range]) -> None:
+    """Raise ValueError for the first of the named settings that lies outside; NaN always does."""
+    for name, allowed in ranges.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise ValueError(f"{what} out of range: {name} is {value!r}, it can be {allowed}")
