@@ -9,20 +9,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from low to high, without low itself where above."""
+    """Finite numbers from low to high, without low itself where above, without high where below."""
 
     low: float
     high: float = math.inf
     above: bool = False
+    below: bool = False
 
     def __contains__(self, value: float) -> bool:
         begins = self.low < value if self.above else self.low <= value
-        return begins and value <= self.high and value != math.inf
+        ends = value < self.high if self.below or self.high == math.inf else value <= self.high
+        return begins and ends
 
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"{'above' if self.above else 'at least'} {self.low:g}"
-        return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
+        start = f"{'above' if self.above else 'from'} {self.low:g}"
+        return f"{start} to {'below ' if self.below else ''}{self.high:g}"
 
 
 POSITIVE = Range(0, above=True)

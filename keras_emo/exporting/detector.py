@@ -20,7 +20,9 @@ from keras_emo.exporting import IR_VERSION, OPSET
 from keras_emo.exporting.half import halve_weights
 from keras_emo.runtime.detector import PACKAGE_DATA
 
-_HALVED = 10_000  # elements: kernels this large are stored as float16, which moves a box by 0.1 px
+# elements: kernels this large are stored as float16, which moves a box by 0.1 px; P-Net, whose
+# scores decide ties, has none
+_HALVED = 10_000
 
 
 class _Graph:
@@ -104,8 +106,7 @@ class _Graph:
             ir_version=IR_VERSION,
             producer_name="keras_emo",
         )
-        if self.name != "pnet":  # its scores decide ties
-            halve_weights(model.graph, _HALVED)
+        halve_weights(model.graph, _HALVED)
         onnx.checker.check_model(model, full_check=True)
         return model
 

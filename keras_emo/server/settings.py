@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from keras_emo.core.ranges import Range, check_ranges
 
 MB = 1_000_000
-_COUNT, _TIME = Range(1), Range(0, 1e6, above=True)
+_COUNT, _TIME = Range(1), Range(0, 1e6, above=True, below=True)
 _RANGES = {
     "port": Range(0, 65535),
     "queue": Range(0),
-    "batch_wait_s": Range(0, 1),
+    "batch_wait_s": Range(0, 1, below=True),
     **dict.fromkeys(("workers", "max_upload_bytes", "max_batch", "max_parts"), _COUNT),
     **dict.fromkeys(("timeout_s", "drain_s", "stall_s", "min_rate", "header_s"), _TIME),
 }

@@ -39,8 +39,8 @@ _STAGE_RANGES = {
     **dict.fromkeys(("epochs", "batch", "patience", "passes"), Range(1)),
     **dict.fromkeys(("crops_a_clip", "weight_decay"), Range(0)),
     **dict.fromkeys(("learning_rate", "clip_norm"), POSITIVE),
-    "drop_modality": Range(0, 0.49),
-    "label_smoothing": Range(0, 0.99),
+    "drop_modality": Range(0, 0.5, below=True),
+    "label_smoothing": Range(0, 1, below=True),
 }
 
 
