@@ -23,9 +23,14 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"{'above' if self.above else 'at least'} {self.low:g}"
-        start = f"{'above' if self.above else 'from'} {self.low:g}"
-        return f"{start} to {'below ' if self.below else ''}{self.high:g}"
+            return f"{'above' if self.above else 'at least'} {_tell(self.low)}"
+        start = f"{'above' if self.above else 'from'} {_tell(self.low)}"
+        return f"{start} to {'below ' if self.below else ''}{_tell(self.high)}"
+
+
+def _tell(end: float) -> str:
+    """The number; an int of any size, which may be too large for a float's format."""
+    return str(end) if isinstance(end, int) else f"{end:g}"
 
 
 POSITIVE = Range(0, above=True)
