@@ -42,9 +42,10 @@ def read_size(data: bytes) -> tuple[int, int] | None:
 def _read_png_size(data: bytes) -> tuple[int, int] | None:
     at = 8
     while at + 12 <= len(data):
-        if data[at + 4 : at + 8] == b"IEND":
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IEND" and not length:
             return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        at += 12 + length
     return None
 
 

@@ -125,6 +125,7 @@ def png(*chunks: bytes, width: int = 32, height: int = 32) -> bytes:
     ("data", "reason"),
     [
         (png(chunk(b"IDAT", b"x", declared=0x49444154)), Reason.NOT_MEDIA),  # 1.2 GB reserved
+        (png(chunk(b"IEND", b"", declared=0xFC000000)), Reason.NOT_MEDIA),
         (png(chunk(b"IDAT", b"x"), width=30_000, height=30_000), Reason.RESOLUTION_LIMIT),
         (b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff" + bytes(20), Reason.RESOLUTION_LIMIT),
         (b"\x89PNG\r\n\x1a\n" + bytes(20), Reason.NOT_MEDIA),
