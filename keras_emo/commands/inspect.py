@@ -161,7 +161,8 @@ def _describe_corpus(corpus: dict[str, Any]) -> Iterator[str]:
         yield f"  {what:<10}  {len(speakers):>2} speakers  {names}".rstrip()
     members = corpus["split"].get("members", ())
     if members:
-        yield f"  {len(members)} networks as one, each with validation speakers of its own"
+        own = ", each with validation speakers of its own" if members[0]["val"] else ""
+        yield f"  {len(members)} networks as one{own}"
 
 
 def _describe_metrics(metrics: dict[str, Any], cells: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from keras_emo.core.labels import EMOTIONS
 from keras_emo.data.takes import Take
 
 PARTS = ("train", "val", "test")
+SPLIT_FILE = "split.json"
 
 # Test actors of five folds over RAVDESS's actors 1 to 20, each tested once.
 RAVDESS_FOLDS: tuple[tuple[str, ...], ...] = (
@@ -72,8 +73,9 @@ def make_split(
     """Split by speaker: test and val as named, everybody else trains.
 
     Speakers: "ravdess/11", "11", "1" or "DC". val: names, or how many to draw from the rest,
-    as many men as women where possible, the same ones for the same seed. Raises UsageError on
-    unknown speakers and on whatever assert_disjoint refuses.
+    as many men as women where possible, the same ones for the same seed; 0 or no names: nobody
+    validates and one more learns. Raises UsageError on unknown speakers and on whatever
+    assert_disjoint refuses.
     """
     genders = {t.speaker: t.gender for t in takes}
     tested = resolve_speakers(test, genders, "test")
@@ -87,11 +89,11 @@ def make_split(
     return split
 
 
-def fold_split(takes: Sequence[Take], fold: int, seed: int = 0) -> Split:
-    """make_split with the test actors of RAVDESS_FOLDS[fold], two drawn for validation."""
+def fold_split(takes: Sequence[Take], fold: int, seed: int = 0, n_val: int = 2) -> Split:
+    """make_split with the test actors of RAVDESS_FOLDS[fold], n_val drawn for validation."""
     if fold not in range(len(RAVDESS_FOLDS)):
         raise _bad(f"no fold {fold}; they are 0 to {len(RAVDESS_FOLDS) - 1}")
-    return make_split(takes, RAVDESS_FOLDS[fold], 2, seed)
+    return make_split(takes, RAVDESS_FOLDS[fold], n_val, seed)
 
 
 def select(takes: Iterable[Take], split: Split, part: str) -> list[Take]:
@@ -105,7 +107,8 @@ def select(takes: Iterable[Take], split: Split, part: str) -> list[Take]:
 def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
     """Raise UsageError unless no speaker, take or file is in two parts and each part serves.
 
-    Each part needs takes, but for a test part without speakers; train needs all the emotions.
+    Each part needs takes, but for validation and test without speakers; train needs all the
+    emotions.
     Same bytes under two names are the corpus readers' business.
     """
     owners: dict[tuple[str, str], str] = {}
@@ -120,7 +123,8 @@ def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
             claim("speaker", speaker, part)
     for part in PARTS:
         chosen = select(takes, split, part)
-        if not chosen and (part != "test" or split.test):  # a shipped network trains on everybody
+        # a shipped network may train on everybody
+        if not chosen and (part == "train" or getattr(split, part)):
             raise _bad(f"{part} has no takes")
         for take in chosen:
             claim("take", take.take_id, part)
@@ -130,6 +134,13 @@ def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
             missing = [e for e in EMOTIONS if e not in {t.emotion for t in chosen}]
             if missing:
                 raise _bad(f"train has no takes of {', '.join(missing)}")
+
+
+def check_scored(metrics: Mapping[str, Any], split: Mapping[str, Any]) -> None:
+    """Raise KeyError for validation or test speakers of a split that metrics say nothing of."""
+    for part in PARTS[1:]:
+        if split[part] and part not in metrics:
+            raise KeyError(part)
 
 
 def resolve_speakers(names: Sequence[str], known: Iterable[str], part: str) -> set[str]:
@@ -160,7 +171,7 @@ def _matches(name: str, speaker: str) -> bool:
 
 def _draw(genders: Mapping[str, str], n: int, seed: int) -> set[str]:
     """n speakers, each next one of the gender drawn less so far."""
-    if not 1 <= n < len(genders):
+    if not 0 <= n < len(genders):
         raise _bad(f"val: {n} speakers of {len(genders)} that are not tested; train needs some")
 
     def rank(speaker: str) -> str:  # not random.sample: the same in every Python

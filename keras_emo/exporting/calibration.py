@@ -43,6 +43,9 @@ def quantize_gated(
     falls by more than the gate allows; test speakers are scored afterwards, for the record.
     """
     prepared = gate.prepared
+    if not prepared.split.val:
+        cause = "int8 is checked on validation speakers, of whom the run has none"
+        raise UsageError(name, Reason.BAD_SPLIT, cause)
     takes = choose_takes(prepared, entry, gate.clips_a_class)
     small = quantize_int8(proto, read_feeds(takes, entry, prepared), name)
     runs = {"fp32": open_run(proto), "int8": open_run(small)}

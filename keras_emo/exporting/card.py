@@ -80,6 +80,8 @@ def format_figures(metrics: dict[str, Any]) -> list[str]:
         genders = m.get("by_gender", {})
         cells.append(", ".join(f"{g} {100 * v['accuracy']:.1f}" for g, v in genders.items()))
         rows.append("| " + " | ".join(str(c) for c in cells) + " |")
+    if not rows:
+        return ["None: it was trained on everybody there is, and not tested over folds."]
     return [
         "Per clip, in percent; 95 % interval by resampling speakers.",
         "",

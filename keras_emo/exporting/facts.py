@@ -9,7 +9,7 @@ from typing import Any
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.files import naming_content, read_record
-from keras_emo.data.splits import PARTS, Split
+from keras_emo.data.splits import PARTS, SPLIT_FILE, Split, check_scored
 from keras_emo.exporting.card import format_figures
 
 KEPT = (
@@ -54,10 +54,10 @@ def collect_facts(
     figures of their own: table, a table.json of the same configuration over folds, has them.
     """
     figures: dict[str, Any] = {}
-    splits = [_read_split(run / "split.json") for run in runs]
+    splits = [_read_split(run / SPLIT_FILE) for run in runs]
     split = splits[0]
     if len(runs) == 1:
-        figures = _read_figures(runs[0] / name / "metrics.json")
+        figures = _read_figures(runs[0] / name / "metrics.json", split)
     else:
         trained = sorted({s for part in splits for s in part["train"]})
         looked_at = sorted({s for part in splits for s in part["val"]} - set(trained))
@@ -102,12 +102,14 @@ def _check_split(split: dict[str, Any]) -> None:
         raise ValueError(e.cause) from None
 
 
-def _read_figures(path: Path) -> dict[str, Any]:
+def _read_figures(path: Path, split: dict[str, Any]) -> dict[str, Any]:
     metrics = read_record(path)
     with naming_content(path):
+        check_scored(metrics, split)
         figures = {
             part: {k: metrics[part][k] for k in KEPT if k in metrics[part]}
-            for part in ("val", *(k for k in ("test",) if k in metrics))
+            for part in ("val", "test")
+            if part in metrics
         }
         if metrics.get("fitted_on_val"):
             figures["val"]["fitted"] = True

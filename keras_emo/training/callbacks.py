@@ -44,8 +44,9 @@ class ClipValidation(keras.callbacks.Callback):
 class KeepBest(keras.callbacks.Callback):
     """Saves the state after every epoch and stops when nothing improves.
 
-    The best epoch has the highest val_uar, ties broken by the lower val_loss. Only finite states
-    are kept: raises EmoError for a loss, a score or a weight that is not.
+    The best epoch has the highest val_uar, ties broken by the lower val_loss; without validation
+    it is the last. Only finite states are kept: raises EmoError for a loss, a score or a weight
+    that is not.
     """
 
     def __init__(self, checkpoints: Checkpoints, stage: StageConfig):
@@ -57,7 +58,8 @@ class KeepBest(keras.callbacks.Callback):
         figures = {key: float(value) for key, value in (logs or {}).items()}
         arrays = read_arrays(self.model)
         self._refuse_infinite(epoch, figures, arrays)
-        rank = [figures["val_uar"], -figures["val_loss"]]
+        validated = "val_uar" in figures
+        rank = [figures["val_uar"], -figures["val_loss"]] if validated else [float(epoch), 0.0]
         best, best_epoch = self.checkpoints.state["best"], self.checkpoints.state["best_epoch"]
         if best is None or rank > best:
             best_epoch = epoch

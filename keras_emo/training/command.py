@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--fold",
         type=int,
         choices=range(len(RAVDESS_FOLDS)),
-        help="test speakers of a RAVDESS fold, instead of --test and --val",
+        help="test speakers of a RAVDESS fold, instead of --test and names in --val",
     )
     run.add_argument(
         "--folds",
@@ -63,7 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="one run a RAVDESS fold, below --out, and a table over them",
     )
     run.add_argument("--seeds", type=_numbers, metavar="0,1,2", help="one run a seed, averaged")
-    run.add_argument("--val", type=_names, help="validation speakers (default: two are drawn)")
+    run.add_argument(
+        "--val",
+        type=_validation,
+        help="validation speakers (default: two are drawn); none: nobody, so that everybody else "
+        "learns and a network stays as its last epoch left it",
+    )
     run.add_argument("--stages", type=_names, help="as visual_alexnet,audio_cnn (default: all)")
     run.add_argument("--epochs", type=int, help="at most this many in every stage asked for")
     run.add_argument(
@@ -216,6 +221,10 @@ def _changes(options: argparse.Namespace) -> dict:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
+
+
+def _validation(text: str) -> tuple[str, ...] | int:
+    return 0 if text.strip() == "none" else _names(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -162,7 +162,8 @@ def split_corpus(corpus: Corpus, config: TrainConfig, fold: int | None) -> Split
     """The split of one run: a fold's, or the configuration's own."""
     if fold is None:
         return make_split(corpus.takes, config.test, config.val, config.seed)
-    return fold_split(corpus.takes, fold, config.seed)
+    n_val = config.val if isinstance(config.val, int) else 2
+    return fold_split(corpus.takes, fold, config.seed, n_val)
 
 
 def prepare(
@@ -184,7 +185,7 @@ def prepare(
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
     prepared = Prepared(corpus, split, report, spec, storage.cache, workers, storage)
-    for part in ("train", "val"):
+    for part in [p for p in ("train", "val") if getattr(split, p)]:
         if not any(t.take_id in report.files for t in prepared.takes(part)):
             cause = f"none of its {len(prepared.takes(part))} {part} clips could be prepared"
             raise UsageError(corpus.name, Reason.NO_CLIPS, cause)

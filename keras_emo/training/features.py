@@ -28,8 +28,10 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     A learned weighted average has one weight and one scale: they are fitted on validation
     speakers, since on training speakers both networks are right almost always and the weight
     would reward the one that memorised more. A trained head has a size of its own: it
-    is trained on augmented training clips and stopped by validation speakers.
+    is trained on augmented training clips and stopped by validation speakers, or after its epochs
+    where there are none.
     """
+    validates = bool(run.prepared.split.val)
     visual, audio = (run.load(part) for part in MODELS[name].parts)
     model = run.build_trainee(name)
     take_over(model, (visual, audio))
@@ -65,7 +67,7 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         steps,
         stage,
         checkpoints,
-        lambda: softmax(heard({k: val[k] for k in head.input})["logits"]),
+        (lambda: softmax(heard({k: val[k] for k in head.input})["logits"])) if validates else None,
         labels,
         run.config.seed,
         run.crew,

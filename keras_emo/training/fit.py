@@ -45,7 +45,7 @@ def fit(
     steps: int,
     stage: StageConfig,
     checkpoints: Checkpoints,
-    answer: Callable[[], np.ndarray],
+    answer: Callable[[], np.ndarray] | None,
     labels: np.ndarray,
     seed: int,
     crew: Crew | None = None,
@@ -53,10 +53,11 @@ def fit(
 ) -> None:
     """Train a network; leaves the best epoch's weights in the model, of workers in the chief's.
 
-    data: a stream over the crew's share that begins with the epoch after the checkpoints, which
-    are restored already. With deterministic settings a run that was stopped ends in the very
-    weights of one that was not. The chief validates, saves and decides when it is enough, while
-    the others wait. Raises EnvironmentFailure, worker_died, where a worker is gone.
+    answer, labels: of the validation clips, see ClipValidation; None: the last epoch stays. data:
+    a stream over the crew's share that begins with the epoch after the checkpoints, which are
+    restored already. With deterministic settings a run that was stopped ends in the very weights
+    of one that was not. The chief validates, saves and decides when it is enough, while the others
+    wait. Raises EnvironmentFailure, worker_died, where a worker is gone.
     """
     crew = crew or Crew()
     folder, state = checkpoints.folder, checkpoints.state
@@ -70,8 +71,8 @@ def fit(
     if not state["done"]:
         callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, crew)]
         if crew.team.is_chief:
+            callbacks += [ClipValidation(answer, labels)] if answer is not None else []
             callbacks += [
-                ClipValidation(answer, labels),
                 KeepBest(checkpoints, stage),
                 keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
                 EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk

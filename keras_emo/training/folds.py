@@ -63,7 +63,7 @@ def train_runs(
             partial(prepare, corpus, split, config.clip, cache, workers)
         )
         print(f"{plan.folder}: test {', '.join(split.test) or 'nobody'}; "
-              f"validation {', '.join(split.val)}", flush=True)  # fmt: skip
+              f"validation {', '.join(split.val) or 'nobody'}", flush=True)  # fmt: skip
         run = open_run(plan.folder, seeded, prepared, start, crew)
         train_stages(run, init_from)
         keras.backend.clear_session()

@@ -143,7 +143,8 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
     (modality,) = entry.modalities
     has = run.train.has_face if modality == "face" else run.train.has_voice
     checked = [(t, c) for t, c in run.val if modality in c.modalities]
-    if not has.any() or not checked:
+    validates = bool(run.prepared.split.val)
+    if not has.any() or (validates and not checked):
         part = "training" if not has.any() else "validation"
         cause = f"stage {entry.name}: no {part} clip has a {modality}"
         raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
@@ -162,7 +163,7 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
         )  # fmt: skip
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
-    answer = follow_answers(run, model, entry, [c for _, c in checked])
+    answer = follow_answers(run, model, entry, [c for _, c in checked]) if validates else None
     labels = np.array([t.label for t, _ in checked])
     fit(
         model, data, steps, stage, checkpoints, answer, labels, config.seed, run.crew, config.xla

@@ -6,22 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.data.files import naming_content, read_record, write_json, write_text
+from keras_emo.data.splits import PARTS, SPLIT_FILE, Split, check_scored
 from keras_emo.models.registry import MODELS
 
 
 def summarise(folder: Path) -> dict[str, Any]:
     """summary.json and summary.md: a line for each network scored so far.
 
-    Raises UsageError for a metrics.json that is damaged.
+    Raises UsageError for a split.json or a metrics.json that is damaged.
     """
     rows: dict[str, Any] = {}
+    with naming_content(folder / SPLIT_FILE):
+        split = Split.from_dict({part: read_record(folder / SPLIT_FILE)[part] for part in PARTS})
     for name in MODELS:
         path = folder / name / "metrics.json"
         if path.exists():
             rows[name] = read_record(path)
             with naming_content(path, f"delete {name}/ and train it again"):
-                if "val" not in rows[name]:  # every network was scored on it
-                    raise KeyError("val")
+                check_scored(rows[name], split.to_dict())
                 format_summary({name: rows[name]})
     write_json(folder / "summary.json", rows)
     text = format_summary(rows)

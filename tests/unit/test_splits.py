@@ -15,6 +15,7 @@ from keras_emo.data.splits import (
     RAVDESS_FOLDS,
     Split,
     assert_disjoint,
+    check_scored,
     fold_split,
     make_split,
     select,
@@ -105,8 +106,7 @@ def test_refused_choices():
     refused(make_split, RAVDESS, ["99", "1", "XX"], match=r"unknown speaker 99, XX; known are r")
     refused(make_split, RAVDESS, ["1"], ["77"], match="val: unknown speaker 77")
     refused(make_split, RAVDESS, ["1"], ["1"], match="ravdess/01 is in val and in test")
-    refused(make_split, RAVDESS, ["1"], [], match="val has no takes")
-    for n in (-1, 0, 19, 100):
+    for n in (-1, 19, 100):
         refused(make_split, RAVDESS, ["1"], n, match=f"val: {n} speakers of 19")
     refused(make_split, RAVDESS, ACTORS[:10], ACTORS[10:], match="train has no takes")
     both = RAVDESS + make_takes(["builtin/01"])
@@ -118,6 +118,26 @@ def test_a_shipped_network_may_do_without_test_speakers():
     split = make_split(RAVDESS, [])
     assert split.test == ()
     assert len(split.train) + len(split.val) == len(ACTORS)
+
+
+@pytest.mark.parametrize("nobody", [0, ()])
+def test_everybody_who_is_not_tested_may_train(nobody):
+    split = make_split(RAVDESS, ["1", "2"], nobody)
+    assert split.val == ()
+    assert len(split.train) == len(ACTORS) - 2
+    assert fold_split(RAVDESS, 0, n_val=0).val == ()
+    assert len(fold_split(RAVDESS, 0, n_val=0).train) == 16
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_speakers_of_a_part_must_have_been_scored(part):
+    split = make_split(RAVDESS, ["1"]).to_dict()
+    metrics = {"val": {}, "test": {}}
+    check_scored(metrics, split)
+    del metrics[part]
+    with pytest.raises(KeyError, match=part):
+        check_scored(metrics, split)
+    check_scored(metrics, {**split, part: []})
 
 
 def test_train_needs_every_emotion():
