@@ -189,21 +189,24 @@ _register_joint("fusion_joint", "audio_tdnn")
 _register_joint("fusion_joint_ensemble", "audio_ensemble")
 
 
-def _register_average(name: str, audio: str, many_frames: bool) -> None:
+def _register_average(name: str, visual: str, audio: str, many_frames: bool) -> None:
     @register(
         name,
         inputs=INPUTS,
         frames="all" if many_frames else "one",
-        parts=("visual_alexnet", audio),
+        parts=(visual, audio),
         presets=AVERAGE_PRESETS,
     )
     def build(spec: ClipSpec, parts: list[keras.Model], per_class: bool) -> keras.Model:
         return finish(spec, name, parts, many_frames, average_head(parts, per_class))
 
     frames = "several frames averaged, then the" if many_frames else "one frame, the"
-    build.__doc__ = f"Decision fusion: {frames} learned weighted average with {audio}."
+    build.__doc__ = f"Decision fusion of {visual}: {frames} learned weighted average with {audio}."
 
 
 for _frames in ("single", "multi"):
     for _voice in ("cnn", "lstm"):
-        _register_average(f"fusion_{_frames}_{_voice}", f"audio_{_voice}", _frames == "multi")
+        _register_average(
+            f"fusion_{_frames}_{_voice}", "visual_alexnet", f"audio_{_voice}", _frames == "multi"
+        )
+_register_average("fusion_multi_tdnn", "visual_residual", "audio_tdnn", True)

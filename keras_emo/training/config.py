@@ -26,7 +26,7 @@ ALEXNET_FUSIONS = (
     "fusion_multi_lstm",
 )
 PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn", "audio_ensemble")
-FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint", "fusion_joint_ensemble")
+FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint", "fusion_joint_ensemble", "fusion_multi_tdnn")
 PRECISIONS = ("bfloat16", "float16")
 PLAIN: dict[str, Any] = {"mixed_precision": "", "xla": False}  # named only where they differ
 # of the others the averages are fitted, see features

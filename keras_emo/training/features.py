@@ -27,7 +27,8 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
 
     A learned weighted average has one weight and one scale: they are fitted on validation
     speakers, since on training speakers both networks are right almost always and the weight
-    would reward the one that memorised more. A trained head has a size of its own: it
+    would reward the one that memorised more; without any, both networks count alike. A trained
+    head has a size of its own: it
     is trained on augmented training clips and stopped by validation speakers, or after its epochs
     where there are none.
     """
@@ -35,6 +36,8 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     visual, audio = (run.load(part) for part in MODELS[name].parts)
     model = run.build_trainee(name)
     take_over(model, (visual, audio))
+    if not validates and not MODELS[name].trained_head:
+        return model
     head = model.get_layer("head")
     one_frame = MODELS[name].frames == "one"
     val = describe_clips(visual, audio, [c for _, c in run.val], one_frame)

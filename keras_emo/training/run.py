@@ -16,7 +16,7 @@ from keras_emo.core.clip import ClipInputs
 from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.data.clips import Clips
 from keras_emo.data.files import naming_content, read_record, sweep_drafts, write_json
-from keras_emo.data.splits import SPLIT_FILE, Split
+from keras_emo.data.splits import SPLIT_FILE
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, build_model
 from keras_emo.training.checkpoint import Checkpoints
@@ -123,7 +123,6 @@ def open_run(
     cannot be written.
     """
     check_models(config)
-    check_stages(config, prepared.split)
     run = Run(folder, config, prepared, crew)
     if config.xla and run.crew.many:
         cause = "XLA compiles the step of one replica, not together with --distribute"
@@ -191,14 +190,6 @@ def check_models(config: TrainConfig) -> None:
             MODELS[name].settings(config.preset, **settings)
         except (KeyError, TypeError) as e:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, str(e.args[0])) from None
-
-
-def check_stages(config: TrainConfig, split: Split) -> None:
-    """Raise UsageError for a stage that is fitted on validation speakers where there are none."""
-    for name in config.stages if not split.val else ():
-        if name in MODELS and MODELS[name].is_fusion and not MODELS[name].trained_head:
-            cause = f"{name} is fitted on validation speakers, of whom the split has none"
-            raise UsageError("stages", Reason.BAD_SPLIT, cause)
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -104,7 +104,8 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     facts: dict[str, Any] = {}
     if MODELS[name].is_fusion:
         model = features.train_fusion(run, name, stage)
-        facts["fitted_on_val"] = not MODELS[name].trained_head
+        fitted = not MODELS[name].trained_head and bool(run.prepared.split.val)
+        facts["fitted_on_val"] = fitted
     elif MODELS[name].parts:  # an average: nothing to train
         model = run.build_trainee(name)
         take_over(model, [run.load(part) for part in MODELS[name].parts])
