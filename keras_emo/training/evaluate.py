@@ -128,6 +128,7 @@ def draw_curves(history: Path, path: Path) -> None:
             if key in rows[0]:
                 axes.plot(epochs, [float(r[key]) for r in rows], label=key)
         axes.set_xlabel("epoch")
-        axes.legend()
+        if axes.lines:  # none where nobody validates
+            axes.legend()
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
