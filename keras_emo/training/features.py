@@ -28,9 +28,8 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     A learned weighted average has one weight and one scale: they are fitted on validation
     speakers, since on training speakers both networks are right almost always and the weight
     would reward the one that memorised more; without any, both networks count alike. A trained
-    head has a size of its own: it
-    is trained on augmented training clips and stopped by validation speakers, or after its epochs
-    where there are none.
+    head has a size of its own: it is trained on augmented training clips and stopped by
+    validation speakers, or after its epochs where there are none.
     """
     validates = bool(run.prepared.split.val)
     visual, audio = (run.load(part) for part in MODELS[name].parts)
