@@ -25,7 +25,8 @@ from keras_emo.models.layers import (
 from keras_emo.models.registry import register
 
 INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")
-AVERAGE_PRESETS = {"faithful": {"per_class": False}, "compact": {"per_class": False}}
+_AVERAGE = {"per_class": False, "scale": 1.0}
+AVERAGE_PRESETS = {"faithful": _AVERAGE, "compact": _AVERAGE}
 
 
 @dataclass
@@ -94,10 +95,13 @@ def join_embeddings(x: dict[str, Any]):
     return keras.layers.Concatenate(name="both")(sides)
 
 
-def average_head(parts: list[keras.Model], per_class: bool) -> keras.Model:
-    """Learned weighted average of both networks' logits; embedding: both, side by side."""
+def average_head(parts: list[keras.Model], per_class: bool, scale: float) -> keras.Model:
+    """Learned weighted average of both networks' logits; embedding: both, side by side.
+
+    scale: of the average, where learning begins; stays where nobody validates.
+    """
     x = head_inputs(*parts)
-    logits = WeightedAverage(per_class, name="average")(
+    logits = WeightedAverage(per_class, scale, name="average")(
         x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
     )
     embedding = join_embeddings(x)
@@ -197,8 +201,10 @@ def _register_average(name: str, visual: str, audio: str, many_frames: bool) -> 
         parts=(visual, audio),
         presets=AVERAGE_PRESETS,
     )
-    def build(spec: ClipSpec, parts: list[keras.Model], per_class: bool) -> keras.Model:
-        return finish(spec, name, parts, many_frames, average_head(parts, per_class))
+    def build(
+        spec: ClipSpec, parts: list[keras.Model], per_class: bool, scale: float
+    ) -> keras.Model:
+        return finish(spec, name, parts, many_frames, average_head(parts, per_class, scale))
 
     frames = "several frames averaged, then the" if many_frames else "one frame, the"
     build.__doc__ = f"Decision fusion of {visual}: {frames} learned weighted average with {audio}."

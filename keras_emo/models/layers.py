@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -132,30 +133,33 @@ class WeightedAverage(keras.layers.Layer):
     """Learned weighted average of two networks' logits, one weight a class or one for all.
 
     Inputs: logits a and b (batch, classes); presence of a and b (batch, 1), 1 or 0. A network
-    whose input is absent has no say. The scale is learned too, so that the average stays
-    calibrated; it does not change the order of classes.
+    whose input is absent has no say. The scale, from ``scale`` on, is learned too, so that the
+    average stays calibrated: two that agree are surer than one. It does not change the order of
+    classes, and logits of one network alone stay as they are.
     """
 
-    def __init__(self, per_class: bool = False, **kwargs: Any):
+    def __init__(self, per_class: bool = False, scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.per_class = per_class
+        self.per_class, self.scale = per_class, scale
 
     def build(self, a_shape, b_shape, has_a_shape, has_b_shape):
         size = (N_EMOTIONS,) if self.per_class else (1,)
         self.balance = self.add_weight(name="balance", shape=size, initializer="zeros")
-        self.log_scale = self.add_weight(name="log_scale", shape=(1,), initializer="zeros")
+        start = keras.initializers.Constant(math.log(self.scale))
+        self.log_scale = self.add_weight(name="log_scale", shape=(1,), initializer=start)
 
     def call(self, a, b, has_a, has_b):
         weight = ops.sigmoid(self.balance)
         weight_a, weight_b = weight * has_a, (1.0 - weight) * has_b
         total = ops.maximum(weight_a + weight_b, 1e-6)
-        return ops.exp(self.log_scale) * (weight_a * a + weight_b * b) / total
+        scale = ops.exp(self.log_scale * has_a * has_b)
+        return scale * (weight_a * a + weight_b * b) / total
 
     def compute_output_shape(self, a_shape, b_shape, has_a_shape, has_b_shape):
         return a_shape
 
     def get_config(self):
-        return {**super().get_config(), "per_class": self.per_class}
+        return {**super().get_config(), "per_class": self.per_class, "scale": self.scale}
 
 
 @register

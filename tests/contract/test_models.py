@@ -16,7 +16,7 @@ from keras_emo.exporting.bundle import export_bundle  # noqa: E402
 from keras_emo.exporting.onnx import ExportError  # noqa: E402
 from keras_emo.exporting.parity import sample_feed  # noqa: E402
 from keras_emo.models import MODELS, build_model  # noqa: E402
-from keras_emo.models.layers import Standardise  # noqa: E402
+from keras_emo.models.layers import Standardise, WeightedAverage  # noqa: E402
 from keras_emo.models.registry import register  # noqa: E402
 from keras_emo.runtime.predictor import Predictor  # noqa: E402
 from keras_emo.training import config as training  # noqa: E402
@@ -222,3 +222,11 @@ def test_registrations_that_are_refused(name, inputs, parts, cause):
     with pytest.raises(ValueError, match=cause):
         register(name, inputs=inputs, parts=parts, presets={})(lambda spec: None)
     assert before == MODELS
+
+
+def test_a_network_alone_answers_with_its_own_logits():
+    average = WeightedAverage(scale=2.0)
+    face, voice = np.array([[3.0] * 7] * 3), np.array([[1.0] * 7] * 3)
+    has_face, has_voice = np.array([[1.0], [1.0], [0.0]]), np.array([[1.0], [0.0], [1.0]])
+    said = keras.ops.convert_to_numpy(average(face, voice, has_face, has_voice))
+    assert said[:, 0] == pytest.approx([4.0, 3.0, 1.0])  # of both: their mean, scaled
