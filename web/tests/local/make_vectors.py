@@ -127,7 +127,9 @@ def list_boxes() -> dict[str, Any]:
     kept, kept_scores = suppress(boxes, scores, 0.5)
     order = best_first(scores)
     apart = boxes[order][~overlapped(boxes[order], 0.7, of_smaller=True)]
-    crops = crop_bilinear(paint(40, 30), np.array([[3.2, 4.1, 25.9, 26.8], [-4, 20, 18, 42.0]]), 6)
+    crops = crop_bilinear(
+        to_floats(paint(40, 30)), np.array([[3.2, 4.1, 25.9, 26.8], [-4, 20, 18, 42.0]]), 6
+    )
     return {
         "boxes": boxes.tolist(),
         "scores": scores.tolist(),
