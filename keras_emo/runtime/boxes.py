@@ -5,37 +5,29 @@ Boxes are float (n, 4): x1, y1, x2, y2 in pixels. As in the ``mtcnn`` package, o
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 # Bounds the work on noise: a frame with faces has tens of proposals, not thousands.
 MAX_PROPOSALS = 1024
-_NORMALISED = (np.arange(256, dtype=np.float32) - 127.5) * np.float32(1 / 128)
 
 
-def normalise(rgb: np.ndarray) -> np.ndarray:
-    """uint8 of any shape as the networks see it, float32 in -1..1."""
-    seen: np.ndarray = cv2.LUT(rgb, _NORMALISED)
-    return seen
+def crop_bilinear(image: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndarray:
+    """tf.image.crop_and_resize: boxes (n, 4) of image (h, w, 3) as (n, size, size, 3) float32.
 
-
-def crop_bilinear(rgb: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndarray:
-    """tf.image.crop_and_resize of the normalised picture: (n, size, size, 3) float32.
-
-    rgb: uint8 (h, w, 3). boxes: (n, 4). Corners are sampled, nothing is averaged; samples outside
-    the picture are 0. Only what is sampled is normalised.
+    Corners are sampled, nothing is averaged; samples outside the image are 0.
     """
-    height, width = rgb.shape[:2]
+    height, width = image.shape[:2]
     ys, y_inside = _sample_grid(boxes[:, 1], boxes[:, 3], height, size_px)
     xs, x_inside = _sample_grid(boxes[:, 0], boxes[:, 2], width, size_px)
     top, left = ys.astype(np.intp), xs.astype(np.intp)
     bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
     down = (ys - top).astype(np.float32)[:, :, None, None]
     along = (xs - left).astype(np.float32)[:, None, :, None]
-    pixels = rgb.reshape(-1, 3)
+    pixels = image.reshape(-1, 3)
 
     def gather(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return normalise(pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0))
+        taken: np.ndarray = pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0)
+        return taken
 
     upper = gather(top, left)
     upper += (gather(top, right) - upper) * along

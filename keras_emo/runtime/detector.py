@@ -21,7 +21,6 @@ from keras_emo.core.spec import FaceSpec
 from keras_emo.runtime.boxes import (
     best_first,
     crop_bilinear,
-    normalise,
     overlapped,
     regress,
     suppress,
@@ -38,6 +37,7 @@ _PNET_THRESHOLD, _RNET_THRESHOLD = 0.6, 0.7
 _SCALE_NMS, _NMS = 0.5, 0.7  # IoU
 _RNET_PX, _ONET_PX = 24, 48
 _BATCH = 128  # crops per run
+_NORMALISED = (np.arange(256, dtype=np.float32) - 127.5) * np.float32(1 / 128)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class FaceDetector:
         spec.min_face_px counts in the picture the detector sees, that is after shrinking.
         Raises ValueError for another kind of array.
         """
-        small = self._shrink(rgb)
-        return self._find(rgb, small, self._propose(normalise(small))) if small.size else []
+        image = self._shrink(rgb)
+        return self._find(rgb, image, self._propose(image)) if image.size else []
 
     def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
         """Faces near ``boxes``, which detect gave for a picture shortly before.
@@ -102,13 +102,13 @@ class FaceDetector:
         a face around each box and for faces of about its size; all thresholds are detect's. Up
         to several times faster than detect; the boxes are nearly the same, not to the bit.
         """
-        small = self._shrink(rgb)
-        if not small.size or not len(boxes):
+        image = self._shrink(rgb)
+        if not image.size or not len(boxes):
             return []
         known = np.array(boxes, np.float64)
         known[:, 2:] += known[:, :2]
-        known *= np.tile([small.shape[1] / rgb.shape[1], small.shape[0] / rgb.shape[0]], 2)
-        return self._find(rgb, small, self._propose_near(small, to_square(known)))
+        known *= np.tile([image.shape[1] / rgb.shape[1], image.shape[0] / rgb.shape[0]], 2)
+        return self._find(rgb, image, self._propose_near(image, to_square(known)))
 
     def warm_up(self) -> None:
         """Run each of the three networks once, so that the first picture takes no longer."""
@@ -118,23 +118,23 @@ class FaceDetector:
             session.run(["boxes"], {"image": np.zeros((1, size_px, size_px, 3), np.float32)})
 
     def _shrink(self, rgb: np.ndarray) -> np.ndarray:
-        """What is searched: uint8 (height, width, 3); empty if it is too small."""
+        """What the networks see: float32 (height, width, 3) in -1..1; empty if it is too small."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"expected uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}")
         height_px, width_px = rgb.shape[:2]
         if min(height_px, width_px) < CELL_PX:
-            return np.empty((0, 0, 3), np.uint8)
+            return np.empty((0, 0, 3), np.float32)
         rgb = np.ascontiguousarray(rgb)  # OpenCV refuses some views
         shrink = min(1.0, self.spec.detect_max_px / max(height_px, width_px))
         if shrink < 1.0:
             size = (max(1, round(width_px * shrink)), max(1, round(height_px * shrink)))
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        return rgb
+        return cv2.LUT(rgb, _NORMALISED)
 
-    def _find(self, rgb: np.ndarray, small: np.ndarray, proposals: np.ndarray) -> list[Face]:
-        boxes, scores, keypoints = self._refine(small, proposals)
-        limit = np.array([small.shape[1] - 1, small.shape[0] - 1] * 2, np.float32)
-        scale = rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0]
+    def _find(self, rgb: np.ndarray, image: np.ndarray, proposals: np.ndarray) -> list[Face]:
+        boxes, scores, keypoints = self._refine(image, proposals)
+        limit = np.array([image.shape[1] - 1, image.shape[0] - 1] * 2, np.float32)
+        scale = rgb.shape[1] / image.shape[1], rgb.shape[0] / image.shape[0]
         back = np.array(scale, np.float32)
         boxes = np.clip(boxes, 0, limit) * np.tile(back, 2)
         keypoints = keypoints * back
@@ -154,11 +154,10 @@ class FaceDetector:
             found.append(self._scan(level, scale))
         return _merge(found)
 
-    def _propose_near(self, small: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    def _propose_near(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """P-Net near square boxes (n, 4) only: the same of those."""
-        scales = pyramid_scales(small.shape[0], small.shape[1], self.spec.min_face_px)
-        near = levels_near(small, scales, boxes)
-        return _merge([self._scan(normalise(level), scale, x, y) for level, scale, x, y in near])
+        scales = pyramid_scales(image.shape[0], image.shape[1], self.spec.min_face_px)
+        return _merge([self._scan(*cut) for cut in levels_near(image, scales, boxes)])
 
     def _scan(
         self, level: np.ndarray, scale: float, left: int = 0, top: int = 0
@@ -172,13 +171,13 @@ class FaceDetector:
         return suppress(boxes, score[0, rows, columns], _SCALE_NMS)
 
     def _refine(
-        self, rgb: np.ndarray, boxes: np.ndarray
+        self, image: np.ndarray, boxes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """R-Net, then O-Net: boxes (n, 4), scores (n,), keypoints (n, 5, 2)."""
         nothing = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
         if not len(boxes):
             return nothing
-        regression, scores = self._run(self._rnet, rgb, boxes, _RNET_PX, ["boxes", "scores"])
+        regression, scores = self._run(self._rnet, image, boxes, _RNET_PX, ["boxes", "scores"])
         kept = scores > _RNET_THRESHOLD
         if not kept.any():
             return nothing
@@ -186,7 +185,7 @@ class FaceDetector:
         boxes = to_square(suppress(boxes, scores[kept], _NMS)[0])
 
         names = ["boxes", "scores", "landmarks"]
-        regression, scores, landmarks = self._run(self._onet, rgb, boxes, _ONET_PX, names)
+        regression, scores, landmarks = self._run(self._onet, image, boxes, _ONET_PX, names)
         kept = scores > self.spec.min_confidence
         boxes, scores = boxes[kept], scores[kept]
         keypoints = landmarks[kept].reshape(-1, 2, 5).transpose(0, 2, 1)
@@ -201,13 +200,13 @@ class FaceDetector:
     @staticmethod
     def _run(
         session: onnxruntime.InferenceSession,
-        rgb: np.ndarray,
+        image: np.ndarray,
         boxes: np.ndarray,
         size_px: int,
         names: list[str],
     ) -> list[np.ndarray]:
         parts = [
-            session.run(names, {"image": crop_bilinear(rgb, boxes[i : i + _BATCH], size_px)})
+            session.run(names, {"image": crop_bilinear(image, boxes[i : i + _BATCH], size_px)})
             for i in range(0, len(boxes), _BATCH)
         ]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

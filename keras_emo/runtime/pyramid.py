@@ -38,7 +38,7 @@ def levels_near(
 ) -> Iterator[tuple[np.ndarray, float, int, int]]:
     """The parts of a pyramid that show faces about as large as, and near, square boxes.
 
-    image: uint8 (height, width, 3). boxes: (n, 4) x1, y1, x2, y2 in its pixels. Yields parts
+    image: float32 (height, width, 3). boxes: (n, 4) x1, y1, x2, y2 in its pixels. Yields parts
     of levels of at least one window, their scale and the left and top pixel of the level where
     they start; cells lie as on the whole level.
     """

@@ -139,7 +139,7 @@ def test_refine_looks_near_the_boxes_at_faces_of_their_size():
 
 def test_parts_of_levels_are_cut_from_the_whole_ones():
     """Without halving, and with a region that reaches all of it, the level itself."""
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    image = np.random.default_rng(0).uniform(-1, 1, (90, 120, 3)).astype(np.float32)
     scale = pyramid_scales(90, 120, 40)[0]
     (whole,) = levels_near(image, [scale], np.array([[25.0, 10.0, 95.0, 80.0]]))
     size = (int(120 * scale), int(90 * scale))
@@ -159,11 +159,11 @@ def test_pyramid_starts_at_the_smallest_face():
 
 
 def test_crops_sample_bilinearly_and_pad_with_zeros():
-    rows, columns = np.mgrid[:40, :60].astype(np.uint8)
+    rows, columns = np.mgrid[:40, :60].astype(np.float32)
     image = np.stack([rows, columns, rows + columns], axis=2) + 1
     # box sides in units where pixel p of n reads p * (n - 1) / n
     boxes = np.array([[60 / 59 * 10.5, 40 / 39 * 2.25, 60 / 59 * 33.5, 40 / 39 * 25.25]])
-    crop = crop_bilinear(image, boxes, 24)[0] * 128 + 127.5
+    crop = crop_bilinear(image, boxes, 24)[0]
     assert crop[..., 0] == pytest.approx(np.tile(np.arange(24)[:, None] + 3.25, (1, 24)), abs=1e-4)
     assert crop[..., 1] == pytest.approx(np.tile(np.arange(24) + 11.5, (24, 1)), abs=1e-4)
     outside = crop_bilinear(image, np.array([[-40.0, -40, 20, 20]]), 24)[0]
