@@ -7,10 +7,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.labels import EMOTIONS
+from keras_emo.data.files import naming_content, read_record
 from keras_emo.data.takes import Take
 
 PARTS = ("train", "val", "test")
@@ -134,6 +136,22 @@ def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
             missing = [e for e in EMOTIONS if e not in {t.emotion for t in chosen}]
             if missing:
                 raise _bad(f"train has no takes of {', '.join(missing)}")
+
+
+def check_split(split: Mapping[str, Any]) -> None:
+    """Raise ValueError, TypeError or KeyError for what is not a split as to_dict gives it."""
+    try:
+        Split.from_dict(split)
+    except UsageError as e:
+        raise ValueError(e.cause) from None
+
+
+def read_split(path: Path) -> dict[str, Any]:
+    """split.json of a run, its digest too. Raises UsageError for one that is damaged."""
+    split = read_record(path)
+    with naming_content(path):
+        check_split({part: split[part] for part in PARTS})
+    return split
 
 
 def check_scored(metrics: Mapping[str, Any], split: Mapping[str, Any]) -> None:

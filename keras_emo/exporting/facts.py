@@ -9,7 +9,7 @@ from typing import Any
 from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.files import naming_content, read_record
-from keras_emo.data.splits import PARTS, SPLIT_FILE, Split, check_scored
+from keras_emo.data.splits import SPLIT_FILE, check_scored, check_split, read_split
 from keras_emo.exporting.card import format_figures
 
 KEPT = (
@@ -54,7 +54,7 @@ def collect_facts(
     figures of their own: table, a table.json of the same configuration over folds, has them.
     """
     figures: dict[str, Any] = {}
-    splits = [_read_split(run / SPLIT_FILE) for run in runs]
+    splits = [read_split(run / SPLIT_FILE) for run in runs]
     split = splits[0]
     if len(runs) == 1:
         figures = _read_figures(runs[0] / name / "metrics.json", split)
@@ -84,22 +84,8 @@ def _read_asked(path: Path) -> dict[str, Any]:
         for value in (asked["start"], config["model"], *config["model"].values()):
             if not isinstance(value, dict):
                 raise TypeError(f"{value!r} for a table")
-        _check_split(asked["split"])
+        check_split(asked["split"])
     return asked
-
-
-def _read_split(path: Path) -> dict[str, Any]:
-    split = read_record(path)
-    with naming_content(path):
-        _check_split({part: split[part] for part in PARTS})
-    return split
-
-
-def _check_split(split: dict[str, Any]) -> None:
-    try:
-        Split.from_dict(split)
-    except UsageError as e:
-        raise ValueError(e.cause) from None
 
 
 def _read_figures(path: Path, split: dict[str, Any]) -> dict[str, Any]:

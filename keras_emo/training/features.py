@@ -31,11 +31,10 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     head has a size of its own: it is trained on augmented training clips and stopped by
     validation speakers, or after its epochs where there are none.
     """
-    validates = bool(run.prepared.split.val)
     visual, audio = (run.load(part) for part in MODELS[name].parts)
     model = run.build_trainee(name)
     take_over(model, (visual, audio))
-    if not validates and not MODELS[name].trained_head:
+    if not run.validates and not MODELS[name].trained_head:
         return model
     head = model.get_layer("head")
     one_frame = MODELS[name].frames == "one"
@@ -69,7 +68,9 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         steps,
         stage,
         checkpoints,
-        (lambda: softmax(heard({k: val[k] for k in head.input})["logits"])) if validates else None,
+        (lambda: softmax(heard({k: val[k] for k in head.input})["logits"]))
+        if run.validates
+        else None,
         labels,
         run.config.seed,
         run.crew,

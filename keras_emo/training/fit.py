@@ -53,11 +53,11 @@ def fit(
 ) -> None:
     """Train a network; leaves the best epoch's weights in the model, of workers in the chief's.
 
-    answer, labels: of the validation clips, see ClipValidation; None: the last epoch stays. data:
-    a stream over the crew's share that begins with the epoch after the checkpoints, which are
-    restored already. With deterministic settings a run that was stopped ends in the very weights
-    of one that was not. The chief validates, saves and decides when it is enough, while the others
-    wait. Raises EnvironmentFailure, worker_died, where a worker is gone.
+    data: a stream over the crew's share that begins with the epoch after the checkpoints, which
+    are restored already. answer, labels: of the validation clips, see ClipValidation; no answer:
+    the last epoch stays. With deterministic settings a run that was stopped ends in the very
+    weights of one that was not. The chief validates, saves and decides when it is enough, while
+    the others wait. Raises EnvironmentFailure, worker_died, where a worker is gone.
     """
     crew = crew or Crew()
     folder, state = checkpoints.folder, checkpoints.state

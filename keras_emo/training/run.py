@@ -66,6 +66,11 @@ class Run:
             self._val = [(t, c) for t, c in self.prepared.clips("val") if c is not None]
         return self._val
 
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation speakers."""
+        return bool(self.prepared.split.val)
+
     def build(self, name: str) -> keras.Model:
         return build_model(name, self.config.preset, self.config.model, self.config.clip)
 

@@ -104,8 +104,7 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     facts: dict[str, Any] = {}
     if MODELS[name].is_fusion:
         model = features.train_fusion(run, name, stage)
-        fitted = not MODELS[name].trained_head and bool(run.prepared.split.val)
-        facts["fitted_on_val"] = fitted
+        facts["fitted_on_val"] = run.validates and not MODELS[name].trained_head
     elif MODELS[name].parts:  # an average: nothing to train
         model = run.build_trainee(name)
         take_over(model, [run.load(part) for part in MODELS[name].parts])
@@ -144,8 +143,7 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
     (modality,) = entry.modalities
     has = run.train.has_face if modality == "face" else run.train.has_voice
     checked = [(t, c) for t, c in run.val if modality in c.modalities]
-    validates = bool(run.prepared.split.val)
-    if not has.any() or (validates and not checked):
+    if not has.any() or (run.validates and not checked):
         part = "training" if not has.any() else "validation"
         cause = f"stage {entry.name}: no {part} clip has a {modality}"
         raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
@@ -164,7 +162,7 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
         )  # fmt: skip
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
-    answer = follow_answers(run, model, entry, [c for _, c in checked]) if validates else None
+    answer = follow_answers(run, model, entry, [c for _, c in checked]) if run.validates else None
     labels = np.array([t.label for t, _ in checked])
     fit(
         model, data, steps, stage, checkpoints, answer, labels, config.seed, run.crew, config.xla

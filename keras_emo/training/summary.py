@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.data.files import naming_content, read_record, write_json, write_text
-from keras_emo.data.splits import PARTS, SPLIT_FILE, Split, check_scored
+from keras_emo.data.splits import SPLIT_FILE, check_scored, read_split
 from keras_emo.models.registry import MODELS
 
 
@@ -16,14 +16,13 @@ def summarise(folder: Path) -> dict[str, Any]:
     Raises UsageError for a split.json or a metrics.json that is damaged.
     """
     rows: dict[str, Any] = {}
-    with naming_content(folder / SPLIT_FILE):
-        split = Split.from_dict({part: read_record(folder / SPLIT_FILE)[part] for part in PARTS})
+    split = read_split(folder / SPLIT_FILE)
     for name in MODELS:
         path = folder / name / "metrics.json"
         if path.exists():
             rows[name] = read_record(path)
             with naming_content(path, f"delete {name}/ and train it again"):
-                check_scored(rows[name], split.to_dict())
+                check_scored(rows[name], split)
                 format_summary({name: rows[name]})
     write_json(folder / "summary.json", rows)
     text = format_summary(rows)
