@@ -4,6 +4,7 @@ VENV ?= .venv
 DEMO ?= .demo
 FUZZ ?= build/fuzz
 FUZZ_S ?= 20
+JOBS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
@@ -32,8 +33,9 @@ demo: $(INSTALLED)
 	$(BIN)/keras-emo predict $(DEMO)/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4 --bundle $(DEMO)/bundle --timeline --window-s 2 --hop-s 0.5 --format json --out $(DEMO)/timeline.json --plot $(DEMO)/timeline.png --annotate $(DEMO)/annotated.mp4
 	$(BIN)/keras-emo live $(DEMO)/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4 --bundle $(DEMO)/bundle --window-s 1 --max-s 3
 
+# JOBS test files at a time; each needs a core and some 2 GiB.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 # Attack everything that reads files with made-up ones, FUZZ_S seconds each of five readers. Fails on
 # a finding, whose input stays in build/fuzz/findings. A long run: make fuzz FUZZ_S=3600.

@@ -18,6 +18,26 @@ settings.register_profile("shared", deadline=None)  # a busy machine is no defec
 settings.register_profile("quick", deadline=None, max_examples=15)  # make check
 settings.load_profile("shared")
 
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `pytest -n`, files that share a trained run or a browser stay in one process.
+
+    Each other file is a group of its own: fixtures of a module are made once, as without -n.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    shared = {item.path: item.path.name for item in items}
+    for item in items:
+        if "trained" in getattr(item, "fixturenames", ()):
+            shared[item.path] = "trained"
+        elif item.path.parent.name == "browser":
+            shared[item.path] = "browser"
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(shared[item.path]))
+
+
 PCM = {"pcm_u8": "u8", "pcm_s16le": "s16", "pcm_s32le": "s32", "pcm_f32le": "flt"}
 
 
