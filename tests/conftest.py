@@ -19,7 +19,6 @@ settings.register_profile("quick", deadline=None, max_examples=15)  # make check
 settings.load_profile("shared")
 
 
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `pytest -n`, files that share a trained run or a browser stay in one process.

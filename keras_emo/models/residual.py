@@ -7,6 +7,7 @@ import keras
 from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import PictureNorm, classify
 from keras_emo.models.registry import register
+from keras_emo.models.views import Zoom
 from keras_emo.models.visual import convolve, scale_channels
 
 CHANNELS = (24, 48, 96, 160)
@@ -31,7 +32,7 @@ def add_residual(x, filters: int, strides: int, name: str):
     return keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_add")([x, y]))
 
 
-_PRESET = {"width": 1.0, "dropout": 0.3, "map_dropout": 0.05}
+_PRESET = {"width": 1.0, "dropout": 0.3, "map_dropout": 0.05, "test_zoom": 1.0}
 
 
 @register(
@@ -41,19 +42,21 @@ _PRESET = {"width": 1.0, "dropout": 0.3, "map_dropout": 0.05}
     presets={"faithful": _PRESET, "compact": _PRESET},  # one size
 )
 def build_visual_residual(
-    spec: ClipSpec, width: float, dropout: float, map_dropout: float
+    spec: ClipSpec, width: float, dropout: float, map_dropout: float, test_zoom: float
 ) -> keras.Model:
     """Residual network on the grey, standardised crop, for corpora of few faces.
 
     Input ``face``: RGB (batch, size, size, 3), values 0 to 255; 64 px are enough. Outputs:
     ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, 160 * width), after ReLU and the
-    mean over the picture.
+    mean over the picture. test_zoom: at inference the crop's middle fills the picture, see Zoom.
     """
     face = keras.Input(spec.face.shape, name="face", dtype="float32")
     c1, c2, c3, c4 = scale_channels(CHANNELS, width)
     x = face
     if shrink := spec.face.size_px // INPUT_PX - 1:
         x = keras.layers.AveragePooling2D(shrink + 1, name="shrink")(x)
+    if test_zoom != 1:
+        x = Zoom(test_zoom, name="zoom")(x)
     x = PictureNorm(name="picture_norm")(x)
     x = convolve(x, c1, 5, 2, batch_norm=True, name="stem")  # (32, 32)
     for i, channels in enumerate((c2, c3, c4), 1):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
 import keras
 
 from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import AttentionPooling, MeanAndDeviation, Standardise, classify
 from keras_emo.models.registry import register
+from keras_emo.models.views import MeanOverViews, MelShifts
 
 DILATIONS = (1, 2, 4)
 
@@ -21,7 +26,10 @@ def convolve_time(x, filters: int, kernel: int, dilation: int, name: str):
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-_PRESET = {"units": 128, "top_units": 192, "heads": 2, "dropout": 0.3, "map_dropout": 0.1}
+_PRESET: dict[str, Any] = {
+    "units": 128, "top_units": 192, "heads": 2, "dropout": 0.3, "map_dropout": 0.1,
+    "test_mel_shifts": (0,),
+}  # fmt: skip
 
 
 @register(
@@ -30,7 +38,13 @@ _PRESET = {"units": 128, "top_units": 192, "heads": 2, "dropout": 0.3, "map_drop
     presets={"faithful": _PRESET, "compact": _PRESET},  # one size
 )
 def build_audio_tdnn(
-    spec: ClipSpec, units: int, top_units: int, heads: int, dropout: float, map_dropout: float
+    spec: ClipSpec,
+    units: int,
+    top_units: int,
+    heads: int,
+    dropout: float,
+    map_dropout: float,
+    test_mel_shifts: Sequence[int],
 ) -> keras.Model:
     """Dilated convolutions over time, then mean, deviation and attention over all frames.
 
@@ -38,9 +52,15 @@ def build_audio_tdnn(
     al. 2018, arXiv:1803.10963). Input ``mfcc``: (batch, n_mfcc, n_frames), un-normalised; with
     as many coefficients as mel bands it holds all of the log-mel spectrogram. Outputs:
     ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, (2 + heads) * top_units).
+    test_mel_shifts: at inference it says the mean of what it says of the voice moved by so many
+    mel bands, see MelShifts.
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
-    x = Standardise(name="mfcc_norm")(mfcc)
+    views = tuple(test_mel_shifts) != (0,)
+    x = mfcc
+    if views:
+        x = MelShifts(test_mel_shifts, asdict(spec.audio), name="mel_shifts")(x)
+    x = Standardise(name="mfcc_norm")(x)
     x = keras.layers.Permute((2, 1), name="time_first")(x)  # (frames, coefficients)
     x = keras.layers.AveragePooling1D(2, name="time_pool1")(x)  # 21 ms a step
     x = convolve_time(x, units, 5, 1, "conv1")
@@ -54,5 +74,7 @@ def build_audio_tdnn(
     embedding = keras.layers.Concatenate(name="pooled")(
         [MeanAndDeviation(name="statistics")(x), AttentionPooling(heads, 64, name="attention")(x)]
     )
+    if views:  # before the last layer, which is linear: the mean of the logits
+        embedding = MeanOverViews(len(test_mel_shifts), name="embedding_mean")(embedding)
     features = keras.layers.Dropout(dropout, name="drop_top")(embedding)
     return keras.Model({"mfcc": mfcc}, classify(features, embedding), name="audio_tdnn")

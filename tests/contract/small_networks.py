@@ -16,8 +16,8 @@ TINY = {
     "audio_cnn": {"width": 0.125, "dense_units": 16},
     "audio_lstm": {"units": 16, "time_pool": 6},
     "fusion_concat": {"units": (16, 8)},
-    "visual_residual": {"width": 0.2},
-    "audio_tdnn": {"units": 16, "top_units": 16},
+    "visual_residual": {"width": 0.2, "test_zoom": 1.1},
+    "audio_tdnn": {"units": 16, "top_units": 16, "test_mel_shifts": (0, 2, -2)},
     "fusion_joint": {"units": 8},
     "fusion_joint_ensemble": {"units": 8},
 }
