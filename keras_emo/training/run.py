@@ -72,7 +72,15 @@ class Run:
         return bool(self.prepared.split.val)
 
     def build(self, name: str) -> keras.Model:
-        return build_model(name, self.config.preset, self.config.model, self.config.clip)
+        """The network, untrained. Raises UsageError for a setting that it cannot be built with."""
+        try:
+            return build_model(name, self.config.preset, self.config.model, self.config.clip)
+        except (TypeError, ValueError) as e:
+            if not self.config.model:
+                raise
+            what = (str(e).splitlines() or [type(e).__name__])[0]
+            cause = f"{name} cannot be built with its settings: {what}"
+            raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, cause) from e
 
     def build_trainee(self, name: str) -> keras.Model:
         """The network as it is trained: on the crew's replicas, in the precision asked for."""

@@ -1,11 +1,15 @@
 """Which settings of a run folder let the same command go on."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
-from keras_emo.training.config import read_config
-from keras_emo.training.run import _comparable, _differences
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.training.config import TrainConfig, read_config
+from keras_emo.training.run import Run, _comparable, _differences
 
 pytestmark = pytest.mark.tensorflow
 
@@ -41,3 +45,22 @@ def test_a_setting_that_one_of_both_lacks_is_told(more, tmp_path):
     for there, asked in ((VOICE, VOICE + more), (VOICE + more, VOICE)):
         (told,) = compare(there, asked, tmp_path)
         assert key in told
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "told"),
+    [
+        ("visual_residual", "test_zoom", 0.9, "zoom is 0.9, 1 or more"),
+        ("audio_tdnn", "dropout", 1.5, "1.5"),
+        ("audio_tdnn", "test_mel_shifts", 2, "int"),
+        ("audio_tdnn", "units", "many", ""),
+    ],
+)
+def test_a_value_no_network_can_have_is_told_in_one_line(name, setting, value, told):
+    run = Run(Path("run"), TrainConfig(model={name: {setting: value}}), SimpleNamespace())
+    with pytest.raises(UsageError) as caught:
+        run.build(name)
+    assert caught.value.reason is Reason.BAD_CONFIG
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+    assert told in str(caught.value)
