@@ -174,6 +174,9 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
             rows = list(csv.DictReader(f))
         assert {"epoch", "loss"} == set(rows[0])
     assert "| test |" in (run / "summary.md").read_text()
+    again = trained.train(*command, out=run)
+    assert again.returncode == 0, again.stderr[-3000:]
+
     export = [sys.executable, str(ROOT / "export.py"), "--run", str(run), "--model"]
     bundle = ["fusion_multi_tdnn", "--formats", "onnx", "--out", str(run / "bundle")]
     done = subprocess.run([*export, *bundle], capture_output=True, text=True, timeout=600)
