@@ -77,6 +77,8 @@ class MelShifts(keras.layers.Layer):
 
     def __init__(self, shifts: Sequence[int], audio: dict[str, Any], **kwargs: Any):
         super().__init__(**kwargs)
+        if not shifts or any(int(s) != s for s in shifts):
+            raise ValueError(f"mel shifts are {shifts}, one or more whole numbers of bands")
         self.shifts, self.audio = [int(s) for s in shifts], dict(audio)
         spec = AudioSpec(**self.audio)
         self.matrices = [shift_matrix(spec, bands) if bands else None for bands in self.shifts]

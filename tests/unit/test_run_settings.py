@@ -53,6 +53,8 @@ def test_a_setting_that_one_of_both_lacks_is_told(more, tmp_path):
         ("visual_residual", "test_zoom", 0.9, "zoom is 0.9, 1 or more"),
         ("audio_tdnn", "dropout", 1.5, "1.5"),
         ("audio_tdnn", "test_mel_shifts", 2, "int"),
+        ("audio_tdnn", "test_mel_shifts", [], "one or more whole numbers"),
+        ("audio_tdnn", "test_mel_shifts", [0, 1.5], "one or more whole numbers"),
         ("audio_tdnn", "units", "many", ""),
     ],
 )
