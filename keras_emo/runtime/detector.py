@@ -37,7 +37,6 @@ _PNET_THRESHOLD, _RNET_THRESHOLD = 0.6, 0.7
 _SCALE_NMS, _NMS = 0.5, 0.7  # IoU
 _RNET_PX, _ONET_PX = 24, 48
 _BATCH = 128  # crops per run
-_NORMALISED = (np.arange(256, dtype=np.float32) - 127.5) * np.float32(1 / 128)
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,10 @@ class FaceDetector:
     def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
         """Faces near ``boxes``, which detect gave for a picture shortly before.
 
-        rgb: as in detect. boxes: x, y, width, height in its pixels. Looks no further than half
-        a face around each box and for faces of about its size; all thresholds are detect's. Up
-        to several times faster than detect; the boxes are nearly the same, not to the bit.
+        rgb: as in detect. boxes: x, y, width, height in its pixels. Looks at a
+        surrounding 1.3 times as wide as each box and for faces of about its size; all
+        thresholds are detect's. Several times faster than detect; the boxes are nearly the
+        same, not to the bit.
         """
         image = self._shrink(rgb)
         if not image.size or not len(boxes):
@@ -129,7 +129,10 @@ class FaceDetector:
         if shrink < 1.0:
             size = (max(1, round(width_px * shrink)), max(1, round(height_px * shrink)))
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        return cv2.LUT(rgb, _NORMALISED)
+        image = rgb.astype(np.float32)  # exact, and twice as fast as a table
+        image -= 127.5
+        image *= 1 / 128
+        return image
 
     def _find(self, rgb: np.ndarray, image: np.ndarray, proposals: np.ndarray) -> list[Face]:
         boxes, scores, keypoints = self._refine(image, proposals)

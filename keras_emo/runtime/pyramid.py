@@ -12,7 +12,7 @@ STRIDE_PX = 2
 _BASE_FACE_PX = 20  # smallest face of the package's pyramid
 _SCALE_FACTOR = 0.709
 # Near a known box: side of the region over the box's, and windows over the box's side, from, to.
-_REGION, _WINDOWS = 2.0, (0.5, 1.7)
+_REGION, _WINDOWS = 1.3, (0.5, 1.2)
 # Coarse levels are made from a halved picture, this many times finer at least: to shrink the
 # full one takes longer than P-Net does.
 _FINER = 4.0

@@ -9,8 +9,8 @@ export const STRIDE_PX = 2;
 const BASE_FACE_PX = 20;
 const SCALE_FACTOR = 0.709;
 /** Near a known box: side of the region over the box's, and windows over the box's side. */
-const REGION = 2;
-const WINDOWS = [0.5, 1.7] as const;
+const REGION = 1.3;
+const WINDOWS = [0.5, 1.2] as const;
 const FINER = 4;
 
 /** A level, or its part from (left, top). */
