@@ -19,6 +19,7 @@ from keras_emo.core.decoding import (
     check_resolution,
     check_sample_rate,
 )
+from keras_emo.core.edits import shows_all
 from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.picture import read_size
 from keras_emo.core.recording import Media, TakeFrame, TakeSound
@@ -121,8 +122,9 @@ def stream_media(
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
 
     path = check_file(path)
+    options = OPEN_OPTIONS | ({"advanced_editlist": "0"} if shows_all(path) else {})
     try:
-        container = av.open(str(path), options=OPEN_OPTIONS, metadata_errors="replace")
+        container = av.open(str(path), options=options, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as e:
         raise ClipError(path, *_open_failure(path, e)) from None
     with container:
