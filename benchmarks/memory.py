@@ -4,7 +4,7 @@ python benchmarks/memory.py [--clip CLIP] [--minutes 120] [--container mkv] [--b
 
 The videos are one clip again and again (default: a clip of the built-in corpus), its packets
 copied. Each is answered in a process of its own; its peak resident memory is printed. In an mp4
-FFmpeg holds an index of every picture and packet of sound, about 50 bytes each; in an mkv it does
+FFmpeg holds an index of every picture and packet of sound, about 40 bytes each; in an mkv it does
 not.
 """
 
