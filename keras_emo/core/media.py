@@ -122,11 +122,13 @@ def stream_media(
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
 
     path = check_file(path)
-    options = OPEN_OPTIONS | ({"advanced_editlist": "0"} if shows_all(path) else {})
     try:
-        container = av.open(str(path), options=options, metadata_errors="replace")
+        plain = {"advanced_editlist": "0"} if shows_all(path) else {}
+        container = av.open(str(path), options=OPEN_OPTIONS | plain, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as e:
         raise ClipError(path, *_open_failure(path, e)) from None
+    except OSError as e:
+        raise ClipError(path, Reason.UNREADABLE, e.strerror or str(e)) from None
     with container:
         duration_s = (container.duration or 0) / 1e6
         check_duration(path, duration_s)

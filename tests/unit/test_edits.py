@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core import edits
+from keras_emo.core import edits, media
+from keras_emo.core.errors import ClipError, Reason
 from keras_emo.core.media import read_media
 
 
@@ -93,6 +94,16 @@ def test_numbers_of_64_bits(tmp_path, shown_s, start_s, all_):
     path = tmp_path / "wide.mp4"
     path.write_bytes(box(b"ftyp", b"isom") + box(b"moov", mvhd, track, wide=True))
     assert edits.shows_all(path) is all_
+
+
+def test_a_disk_that_fails_is_one_line(clip, monkeypatch):
+    def fail(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(media, "shows_all", fail)
+    with pytest.raises(ClipError, match="Input/output error") as caught:
+        read_media(clip)
+    assert caught.value.reason is Reason.UNREADABLE
 
 
 def test_millions_of_boxes_take_no_time(clip, tmp_path, monkeypatch):
