@@ -27,17 +27,16 @@ def shows_all(path: Path) -> bool:
     ISO/IEC 14496-12, 8.6.6.
     """
     with open(path, "rb") as f:
-        end = os.fstat(f.fileno()).st_size
-        boxes = {name: (first, last) for name, first, last in _list_boxes(f, 0, end)}
-        first, last = boxes.get(b"moov", (0, 0))
-        if b"ftyp" not in boxes or last - first < MIN_INDEX_BYTES:
+        whole = (b"", 0, os.fstat(f.fileno()).st_size)
+        index = _find(f, whole, b"moov")  # the first one, as FFmpeg takes it
+        if index is None or index[2] - index[1] < MIN_INDEX_BYTES:
             return False
-        inside = list(_list_boxes(f, first, last))
-        header = next((b for b in inside if b[0] == b"mvhd"), None)
-        if header is None or any(name == b"mvex" for name, _, _ in inside):
+        header = _find(f, index, b"mvhd")
+        if header is None or not _find(f, whole, b"ftyp") or _find(f, index, b"mvex"):
             return False
         per_s = _read_clock(f, header)[0]
-        return all(_shows_track(f, b, per_s) for b in inside if b[0] == b"trak")
+        tracks = [b for b in _list_boxes(f, *index[1:]) if b[0] == b"trak"]
+        return all(_shows_track(f, track, per_s) for track in tracks)
 
 
 def _shows_track(f: BinaryIO, track: Box, movie_per_s: int) -> bool:

@@ -97,10 +97,9 @@ class FaceDetector:
     def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
         """Faces near ``boxes``, which detect gave for a picture shortly before.
 
-        rgb: as in detect. boxes: x, y, width, height in its pixels. Looks at a
-        surrounding 1.3 times as wide as each box and for faces of about its size; all
-        thresholds are detect's. Several times faster than detect; the boxes are nearly the
-        same, not to the bit.
+        rgb: as in detect. boxes: x, y, width, height in its pixels. Looks at 1.3 times the
+        width of each box and for faces of about its size; all thresholds are detect's. Several
+        times faster than detect; the boxes are nearly the same, not to the bit.
         """
         image = self._shrink(rgb)
         if not image.size or not len(boxes):

@@ -70,6 +70,11 @@ def test_boxes_that_are_no_edits(clip, make, tmp_path):
     assert edits.shows_all(unedited)
     none = change(clip, tmp_path / "none.mp4", b"elst", 4, bytes(4))
     assert edits.shows_all(none)
+    twice = tmp_path / "twice.mp4"  # FFmpeg takes the first
+    index = clip.read_bytes()[clip.read_bytes().find(b"moov") - 4 :]
+    edited = change(clip, tmp_path / "edited.mp4", b"elst", 4, (2).to_bytes(4))
+    twice.write_bytes(edited.read_bytes() + index)
+    assert not edits.shows_all(twice)
     others = tmp_path / "others.mp4"
     for data in (b"", b"RIFF", bytes(100), clip.read_bytes()[:-200], b"\0\0\0\x01moov" * 3):
         others.write_bytes(data)
