@@ -118,6 +118,13 @@ def _precision(description: dict[str, Any]) -> list[str]:
         for part, a in known["accuracy"].items():
             cells = [f"{100 * a[k]:.1f}" for k in ("fp32", "int8", "agreement")]
             lines.append(f"| {part} | {a['n_clips']} | {' | '.join(cells)} |")
+        if "judges" in known:
+            lines += [
+                "",
+                f"The row val is of {known['judges']['n_networks']} networks trained in the same "
+                "way, each made int8 in the same way and scored on speakers that it never saw "
+                f"({_join(known['judges']['speakers'])}).",
+            ]
     elif description["precision"] == "fp16":
         lines += ["", f"`model.onnx`: {known['method']}."]
     if "waveform" in description:

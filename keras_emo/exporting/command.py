@@ -18,7 +18,7 @@ from keras_emo.exporting.facts import collect_facts, read_runs
 if TYPE_CHECKING:
     from keras_emo.core.spec import ClipSpec
     from keras_emo.exporting.bundle import Reduce
-    from keras_emo.exporting.calibration import Gate
+    from keras_emo.exporting.gate import Gate
     from keras_emo.models.registry import ModelEntry
 
 PRECISIONS = ("int8", "fp16")
@@ -78,6 +78,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="int8: arithmetic, calibrated on training speakers and refused where it costs "
         "accuracy; fp16: storage of the weights only",
     )
+    small.add_argument(
+        "--judge",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="int8: runs of the same configuration with validation speakers, where --run has "
+        "none: their networks must lose no more on these (default: the runs themselves)",
+    )
     small.add_argument("--data", help="int8: the run's corpus folder, or 'builtin'")
     small.add_argument("--corpus", default="auto", help="as for train.py")
     small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
@@ -136,7 +145,7 @@ def _export(options: argparse.Namespace) -> int:
         if not weights.is_file():
             cause = f"{weights.parent.name} has not been trained"
             raise UsageError(weights, Reason.MISSING_STAGE, cause)
-    gate = _open_gate(options, asked, spec) if options.quantize == "int8" else None
+    gate = _open_gate(options, spec) if options.quantize == "int8" else None
 
     def export(name: str, reduce: Reduce | None) -> None:
         progress.say(f"{name}, loading it")
@@ -174,8 +183,7 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n.strip() for n in text.split(",") if n.strip()))
 
 
-def _open_gate(options: argparse.Namespace, asked: dict[str, Any], spec: ClipSpec) -> Gate:
-    """The run's own clips: its split, from the cache or the shards it was trained from."""
+def _open_gate(options: argparse.Namespace, spec: ClipSpec) -> Gate:
     if not options.data:
         cause = "int8 is calibrated on the run's clips: name its corpus folder"
         raise UsageError("--data", Reason.BAD_CONFIG, cause)
@@ -183,24 +191,16 @@ def _open_gate(options: argparse.Namespace, asked: dict[str, Any], spec: ClipSpe
         raise UsageError("--max-drop", Reason.BAD_CONFIG, "expected 0 to 100 points")
     if options.shards is not None and not options.shards.is_dir():
         raise UsageError(options.shards, Reason.NOT_FOUND, "no such folder of shards")
-    from keras_emo.data.splits import Split, assert_disjoint
-    from keras_emo.exporting.calibration import Gate
-    from keras_emo.training.data import Storage, open_corpus, prepare
-    from keras_emo.training.run import digest_clips
+    from keras_emo.exporting.gate import open_gate
+    from keras_emo.training.data import Storage, open_corpus
 
     corpus = open_corpus(
         options.data, options.corpus, options.cache, options.skip_bad, options.workers
     )
-    if corpus.name != asked["corpus"]:
-        cause = f"this is {corpus.name}, the run was trained on {asked['corpus']}"
-        raise UsageError(options.data, Reason.BAD_CONFIG, cause)
-    split = Split.from_dict(asked["split"])
-    assert_disjoint(split, corpus.takes)
-    prepared = prepare(corpus, split, spec, Storage(options.cache, options.shards), options.workers)
-    if digest_clips(prepared) != asked["clips"]:
-        cause = "the clips are not those of the run: other files, or other speakers"
-        raise UsageError(options.data, Reason.BAD_CONFIG, cause)
-    return Gate(prepared, options.max_drop)
+    storage = Storage(options.cache, options.shards)
+    return open_gate(
+        options.run, options.judge, corpus, spec, storage, options.workers, options.max_drop
+    )
 
 
 def _choose_reduction(
@@ -208,7 +208,7 @@ def _choose_reduction(
 ) -> Reduce | None:
     """What turns the float32 graph into the one that is shipped."""
     if gate is not None:
-        from keras_emo.exporting.calibration import quantize_gated
+        from keras_emo.exporting.gate import quantize_gated
 
         return partial(quantize_gated, entry=entry, gate=gate, name=entry.name)
     if options.quantize == "fp16":

@@ -24,25 +24,34 @@ def read_runs(runs: Sequence[Path]) -> dict[str, Any]:
 
     Other validation speakers are no difference: the seed draws them.
     """
-    read = []
-    for run in runs:
-        path = run / "config.json"
-        if not path.is_file():
-            raise UsageError(run, Reason.NOT_FOUND, "not a run folder of train.py: no config.json")
-        read.append(_read_asked(path))
-    first = read[0]
-    for run, other in zip(runs[1:], read[1:], strict=True):
-        for key in ("corpus", "start", "config"):
-            mine, theirs = first[key], other[key]
-            if key == "config":
-                mine, theirs = ({k: v for k, v in c.items() if k != "seed"} for c in (mine, theirs))
-            if mine != theirs:
-                cause = f"it has another {key} than {runs[0]}: they cannot become one network"
-                raise UsageError(run, Reason.BAD_CONFIG, cause)
+    first = _read_asked(runs[0])
+    for run in runs[1:]:
+        other = read_alike(run, first, runs[0])
         if set(first["split"]["test"]) != set(other["split"]["test"]):
             cause = f"it was tested on other speakers than {runs[0]}"
             raise UsageError(run, Reason.BAD_SPLIT, cause)
     return first
+
+
+def read_alike(run: Path, first: dict[str, Any], name: Path) -> dict[str, Any]:
+    """config.json of a run. Raises UsageError where it differs from first, which name has, in more
+    than its seed, its speakers and what else it trains."""
+    other = _read_asked(run)
+    for key in ("corpus", "start", "config"):
+        mine, theirs = first[key], other[key]
+        if key == "config":
+            mine, theirs = _kind(mine, theirs), _kind(theirs, mine)
+        if mine != theirs:
+            cause = f"it has another {key} than {name}: they cannot become one network"
+            raise UsageError(run, Reason.BAD_CONFIG, cause)
+    return other
+
+
+def _kind(config: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What makes the networks that both configurations train what they are."""
+    kept = {k: v for k, v in config.items() if k not in ("seed", "val", "stages")}
+    kept["stage"] = {k: v for k, v in config["stage"].items() if k in other["stage"]}
+    return kept
 
 
 def collect_facts(
@@ -72,8 +81,11 @@ def collect_facts(
     return {"preset": asked["config"]["preset"], "metrics": figures, "corpus": corpus}
 
 
-def _read_asked(path: Path) -> dict[str, Any]:
+def _read_asked(run: Path) -> dict[str, Any]:
     """config.json of a run, with all that an export takes from it."""
+    path = run / "config.json"
+    if not path.is_file():
+        raise UsageError(run, Reason.NOT_FOUND, "not a run folder of train.py: no config.json")
     asked = read_record(path)
     with naming_content(path):
         config = asked["config"]
@@ -81,7 +93,8 @@ def _read_asked(path: Path) -> dict[str, Any]:
         for value in (asked["corpus"], asked["clips"], config["preset"]):
             if not isinstance(value, str):
                 raise TypeError(f"{value!r} for a name")
-        for value in (asked["start"], config["model"], *config["model"].values()):
+        tables = (asked["start"], config["model"], config["stage"], *config["model"].values())
+        for value in tables:
             if not isinstance(value, dict):
                 raise TypeError(f"{value!r} for a table")
         check_split(asked["split"])

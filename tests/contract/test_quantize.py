@@ -21,15 +21,12 @@ from keras_emo.core.media import ClipSource  # noqa: E402
 from keras_emo.data.cache import CacheReport, load_clip  # noqa: E402
 from keras_emo.data.splits import Split  # noqa: E402
 from keras_emo.data.takes import Take  # noqa: E402
-from keras_emo.exporting import calibration, quantize  # noqa: E402
+from keras_emo.exporting import gate as gating  # noqa: E402
+from keras_emo.exporting import quantize  # noqa: E402
 from keras_emo.exporting.bundle import export_bundle  # noqa: E402
-from keras_emo.exporting.calibration import (  # noqa: E402
-    Gate,
-    check_drop,
-    choose_takes,
-    quantize_gated,
-)
+from keras_emo.exporting.calibration import choose_takes  # noqa: E402
 from keras_emo.exporting.folding import fold_graph  # noqa: E402
+from keras_emo.exporting.gate import Gate, Judge, check_drop, quantize_gated  # noqa: E402
 from keras_emo.exporting.onnx import ExportError, convert_onnx  # noqa: E402
 from keras_emo.exporting.parity import sample_feed  # noqa: E402
 from keras_emo.exporting.quantize import (  # noqa: E402
@@ -185,7 +182,7 @@ def test_only_training_clips_are_read_for_calibration(prepared, monkeypatch):
         raise EnvironmentFailure("stop", Reason.WRITE_FAILED, "")
 
     monkeypatch.setattr("keras_emo.training.data.load_clip", watch)
-    monkeypatch.setattr(calibration, "quantize_int8", stop)
+    monkeypatch.setattr(gating, "quantize_int8", stop)
     with pytest.raises(EnvironmentFailure):
         quantize_gated(onnx.ModelProto(), entry, Gate(prepared), "x")
     assert set(seen) == {"a", "b"}
@@ -268,7 +265,7 @@ def test_gate_refuses_a_quantisation_that_costs_accuracy(agreeing, tmp_path, mon
     prepared, model, entry = agreeing
     export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",))
     before = {p: p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()}
-    monkeypatch.setattr(calibration, "quantize_int8", break_scores)
+    monkeypatch.setattr(gating, "quantize_int8", break_scores)
     reduce = partial(quantize_gated, entry=entry, gate=Gate(prepared), name="audio_cnn")
     with pytest.raises(ExportError) as caught:
         export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",), reduce)
@@ -281,6 +278,49 @@ def test_gate_refuses_a_quantisation_that_costs_accuracy(agreeing, tmp_path, mon
     with pytest.raises(ExportError):
         export_bundle(model, entry, SPEC, FACTS, tmp_path / "new", ("onnx",), reduce)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_judges_stand_in_for_a_network_that_nobody_validated(agreeing, monkeypatch, passes):
+    """Each is made int8 on its own training speakers and scored on its own validation speakers."""
+    prepared, model, entry = agreeing
+    proto = convert_onnx(model, {})
+    everybody = replace(prepared, split=Split(train=("a", "b", "c", "d"), val=(), test=()))
+    others = Split(train=("c", "d"), val=("a",), test=("b",))
+    calibrated = []
+
+    def watch(graph, feeds, name):
+        feeds = list(feeds)
+        calibrated.append(len(feeds))
+        worse = graph.producer_name == "worse"
+        return break_scores(graph, [], name) if worse else quantize_int8(graph, feeds, name)
+
+    def make_worse(name):
+        worse = onnx.ModelProto()
+        worse.CopyFrom(proto)
+        if not passes:
+            worse.producer_name = "worse"
+        return worse
+
+    monkeypatch.setattr(gating, "quantize_int8", watch)
+    judges = (
+        Judge(prepared, lambda _: proto),
+        Judge(replace(prepared, split=others), make_worse),
+    )
+    gate = Gate(everybody, 50.0 if passes else 1.0, judges=judges)
+    if not passes:
+        with pytest.raises(ExportError) as caught:
+            quantize_gated(proto, entry, gate, "audio_cnn")
+        assert caught.value.reason is Reason.ACCURACY_DROP
+        return
+    _, facts = quantize_gated(proto, entry, gate, "audio_cnn")
+    known = facts["quantisation"]
+    assert calibrated == [21, 13, 14]  # 20 a class at most; one clip has no sound
+    assert known["calibration"]["speakers"] == ["a", "b", "c", "d"]
+    assert known["judges"] == {"n_networks": 2, "speakers": ["a", "c"]}
+    assert set(known["accuracy"]) == {"val"}
+    assert known["accuracy"]["val"]["n_clips"] == 14
+    assert known["accuracy"]["val"]["fp32"] == 1.0  # the labels are its own answers
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,10 @@ def test_no_figure_of_training_rests_on_a_test_clip(trained, seeds):
         ).read_text()
 
 
+def read_val(run) -> list[str]:
+    return json.loads((run / "split.json").read_text())["val"]
+
+
 def test_everybody_trains_where_nobody_validates(trained, seeds):
     config, out, _ = seeds
     run = trained.root / "refit"
@@ -182,6 +186,30 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
     done = subprocess.run([*export, *bundle], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Validation: none." in (run / "bundle" / "README.md").read_text()
+
+    smaller = ["fusion_joint", "--formats", "onnx", "--quantize", "int8", "--data",
+               str(trained.corpus), "--cache", str(trained.cache), "--max-drop", "20"]  # fmt: skip
+    done = subprocess.run(
+        [*export, *smaller, "--out", str(run / "int8")], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == ExitCode.USAGE
+    assert "--judge" in done.stderr
+    judged = [
+        *smaller,
+        "--out",
+        str(run / "int8"),
+        "--judge",
+        str(out / "seed0"),
+        str(out / "seed1"),
+    ]
+    done = subprocess.run([*export, *judged], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    known = json.loads((run / "int8" / "bundle.json").read_text())["quantisation"]
+    assert known["judges"]["n_networks"] == 2
+    looked_at = {s for i in (0, 1) for s in read_val(out / f"seed{i}")}
+    assert known["judges"]["speakers"] == sorted(looked_at)
+    assert known["accuracy"]["val"]["n_clips"] == 8 * len(read_val(out / "seed0")) * 2
+    assert "The row val is of 2 networks" in (run / "int8" / "README.md").read_text()
 
 
 def test_runs_are_planned_seed_after_seed(tmp_path):

@@ -67,6 +67,7 @@ def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, 
     """What int8 is fitted on and scored with, when the prepared files are gone."""
     pytest.importorskip("onnx")
     from keras_emo.exporting import calibration, command
+    from keras_emo.exporting import gate as gating
     from keras_emo.models import MODELS
     from keras_emo.training.run import digest_clips
 
@@ -74,14 +75,15 @@ def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, 
         options = ["--run", "r", "--model", "m", "--out", "o", "--quantize", "int8", "--data", "x"]
         options += ["--cache", str(tmp_path / "cache"), "--workers", "1", *more]
         monkeypatch.setattr("keras_emo.training.data.open_corpus", lambda *_: corpus)
-        return command._open_gate(command.build_parser().parse_args(options), asked, SPEC)
+        return command._open_gate(command.build_parser().parse_args(options), SPEC)
 
     def feeds_of(gate) -> list:
         entry = MODELS["fusion_concat"]
         takes = calibration.choose_takes(gate.prepared, entry, 20)
         return [[t.take_id for t in takes], *calibration.read_feeds(takes, entry, gate.prepared)]
 
-    monkeypatch.setattr("keras_emo.data.splits.assert_disjoint", lambda *_: None)
+    monkeypatch.setattr(gating, "assert_disjoint", lambda *_: None)
+    monkeypatch.setattr(gating, "read_runs", lambda _: asked)
     before = prepare(corpus, SPLIT, SPEC, tmp_path / "cache", 1)
     asked = {"corpus": "builtin", "split": SPLIT.to_dict(), "clips": digest_clips(before)}
     expected = feeds_of(open_gate())
