@@ -141,7 +141,8 @@ def _export(options: argparse.Namespace) -> int:
     if options.waveform and "mfcc" not in {i for n in names for i in MODELS[n].inputs}:
         raise UsageError("--waveform", Reason.BAD_CONFIG, f"{options.model} takes no sound")
     spec = ClipSpec.from_dict(asked["config"]["clip"])
-    for weights in (run / name / "model.keras" for run in options.run for name in names):
+    runs = (*options.run, *options.judge)
+    for weights in (run / name / "model.keras" for run in runs for name in names):
         if not weights.is_file():
             cause = f"{weights.parent.name} has not been trained"
             raise UsageError(weights, Reason.MISSING_STAGE, cause)

@@ -26,7 +26,8 @@ def read_runs(runs: Sequence[Path]) -> dict[str, Any]:
     """
     first = _read_asked(runs[0])
     for run in runs[1:]:
-        other = read_alike(run, first, runs[0])
+        other = _read_asked(run)
+        _check_alike(run, other, first, runs[0])
         if set(first["split"]["test"]) != set(other["split"]["test"]):
             cause = f"it was tested on other speakers than {runs[0]}"
             raise UsageError(run, Reason.BAD_SPLIT, cause)
@@ -37,21 +38,27 @@ def read_alike(run: Path, first: dict[str, Any], name: Path) -> dict[str, Any]:
     """config.json of a run. Raises UsageError where it differs from first, which name has, in more
     than its seed, its speakers and what else it trains."""
     other = _read_asked(run)
-    for key in ("corpus", "start", "config"):
-        mine, theirs = first[key], other[key]
-        if key == "config":
-            mine, theirs = _kind(mine, theirs), _kind(theirs, mine)
-        if mine != theirs:
-            cause = f"it has another {key} than {name}: they cannot become one network"
-            raise UsageError(run, Reason.BAD_CONFIG, cause)
+    mine, theirs = first["config"], other["config"]
+    common = mine["stage"].keys() & theirs["stage"].keys()
+    free = {"val", "stages"}
+
+    def narrow(asked: dict[str, Any]) -> dict[str, Any]:
+        config = {k: v for k, v in asked["config"].items() if k not in free}
+        config["stage"] = {k: config["stage"][k] for k in common}
+        return {**asked, "config": config}
+
+    _check_alike(run, narrow(other), narrow(first), name)
     return other
 
 
-def _kind(config: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What makes the networks that both configurations train what they are."""
-    kept = {k: v for k, v in config.items() if k not in ("seed", "val", "stages")}
-    kept["stage"] = {k: v for k, v in config["stage"].items() if k in other["stage"]}
-    return kept
+def _check_alike(run: Path, other: dict[str, Any], first: dict[str, Any], name: Path) -> None:
+    for key in ("corpus", "start", "config"):
+        mine, theirs = first[key], other[key]
+        if key == "config":
+            mine, theirs = ({k: v for k, v in c.items() if k != "seed"} for c in (mine, theirs))
+        if mine != theirs:
+            cause = f"it has another {key} than {name}: they cannot become one network"
+            raise UsageError(run, Reason.BAD_CONFIG, cause)
 
 
 def collect_facts(

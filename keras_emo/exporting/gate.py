@@ -11,8 +11,10 @@ from typing import Any
 import onnx
 
 from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.inputs import Run
 from keras_emo.core.spec import ClipSpec
 from keras_emo.data.splits import Split, assert_disjoint
+from keras_emo.data.takes import Take
 from keras_emo.exporting.calibration import CLIPS_A_CLASS, choose_takes, read_feeds, score_part
 from keras_emo.exporting.facts import read_alike, read_runs
 from keras_emo.exporting.members import load_network
@@ -85,17 +87,19 @@ def quantize_gated(
     are scored afterwards, for the record.
     """
     prepared = gate.prepared
-    takes, small = _quantize(proto, entry, prepared, gate.clips_a_class, name)
+    if not gate.judges:
+        _check_validates(prepared, name)
+    takes, small, graphs = _quantize(proto, entry, prepared, gate.clips_a_class, name)
     facts: dict[str, Any] = {}
     if gate.judges:
         scores = {"val": _join_scores(list(_judge(entry, gate, name)))}
         known = sorted({s for judge in gate.judges for s in judge.prepared.split.val})
         facts["judges"] = {"n_networks": len(gate.judges), "speakers": known}
     else:
-        scores = {"val": _score(proto, small, entry, prepared, "val")}
+        scores = {"val": score_part(graphs, entry, prepared, "val")}
     check_drop(scores["val"], gate.max_drop_points, name)
     if prepared.split.test:
-        scores["test"] = _score(proto, small, entry, prepared, "test")
+        scores["test"] = score_part(graphs, entry, prepared, "test")
     return small, {
         "precision": "int8",
         "quantisation": {
@@ -139,7 +143,7 @@ def _prepare(
     return prepared
 
 
-def _check_validates(prepared: Prepared, run: Path) -> None:
+def _check_validates(prepared: Prepared, run: Path | str) -> None:
     if not prepared.split.val:
         cause = (
             "int8 is checked on validation speakers, of whom the run has none; name runs of "
@@ -154,24 +158,19 @@ def _convert(run: Path, asked: dict[str, Any], spec: ClipSpec, name: str) -> onn
 
 def _quantize(
     proto: onnx.ModelProto, entry: ModelEntry, prepared: Prepared, n_a_class: int, name: str
-) -> tuple[list[Any], onnx.ModelProto]:
+) -> tuple[list[Take], onnx.ModelProto, dict[str, Run]]:
+    """The takes it is calibrated on, the int8 graph, and both graphs as they are run."""
     takes = choose_takes(prepared, entry, n_a_class)
-    return takes, quantize_int8(proto, read_feeds(takes, entry, prepared), name)
-
-
-def _score(
-    proto: onnx.ModelProto, small: onnx.ModelProto, entry: ModelEntry, prepared: Prepared, part: str
-) -> dict[str, Any]:
-    runs = {"fp32": open_run(proto), "int8": open_run(small)}
-    return score_part(runs, entry, prepared, part)
+    small = quantize_int8(proto, read_feeds(takes, entry, prepared), name)
+    return takes, small, {"fp32": open_run(proto), "int8": open_run(small)}
 
 
 def _judge(entry: ModelEntry, gate: Gate, name: str) -> Iterator[dict[str, Any]]:
     """Each judge made int8 on its own training speakers and scored on its validation speakers."""
     for judge in gate.judges:
-        proto = judge.convert(name)
-        _, small = _quantize(proto, entry, judge.prepared, gate.clips_a_class, name)
-        yield _score(proto, small, entry, judge.prepared, "val")
+        proto, prepared = judge.convert(name), judge.prepared
+        _, _, graphs = _quantize(proto, entry, prepared, gate.clips_a_class, name)
+        yield score_part(graphs, entry, prepared, "val")
 
 
 def _join_scores(scores: list[dict[str, Any]]) -> dict[str, Any]:
