@@ -323,6 +323,15 @@ def test_judges_stand_in_for_a_network_that_nobody_validated(agreeing, monkeypat
     assert known["accuracy"]["val"]["fp32"] == 1.0  # the labels are its own answers
 
 
+def test_nobody_to_judge_is_refused_before_anything_is_made(agreeing, monkeypatch):
+    prepared, model, entry = agreeing
+    everybody = replace(prepared, split=Split(train=("a", "b", "c", "d"), val=(), test=()))
+    monkeypatch.setattr(gating, "quantize_int8", None)
+    with pytest.raises(UsageError, match="--judge") as caught:
+        quantize_gated(convert_onnx(model, {}), entry, Gate(everybody), "audio_cnn")
+    assert caught.value.reason is Reason.BAD_SPLIT
+
+
 @pytest.mark.parametrize(
     ("before", "after", "allowed"),
     [(0.80, 0.79, True), (0.80, 0.78999, False), (0.5, 0.9, True), (0.8, 0.8, True)],
