@@ -211,6 +211,7 @@ def describe(
         },
         "corpus": facts["corpus"],
         "metrics": facts["metrics"],
+        **({"soup": facts["soup"]} if facts.get("soup") else {}),
         "licence": corpus.licence if corpus else "unknown",
     }
 

@@ -39,6 +39,11 @@ def write_card(description: dict[str, Any], path: Path) -> None:
             "The face network was first trained on pictures of faces in the wild "
             f"({corpus['pretrained']})."
         )
+    if "members" in corpus["split"]:
+        n_runs = len(corpus["split"]["members"])
+        shared = description.get("soup", [])
+        told = f"; of {_join(shared)} it is the mean of their weights" if shared else ""
+        lines.append(f"It is the mean of the answers of {n_runs} networks{told}.")
     lines += ["", "## Figures", *format_figures(description["metrics"])]
     lines += _precision(description)
     lines += [

@@ -39,6 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="run folder of train.py; several of one configuration become one network, the mean "
         "of their logits",
     )
+    parser.add_argument(
+        "--soup",
+        default="",
+        metavar="NETWORK",
+        help="of several runs that began from the same pretrained weights, average the weights of "
+        "this face network in place of its answers: one network to compute",
+    )
     parser.add_argument("--model", required=True, help="a network of the run, or 'all'")
     parser.add_argument(
         "--out",
@@ -123,13 +130,14 @@ def _export(options: argparse.Namespace) -> int:
         if not names:
             raise UsageError(first, Reason.MISSING_STAGE, "no trained network in this run")
     formats, layouts = split_names(options.formats), split_names(",".join(options.layout))
+    soup = split_names(options.soup)
     with Progress("export.py") as progress:
         progress.say("loading TensorFlow")
         import keras_emo.exporting.layouts  # noqa: F401  # brings all that follows
     from keras_emo.core.spec import ClipSpec
     from keras_emo.exporting.bundle import FORMATS, export_bundle
     from keras_emo.exporting.layouts import check_layouts, write_layout
-    from keras_emo.exporting.members import load_network
+    from keras_emo.exporting.members import check_soup, load_network
     from keras_emo.exporting.quantize import NothingToQuantise
     from keras_emo.models import MODELS
 
@@ -140,6 +148,9 @@ def _export(options: argparse.Namespace) -> int:
     check_layouts(layouts, options.quantize, options.out)
     if options.waveform and "mfcc" not in {i for n in names for i in MODELS[n].inputs}:
         raise UsageError("--waveform", Reason.BAD_CONFIG, f"{options.model} takes no sound")
+    if soup and options.model == "all":
+        raise UsageError("--soup", Reason.BAD_CONFIG, "name the one network with --model")
+    check_soup(soup, options.run, names[0], asked)
     spec = ClipSpec.from_dict(asked["config"]["clip"])
     runs = (*options.run, *options.judge)
     for weights in (run / name / "model.keras" for run in runs for name in names):
@@ -150,8 +161,9 @@ def _export(options: argparse.Namespace) -> int:
 
     def export(name: str, reduce: Reduce | None) -> None:
         progress.say(f"{name}, loading it")
-        model = load_network(options.run, name, asked["config"], spec)
+        model = load_network(options.run, name, asked, spec, soup)
         facts = collect_facts(options.run, name, asked, options.table)
+        facts["soup"] = list(soup)
         folder = options.out / name if options.model == "all" else options.out
         waveform = options.waveform and "mfcc" in MODELS[name].inputs
         figures = export_bundle(

@@ -153,7 +153,7 @@ def _check_validates(prepared: Prepared, run: Path | str) -> None:
 
 
 def _convert(run: Path, asked: dict[str, Any], spec: ClipSpec, name: str) -> onnx.ModelProto:
-    return convert_onnx(load_network([run], name, asked["config"], spec), {})
+    return convert_onnx(load_network([run], name, asked, spec), {})
 
 
 def _quantize(

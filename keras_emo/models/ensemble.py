@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import name_outputs
@@ -37,6 +38,18 @@ def average_models(models: Sequence[keras.Model], name: str | None = None) -> ke
     logits = keras.layers.Average(name="member_mean")([s["logits"] for s in said])
     embedding = keras.layers.Concatenate(name="member_embeddings")([s["embedding"] for s in said])
     return keras.Model(inputs, name_outputs(logits, embedding), name=name or first.name)
+
+
+def average_weights(models: Sequence[keras.Model]) -> keras.Model:
+    """The first network with the mean of all the networks' weights; the others are left alone.
+
+    Of networks that were trained on from the same weights it says about what they say on
+    average, at the cost of one (model soups, Wortsman et al. 2022, arXiv:2203.05482); of others
+    it says nothing of use. Raises ValueError where shapes differ.
+    """
+    every = [model.get_weights() for model in models]
+    models[0].set_weights([np.mean(same, axis=0) for same in zip(*every, strict=True)])
+    return models[0]
 
 
 @register(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_emo.runtime.pyramid import normalise
+
 # Bounds the work on noise: a frame with faces has tens of proposals, not thousands.
 MAX_PROPOSALS = 1024
 
@@ -14,7 +16,8 @@ MAX_PROPOSALS = 1024
 def crop_bilinear(image: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndarray:
     """tf.image.crop_and_resize: boxes (n, 4) of image (h, w, 3) as (n, size, size, 3) float32.
 
-    Corners are sampled, nothing is averaged; samples outside the image are 0.
+    image: uint8, of which only the pixels sampled are normalised. Corners are sampled, nothing is
+    averaged; samples outside the image are 0.
     """
     height, width = image.shape[:2]
     ys, y_inside = _sample_grid(boxes[:, 1], boxes[:, 3], height, size_px)
@@ -26,8 +29,8 @@ def crop_bilinear(image: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndar
     pixels = image.reshape(-1, 3)
 
     def gather(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        taken: np.ndarray = pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0)
-        return taken
+        taken = pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0)
+        return normalise(taken)
 
     upper = gather(top, left)
     upper += (gather(top, right) - upper) * along

@@ -26,7 +26,7 @@ from keras_emo.runtime.boxes import (
     suppress,
     to_square,
 )
-from keras_emo.runtime.pyramid import CELL_PX, STRIDE_PX, levels_near, pyramid_scales
+from keras_emo.runtime.pyramid import CELL_PX, STRIDE_PX, levels_near, normalise, pyramid_scales
 from keras_emo.runtime.session import open_session
 
 PACKAGE_DATA = Path(__file__).resolve().parent / "mtcnn"
@@ -91,8 +91,8 @@ class FaceDetector:
         spec.min_face_px counts in the picture the detector sees, that is after shrinking.
         Raises ValueError for another kind of array.
         """
-        image = self._shrink(rgb)
-        return self._find(rgb, image, self._propose(image)) if image.size else []
+        picture = self._shrink(rgb)
+        return self._find(rgb, picture, self._propose(picture)) if picture.size else []
 
     def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
         """Faces near ``boxes``, which detect gave for a picture shortly before.
@@ -101,42 +101,39 @@ class FaceDetector:
         width of each box and for faces of about its size; all thresholds are detect's. Several
         times faster than detect; the boxes are nearly the same, not to the bit.
         """
-        image = self._shrink(rgb)
-        if not image.size or not len(boxes):
+        picture = self._shrink(rgb)
+        if not picture.size or not len(boxes):
             return []
         known = np.array(boxes, np.float64)
         known[:, 2:] += known[:, :2]
-        known *= np.tile([image.shape[1] / rgb.shape[1], image.shape[0] / rgb.shape[0]], 2)
-        return self._find(rgb, image, self._propose_near(image, to_square(known)))
+        known *= np.tile([picture.shape[1] / rgb.shape[1], picture.shape[0] / rgb.shape[0]], 2)
+        return self._find(rgb, picture, self._propose_near(picture, to_square(known)))
 
     def warm_up(self) -> None:
         """Run each of the three networks once, so that the first picture takes no longer."""
         side_px = self.spec.detect_max_px
-        self._propose(np.zeros((side_px * 9 // 16, side_px, 3), np.float32))
+        self._propose(np.zeros((side_px * 9 // 16, side_px, 3), np.uint8))
         for session, size_px in ((self._rnet, _RNET_PX), (self._onet, _ONET_PX)):
             session.run(["boxes"], {"image": np.zeros((1, size_px, size_px, 3), np.float32)})
 
     def _shrink(self, rgb: np.ndarray) -> np.ndarray:
-        """What the networks see: float32 (height, width, 3) in -1..1; empty if it is too small."""
+        """What the networks see, before normalise: uint8; empty if it is too small."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"expected uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}")
         height_px, width_px = rgb.shape[:2]
         if min(height_px, width_px) < CELL_PX:
-            return np.empty((0, 0, 3), np.float32)
+            return np.empty((0, 0, 3), np.uint8)
         rgb = np.ascontiguousarray(rgb)  # OpenCV refuses some views
         shrink = min(1.0, self.spec.detect_max_px / max(height_px, width_px))
         if shrink < 1.0:
             size = (max(1, round(width_px * shrink)), max(1, round(height_px * shrink)))
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        image = rgb.astype(np.float32)  # exact, and twice as fast as a table
-        image -= 127.5
-        image *= 1 / 128
-        return image
+        return rgb
 
-    def _find(self, rgb: np.ndarray, image: np.ndarray, proposals: np.ndarray) -> list[Face]:
-        boxes, scores, keypoints = self._refine(image, proposals)
-        limit = np.array([image.shape[1] - 1, image.shape[0] - 1] * 2, np.float32)
-        scale = rgb.shape[1] / image.shape[1], rgb.shape[0] / image.shape[0]
+    def _find(self, rgb: np.ndarray, picture: np.ndarray, proposals: np.ndarray) -> list[Face]:
+        boxes, scores, keypoints = self._refine(picture, proposals)
+        limit = np.array([picture.shape[1] - 1, picture.shape[0] - 1] * 2, np.float32)
+        scale = rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]
         back = np.array(scale, np.float32)
         boxes = np.clip(boxes, 0, limit) * np.tile(back, 2)
         keypoints = keypoints * back
@@ -147,19 +144,19 @@ class FaceDetector:
         ]
         return sorted(faces, key=lambda face: face.area_px, reverse=True)
 
-    def _propose(self, image: np.ndarray) -> np.ndarray:
+    def _propose(self, picture: np.ndarray) -> np.ndarray:
         """P-Net over the pyramid: square boxes (n, 4), best first."""
-        found = []
+        image, found = normalise(picture), []
         for scale in pyramid_scales(image.shape[0], image.shape[1], self.spec.min_face_px):
             size = (int(image.shape[1] * scale), int(image.shape[0] * scale))
             level = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
             found.append(self._scan(level, scale))
         return _merge(found)
 
-    def _propose_near(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    def _propose_near(self, picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """P-Net near square boxes (n, 4) only: the same of those."""
-        scales = pyramid_scales(image.shape[0], image.shape[1], self.spec.min_face_px)
-        return _merge([self._scan(*cut) for cut in levels_near(image, scales, boxes)])
+        scales = pyramid_scales(picture.shape[0], picture.shape[1], self.spec.min_face_px)
+        return _merge([self._scan(*cut) for cut in levels_near(picture, scales, boxes)])
 
     def _scan(
         self, level: np.ndarray, scale: float, left: int = 0, top: int = 0
@@ -173,13 +170,13 @@ class FaceDetector:
         return suppress(boxes, score[0, rows, columns], _SCALE_NMS)
 
     def _refine(
-        self, image: np.ndarray, boxes: np.ndarray
+        self, picture: np.ndarray, boxes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """R-Net, then O-Net: boxes (n, 4), scores (n,), keypoints (n, 5, 2)."""
         nothing = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
         if not len(boxes):
             return nothing
-        regression, scores = self._run(self._rnet, image, boxes, _RNET_PX, ["boxes", "scores"])
+        regression, scores = self._run(self._rnet, picture, boxes, _RNET_PX, ["boxes", "scores"])
         kept = scores > _RNET_THRESHOLD
         if not kept.any():
             return nothing
@@ -187,7 +184,7 @@ class FaceDetector:
         boxes = to_square(suppress(boxes, scores[kept], _NMS)[0])
 
         names = ["boxes", "scores", "landmarks"]
-        regression, scores, landmarks = self._run(self._onet, image, boxes, _ONET_PX, names)
+        regression, scores, landmarks = self._run(self._onet, picture, boxes, _ONET_PX, names)
         kept = scores > self.spec.min_confidence
         boxes, scores = boxes[kept], scores[kept]
         keypoints = landmarks[kept].reshape(-1, 2, 5).transpose(0, 2, 1)
@@ -202,13 +199,13 @@ class FaceDetector:
     @staticmethod
     def _run(
         session: onnxruntime.InferenceSession,
-        image: np.ndarray,
+        picture: np.ndarray,
         boxes: np.ndarray,
         size_px: int,
         names: list[str],
     ) -> list[np.ndarray]:
         parts = [
-            session.run(names, {"image": crop_bilinear(image, boxes[i : i + _BATCH], size_px)})
+            session.run(names, {"image": crop_bilinear(picture, boxes[i : i + _BATCH], size_px)})
             for i in range(0, len(boxes), _BATCH)
         ]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

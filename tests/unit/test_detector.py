@@ -14,7 +14,7 @@ from keras_emo.core.spec import FaceSpec
 from keras_emo.runtime import session
 from keras_emo.runtime.boxes import crop_bilinear, overlapped
 from keras_emo.runtime.detector import PACKAGE_DATA, FaceDetector
-from keras_emo.runtime.pyramid import levels_near, pyramid_scales
+from keras_emo.runtime.pyramid import levels_near, normalise, pyramid_scales
 
 
 class Network:
@@ -139,14 +139,35 @@ def test_refine_looks_near_the_boxes_at_faces_of_their_size():
 
 def test_parts_of_levels_are_cut_from_the_whole_ones():
     """Without halving, and with a region that reaches all of it, the level itself."""
-    image = np.random.default_rng(0).uniform(-1, 1, (80, 84, 3)).astype(np.float32)
+    picture = np.random.default_rng(0).integers(0, 256, (80, 84, 3), np.uint8)
     scale = pyramid_scales(80, 84, 40)[0]
-    (whole,) = levels_near(image, [scale], np.array([[7.0, 5.0, 77.0, 75.0]]))
+    (whole,) = levels_near(picture, [scale], np.array([[7.0, 5.0, 77.0, 75.0]]))
     size = (int(84 * scale), int(80 * scale))
-    expected = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(normalise(picture), size, interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(whole[0], expected)
     assert whole[1:] == (scale, 0, 0)
-    assert list(levels_near(image, [scale], np.array([[10.0, 0.0, 15.0, 5.0]]))) == []
+    assert list(levels_near(picture, [scale], np.array([[10.0, 0.0, 15.0, 5.0]]))) == []
+
+
+@pytest.mark.parametrize("size", [(360, 640), (359, 641), (358, 642)])
+def test_what_is_looked_at_is_halved_as_the_whole_picture_is(size):
+    """Also where halves of the picture lie between its pixels."""
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    box = np.array([[301.7, 95.2, 481.7, 275.2]])
+    scales = pyramid_scales(*size, 40)
+    found = list(levels_near(picture, scales, box))
+    assert len(found) >= 2
+    half = cv2.resize(normalise(picture), (size[1] // 2, size[0] // 2), None, 0, 0, cv2.INTER_AREA)
+    for level, scale, left, top in found:
+        height, width = int(size[0] * scale), int(size[1] * scale)
+        down, along = half.shape[0] / height, half.shape[1] / width
+        part = half[
+            round(top * down) : round((top + level.shape[0]) * down),
+            round(left * along) : round((left + level.shape[1]) * along),
+        ]
+        expected = cv2.resize(part, level.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert 1 / scale < 4 * 4  # halved once, not twice
+        np.testing.assert_allclose(level, expected, atol=1e-6)
 
 
 def test_pyramid_starts_at_the_smallest_face():
@@ -160,12 +181,13 @@ def test_pyramid_starts_at_the_smallest_face():
 
 def test_crops_sample_bilinearly_and_pad_with_zeros():
     rows, columns = np.mgrid[:40, :60].astype(np.float32)
-    image = np.stack([rows, columns, rows + columns], axis=2) + 1
+    image = (np.stack([rows, columns, rows + columns], axis=2) + 130).astype(np.uint8)
     # box sides in units where pixel p of n reads p * (n - 1) / n
     boxes = np.array([[60 / 59 * 10.5, 40 / 39 * 2.25, 60 / 59 * 33.5, 40 / 39 * 25.25]])
     crop = crop_bilinear(image, boxes, 24)[0]
-    assert crop[..., 0] == pytest.approx(np.tile(np.arange(24)[:, None] + 3.25, (1, 24)), abs=1e-4)
-    assert crop[..., 1] == pytest.approx(np.tile(np.arange(24) + 11.5, (24, 1)), abs=1e-4)
+    crop = crop * 128 - 2.5
+    assert crop[..., 0] == pytest.approx(np.tile(np.arange(24)[:, None] + 2.25, (1, 24)), abs=1e-4)
+    assert crop[..., 1] == pytest.approx(np.tile(np.arange(24) + 10.5, (24, 1)), abs=1e-4)
     outside = crop_bilinear(image, np.array([[-40.0, -40, 20, 20]]), 24)[0]
     assert not outside[:15].any()
     assert not outside[:, :15].any()

@@ -203,8 +203,8 @@ def test_weights_that_are_damaged(run, harm, capsys):
 
     path = run / NAME / "model.keras"
     path.write_bytes(harm)
-    config = json.loads((run / "config.json").read_text())["config"]
-    fails_by_name(path, lambda: load_network([run], NAME, config, ClipSpec()) and None, capsys)
+    asked = json.loads((run / "config.json").read_text())
+    fails_by_name(path, lambda: load_network([run], NAME, asked, ClipSpec()) and None, capsys)
 
 
 def test_what_pretraining_says_of_itself(run, capsys):

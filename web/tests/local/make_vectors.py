@@ -127,9 +127,7 @@ def list_boxes() -> dict[str, Any]:
     kept, kept_scores = suppress(boxes, scores, 0.5)
     order = best_first(scores)
     apart = boxes[order][~overlapped(boxes[order], 0.7, of_smaller=True)]
-    crops = crop_bilinear(
-        to_floats(paint(40, 30)), np.array([[3.2, 4.1, 25.9, 26.8], [-4, 20, 18, 42.0]]), 6
-    )
+    crops = crop_bilinear(paint(40, 30), np.array([[3.2, 4.1, 25.9, 26.8], [-4, 20, 18, 42.0]]), 6)
     return {
         "boxes": boxes.tolist(),
         "scores": scores.tolist(),
@@ -142,13 +140,13 @@ def list_boxes() -> dict[str, Any]:
 
 def list_pyramids() -> dict[str, Any]:
     sizes = ((360, 640, 40), (720, 1280, 40), (48, 64, 20), (11, 300, 20), (480, 270, 60))
-    image = to_floats(paint(160, 120))
+    picture = paint(160, 120)
     boxes = np.array([[50.3, 40.2, 91.3, 81.2], [-5.0, 60.0, 55.0, 120.0], [20.0, 2.0, 145.0, 127]])
     scales = pyramid_scales(120, 160, 20)
     near = [
         {"scale": scale, "left": left, "top": top, "size": level.shape[1::-1],
          "values": flatten(level[::5, ::5, 0], 5)}
-        for level, scale, left, top in levels_near(image, scales, boxes)
+        for level, scale, left, top in levels_near(picture, scales, boxes)
     ]  # fmt: skip
     return {
         "scales": [{"size": size, "values": pyramid_scales(*size)} for size in sizes],
