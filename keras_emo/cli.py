@@ -105,6 +105,8 @@ def _live(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.folds is not None and options.speakers is not None:
+        raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
     from keras_emo.commands.evaluate import run_evaluate
 
     return run_evaluate(options)

@@ -20,6 +20,13 @@ def add_evaluate(commands: Commands, shared: Shared, run: Callable[..., int]) ->
     evaluate.add_argument("--corpus", default="auto", help=CORPUS_HELP)
     evaluate.add_argument("--json", type=Path, help="write all figures and answers here")
     evaluate.add_argument(
+        "--folds",
+        type=Path,
+        metavar="FOLDER",
+        help="in place of --bundle: a folder with a bundle for each fold, each scored on its own "
+        "test speakers, with one set of figures over all",
+    )
+    evaluate.add_argument(
         "--speakers",
         help="only these, as 1,11,20,2, or 'test': the bundle's "
         "own test speakers (default: everybody in the folder)",

@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from keras_emo.commands.fold_bundles import check_folds, describe_folds, find_folds
 from keras_emo.core.errors import ExitCode, Reason, UsageError
 from keras_emo.core.labels import EMOTIONS
 from keras_emo.core.progress import Progress
@@ -17,13 +19,13 @@ from keras_emo.data.corpora import read_corpus
 from keras_emo.data.splits import resolve_speakers
 from keras_emo.data.takes import Take
 from keras_emo.runtime.bundle import load_bundle
-from keras_emo.runtime.evaluation import LabelledClip, evaluate_clips
+from keras_emo.runtime.evaluation import LabelledClip, Part, evaluate_clips
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.predictor import Predictor
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Score a bundle on a labelled corpus and print the figures."""
+    """Score a bundle, or one of each fold, on a labelled corpus and print the figures."""
     if options.json is None:
         return _evaluate(options, None)
     with open_output(options.json) as stream:
@@ -31,21 +33,31 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
-    bundle = load_bundle(options.bundle, options.key)
+    folds = find_folds(options.folds) if options.folds is not None else []
+    bundles = [load_bundle(b, options.key) for b in folds or [options.bundle]]
     corpus = read_corpus(options.data, options.corpus, options.skip_bad)
-    trained = bundle.info["corpus"]["split"]
-    takes = choose_takes(corpus.takes, options.speakers, trained["test"], options.data)
-    seen = sorted({t.speaker for t in takes} & {*trained["train"], *trained["val"]})
-    if seen:
-        names = ", ".join(seen)
+    parts: list[Part] = []
+    seen: set[str] = set()
+    for bundle in bundles:
+        trained = bundle.info["corpus"]["split"]
+        speakers = "test" if folds else options.speakers
+        takes = choose_takes(corpus.takes, speakers, trained["test"], options.data)
+        seen |= {t.speaker for t in takes} & {*trained["train"], *trained["val"]}
+        clips = [LabelledClip(t.take_id, t.source, t.label, t.speaker, t.gender) for t in takes]
+        parts.append((partial(Predictor, bundle, options.threads), clips))
+    if folds:
+        check_folds(bundles, [{c.speaker for c in clips} for _, clips in parts])
+    elif seen:
+        names = ", ".join(sorted(seen))
         print(f"warning: the network has learned from {names}; their clips do not test it",
               file=sys.stderr)  # fmt: skip
-    clips = [LabelledClip(t.take_id, t.source, t.label, t.speaker, t.gender) for t in takes]
     with Progress("answered", "clips") as progress:
-        figures = evaluate_clips(Predictor(bundle, options.threads), clips, progress)
+        figures = evaluate_clips(parts, progress)
     figures["corpus"] = {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]}
-    figures["bundle"] = bundle.info["name"]
-    figures["speakers_seen_in_training"] = seen
+    figures["bundle"] = options.folds.name if folds else bundles[0].info["name"]
+    figures["speakers_seen_in_training"] = sorted(seen)
+    if folds:
+        figures |= describe_folds(bundles, figures)
     print(format_figures(figures, corpus.name), end="")
     if stream is not None:
         stream.write(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
@@ -54,8 +66,8 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
               file=sys.stderr)  # fmt: skip
     if figures["n_abstained"] == figures["n_clips"]:
         return ExitCode.REJECTED
-    partial = figures["failures"] or figures["n_degraded"] or corpus.problems
-    return ExitCode.PARTIAL if partial else ExitCode.OK
+    lacking = figures["failures"] or figures["n_degraded"] or corpus.problems
+    return ExitCode.PARTIAL if lacking else ExitCode.OK
 
 
 def choose_takes(
@@ -96,6 +108,8 @@ def format_figures(figures: dict, corpus: str) -> str:
     lines.append(" " * width + "".join(f"{h:>6}" for h in heads))
     for name, row in zip(EMOTIONS, figures["confusion"]["counts"], strict=True):
         lines.append(f"{name:<{width}}" + "".join(f"{n:>6}" for n in row))
+    for fold, accuracy in figures.get("folds", {}).items():
+        lines.append(f"{fold}  {100 * accuracy:.1f} %")
     for speaker, part in figures["by_speaker"].items():
         lines.append(f"{speaker}  {part['n_clips']} clips  {100 * part['accuracy']:.1f} %")
     if corpus == "builtin":

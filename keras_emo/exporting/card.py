@@ -97,6 +97,12 @@ def format_figures(metrics: dict[str, Any]) -> list[str]:
 
 
 def _name_part(part: str, figures: dict[str, Any]) -> str:
+    if "bundles" in figures:
+        return (
+            f"{figures['n_folds']} bundles made in the same way ({figures['bundles']}), of "
+            f"{figures['n_seeds']} networks each, tested on the speakers of one fold that they "
+            "never saw"
+        )
     if part == "folds":
         return (
             f"networks trained in the same way, {figures['n_seeds']} at a time, each tested on the "
@@ -114,8 +120,8 @@ def _precision(description: dict[str, Any]) -> list[str]:
         lines += [
             "",
             f"`model.onnx` computes in int8 ({known['method']}), calibrated on {fitted['n_clips']} "
-            f"clips of {len(fitted['speakers'])} training speakers. The table above is of the "
-            "float32 network; accuracy per clip of both, in percent:",
+            f"clips of {len(fitted['speakers'])} training speakers. {_whose(description)}"
+            "Accuracy per clip of both, in percent:",
             "",
             "| part | clips | float32 | int8 | same answer |",
             "|---|---|---|---|---|",
@@ -141,6 +147,12 @@ def _precision(description: dict[str, Any]) -> list[str]:
             "a shorter sound.",
         ]
     return lines
+
+
+def _whose(description: dict[str, Any]) -> str:
+    """Of which arithmetic the table of figures is."""
+    precision = description["metrics"].get("folds", {}).get("bundles", "float32")
+    return "" if precision == "int8" else f"The table above is of {precision}. "
 
 
 def _join(names: list[str]) -> str:

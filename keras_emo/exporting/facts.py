@@ -124,15 +124,23 @@ def _read_figures(path: Path, split: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_folds(table: Path, name: str) -> dict[str, Any]:
+    """Figures over folds: of networks, from train.py, or of bundles, from keras-emo evaluate."""
     known = read_record(table)
-    if name not in known:
+    figures: dict[str, Any] = {}
+    with naming_content(table):
+        if "made" in known:
+            made = known["made"]
+            rows = {made["model"]: {**known, "all": known, "n_seeds": int(made["n_networks"])}}
+            figures["bundles"] = str(made["precision"])
+        else:
+            rows = known
+    if name not in rows:
         raise UsageError(table, Reason.BAD_CONFIG, f"it has no figures of {name}")
     with naming_content(table):
-        row = known[name]
-        figures = {
-            **{k: row["all"][k] for k in KEPT if k in row["all"]},
-            **{k: row[k] for k in ("n_seeds", "fold_mean", "fold_deviation", "single_mean")},
-            "n_folds": len(row["folds"]),
-        }
+        row = rows[name]
+        figures |= {k: row["all"][k] for k in KEPT if k in row["all"]}
+        kept = ("n_seeds", "fold_mean", "fold_deviation", "single_mean")
+        figures |= {k: row[k] for k in kept if k in row or "made" not in known}
+        figures["n_folds"] = len(row["folds"])
         format_figures({"folds": figures})
     return figures

@@ -27,51 +27,58 @@ class LabelledClip:
     gender: str
 
 
+Part = tuple[Callable[[], Predictor], Sequence[LabelledClip]]
+
+
 def evaluate_clips(
-    predictor: Predictor,
-    clips: Sequence[LabelledClip],
-    progress: Callable[[int, int], None] | None = None,
+    parts: Sequence[Part], progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
     """Figures over all clips and the answer to each; a clip that fails counts as wrong.
 
-    Returns plain values: core.metrics.report, ``clips`` (take, label, answer, probs),
-    ``n_degraded`` (answers counted in although a modality was missing or the file damaged),
-    ``failures`` and ``clips_per_second``.
+    parts: what opens a predictor, and the clips that it answers; several where each network has
+    test speakers of its own. Returns plain values: core.metrics.report, ``clips`` (take, label,
+    answer, probs), ``n_degraded`` (answers counted in although a modality was missing or the file
+    damaged), ``failures`` and ``clips_per_second``.
     """
-    probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
-    failures, rows, n_degraded = [], [], 0
-    started_s = time.perf_counter()
-    for i, clip in enumerate(clips):
-        row: dict[str, Any] = {"take_id": clip.take_id, "label": EMOTIONS[clip.label]}
-        try:
-            answer = predictor.predict(clip.source)
-        except ClipError as e:
-            failures.append({"path": e.path, "reason": str(e.reason), "cause": e.cause})
-            row |= {"answer": None, "reason": str(e.reason)}
-        else:
-            probs[i] = answer.probs
-            n_degraded += answer.degraded
-            row |= {
-                "answer": answer.label,
-                "probs": [round(float(p), 6) for p in answer.probs],
-                "modalities": answer.modalities,
-                "states": [str(s) for s in answer.states],
-                "warnings": answer.warnings,
-            }
-        rows.append(row)
-        if progress:
-            progress(i + 1, len(clips))
-    spent_s = time.perf_counter() - started_s
+    every = [clip for _, clips in parts for clip in clips]
+    probs = np.full((len(every), N_EMOTIONS), np.nan, np.float32)
+    failures: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
+    n_degraded, spent_s = 0, 0.0
+    for open_predictor, clips in parts:
+        predictor = open_predictor()
+        started_s = time.perf_counter()
+        for clip in clips:
+            row: dict[str, Any] = {"take_id": clip.take_id, "label": EMOTIONS[clip.label]}
+            try:
+                answer = predictor.predict(clip.source)
+            except ClipError as e:
+                failures.append({"path": e.path, "reason": str(e.reason), "cause": e.cause})
+                row |= {"answer": None, "reason": str(e.reason)}
+            else:
+                probs[len(rows)] = answer.probs
+                n_degraded += answer.degraded
+                row |= {
+                    "answer": answer.label,
+                    "probs": [round(float(p), 6) for p in answer.probs],
+                    "modalities": answer.modalities,
+                    "states": [str(s) for s in answer.states],
+                    "warnings": answer.warnings,
+                }
+            rows.append(row)
+            if progress:
+                progress(len(rows), len(every))
+        spent_s += time.perf_counter() - started_s
     figures = report(
-        np.array([c.label for c in clips]),
+        np.array([c.label for c in every]),
         probs,
-        [c.speaker for c in clips],
-        [c.gender for c in clips],
+        [c.speaker for c in every],
+        [c.gender for c in every],
     )
     return {
         **figures,
         "n_degraded": n_degraded,
-        "clips_per_second": round(len(clips) / spent_s, 3) if clips else 0.0,
+        "clips_per_second": round(len(every) / spent_s, 3) if every else 0.0,
         "failures": failures,
         "clips": rows,
     }
