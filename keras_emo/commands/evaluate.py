@@ -19,7 +19,7 @@ from keras_emo.data.corpora import read_corpus
 from keras_emo.data.splits import resolve_speakers
 from keras_emo.data.takes import Take
 from keras_emo.runtime.bundle import load_bundle
-from keras_emo.runtime.evaluation import LabelledClip, Part, evaluate_clips
+from keras_emo.runtime.evaluation import LabelledClip, Part, evaluate_parts
 from keras_emo.runtime.output import open_output
 from keras_emo.runtime.predictor import Predictor
 
@@ -52,7 +52,7 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
         print(f"warning: the network has learned from {names}; their clips do not test it",
               file=sys.stderr)  # fmt: skip
     with Progress("answered", "clips") as progress:
-        figures = evaluate_clips(parts, progress)
+        figures = evaluate_parts(parts, progress)
     figures["corpus"] = {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]}
     figures["bundle"] = options.folds.name if folds else bundles[0].info["name"]
     figures["speakers_seen_in_training"] = sorted(seen)

@@ -31,6 +31,15 @@ Part = tuple[Callable[[], Predictor], Sequence[LabelledClip]]
 
 
 def evaluate_clips(
+    predictor: Predictor,
+    clips: Sequence[LabelledClip],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Figures of one predictor, see evaluate_parts."""
+    return evaluate_parts([(lambda: predictor, clips)], progress)
+
+
+def evaluate_parts(
     parts: Sequence[Part], progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
     """Figures over all clips and the answer to each; a clip that fails counts as wrong.
