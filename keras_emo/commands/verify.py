@@ -12,7 +12,10 @@ from keras_emo.core.progress import Progress
 from keras_emo.runtime.bundle import GOLDEN, load_bundle, load_golden
 from keras_emo.runtime.predictor import Predictor
 
-TOLERANCE = 1e-3  # of logits; other processors add in another order
+# Other processors add in another order, after which int8 rounds another way: by a fifth of this
+# at most where onnxruntime computed one file in two ways.
+TOLERANCES = {"probs": 1e-3, "logits": 1e-3, "embedding": 1e-3}
+INT8_TOLERANCES = {"probs": 0.02, "logits": 0.2, "embedding": 0.2}
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -31,12 +34,15 @@ def _verify(folder: Path, key: Path | None, progress: Progress) -> int:
     progress.say("golden values")
     try:
         said = Predictor(bundle).run(feed)
-        worst = float(np.max([np.abs(said[k] - v).max() for k, v in expected.items()]))
+        apart = {k: float(np.abs(said[k] - v).max()) for k, v in expected.items()}
+        allowed = INT8_TOLERANCES if bundle.info.get("precision") == "int8" else TOLERANCES
+        within = all(apart[k] <= allowed[k] for k in apart)  # not so for NaN
     except (KeyError, TypeError, ValueError) as e:
         cause = f"golden values of another network: {e}"
         raise BundleError(golden, Reason.BAD_BUNDLE, cause) from e
     progress.clear()
-    if not worst <= TOLERANCE:
+    worst = float(np.max(list(apart.values())))
+    if not within:
         cause = f"it answers otherwise than when it was exported: by {worst:.1e}"
         raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
     size_mb = sum((folder / name).stat().st_size for name in bundle.info["files"]) / 1e6

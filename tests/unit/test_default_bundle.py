@@ -1,13 +1,16 @@
 """The bundle that is shipped is whole and answers as it did when it was exported."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from keras_emo.cli import main
+from keras_emo.commands.verify import INT8_TOLERANCES
 from keras_emo.core.errors import ExitCode
-from keras_emo.runtime.bundle import GOLDEN, load_bundle
+from keras_emo.runtime.bundle import GOLDEN, digest_file, load_bundle
 from keras_emo.runtime.predictor import Predictor
 
 FOLDER = Path(__file__).resolve().parents[2] / "saved_models" / "default"
@@ -19,7 +22,7 @@ def test_golden_values():
         feed = {k[3:]: data[k] for k in data if k.startswith("in_")}
         expected = {k[4:]: data[k] for k in data if k.startswith("out_")}
     for name, value in predictor.run(feed).items():
-        np.testing.assert_allclose(value, expected[name], atol=1e-4)
+        np.testing.assert_allclose(value, expected[name], atol=INT8_TOLERANCES[name])
 
 
 def test_card_says_licence_and_figures():
@@ -41,3 +44,20 @@ def test_verify_finds_it_whole_and_a_changed_one_not(tmp_path, capsys):
     (copy / "model.onnx").write_bytes(model)
     assert main(["verify", str(copy)]) == ExitCode.BUNDLE_REFUSED
     assert "sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("moved", "code"), [(0.01, ExitCode.OK), (0.03, ExitCode.BUNDLE_REFUSED)])
+def test_verify_allows_what_another_processor_rounds(tmp_path, capsys, moved, code):
+    copy = tmp_path / "copy"
+    shutil.copytree(FOLDER, copy)
+    golden = copy / GOLDEN
+    with np.load(golden, allow_pickle=False) as data:
+        arrays = dict(data)
+    arrays["out_probs"] = arrays["out_probs"] + np.float32(moved)
+    np.savez_compressed(golden, **arrays)
+    info = json.loads((copy / "bundle.json").read_text(encoding="utf-8"))
+    assert info["precision"] == "int8"
+    info["files"][GOLDEN] = {"sha256": digest_file(golden), "bytes": golden.stat().st_size}
+    (copy / "bundle.json").write_text(json.dumps(info), encoding="utf-8")
+    assert main(["verify", str(copy)]) == code
+    assert ("otherwise than when it was exported" in capsys.readouterr().err) == bool(code)
