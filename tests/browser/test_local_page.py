@@ -30,7 +30,7 @@ from .visitor import Visitor
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 RAVDESS = ROOT.parent / "shared" / "data" / "ravdess"
-TOLERANCE = 1e-3
+TOLERANCE = 0.01  # of probabilities: int8, as shipped, rounds in its own way in WebAssembly
 NO_WEBCODECS = "delete window.VideoDecoder;"
 
 
