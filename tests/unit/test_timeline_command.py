@@ -176,7 +176,7 @@ def test_live_of_a_file(clips, capsys):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_live_ends_cleanly(number, code, make, tmp_path):
     """With the bundle that is shipped: the process says 'stopped', and that is all."""
-    frames = [np.full((120, 160, 3), 90, np.uint8)] * 300
+    frames = [np.full((120, 160, 3), 90, np.uint8)] * 1500  # read faster than they last
     path = make.video(tmp_path / "a.mp4", frames, 10)
     out = tmp_path / "out.jsonl"
     process = subprocess.Popen(
