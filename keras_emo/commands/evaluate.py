@@ -54,7 +54,7 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
     with Progress("answered", "clips") as progress:
         figures = evaluate_parts(parts, progress)
     figures["corpus"] = {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]}
-    figures["bundle"] = options.folds.name if folds else bundles[0].info["name"]
+    figures["bundle"] = options.folds.resolve().name if folds else bundles[0].info["name"]
     figures["speakers_seen_in_training"] = sorted(seen)
     if folds:
         figures |= describe_folds(bundles, figures)

@@ -23,10 +23,10 @@ def find_folds(folder: Path) -> list[Path]:
 
 
 def check_folds(bundles: Sequence[Bundle], speakers: Sequence[set[str]]) -> None:
-    """Raise UsageError where bundles were made in different ways, or one speaker tests two.
+    """Raise UsageError where bundles were made in different ways, where a speaker tests two of
+    them, and where one was learned from by the bundle that it tests.
 
-    speakers: who tests each. Nobody may have been learned from: evaluate's warning is no warning
-    here but an error.
+    speakers: who tests each.
     """
     first = bundles[0]
     for bundle in bundles[1:]:
