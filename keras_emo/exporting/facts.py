@@ -127,6 +127,7 @@ def _read_folds(table: Path, name: str) -> dict[str, Any]:
     """Figures over folds: of networks, from train.py, or of bundles, from keras-emo evaluate."""
     known = read_record(table)
     figures: dict[str, Any] = {}
+    kept = ["n_seeds", "fold_mean", "fold_deviation"]
     with naming_content(table):
         if "made" in known:
             made = known["made"]
@@ -134,13 +135,13 @@ def _read_folds(table: Path, name: str) -> dict[str, Any]:
             figures["bundles"] = str(made["precision"])
         else:
             rows = known
+            kept.append("single_mean")
     if name not in rows:
         raise UsageError(table, Reason.BAD_CONFIG, f"it has no figures of {name}")
     with naming_content(table):
         row = rows[name]
         figures |= {k: row["all"][k] for k in KEPT if k in row["all"]}
-        kept = ("n_seeds", "fold_mean", "fold_deviation", "single_mean")
-        figures |= {k: row[k] for k in kept if k in row or "made" not in known}
+        figures |= {k: row[k] for k in kept}
         figures["n_folds"] = len(row["folds"])
         format_figures({"folds": figures})
     return figures

@@ -69,7 +69,9 @@ def open_gate(
     chosen = [*judges] or ([*runs] if len(runs) > 1 else [])
     for run in chosen:
         theirs = read_alike(run, asked, runs[0])
-        own = _prepare(run, theirs, corpus, spec, storage, workers)
+        own = prepared
+        if run != runs[0]:
+            own = _prepare(run, theirs, corpus, spec, storage, workers)
         _check_validates(own, run)
         opened.append(Judge(own, partial(_convert, run, theirs, spec)))
     if not chosen:

@@ -43,21 +43,31 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """A part of a level of the pyramid: its pixels there, and where they are cut from.
+class _Side:
+    """One axis of a part of a level: its first and end pixel there, and in what it is cut from."""
 
-    rows, columns: first and end pixel of the level. halvings: how often the picture was halved
-    that it is made of; top, bottom, left, right: in pixels of that.
-    """
+    first: int
+    end: int
+    source_first: int
+    source_end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.first
+
+    def in_part(self, start: int) -> slice:
+        """Of the source from start on."""
+        return slice(self.source_first - start, self.source_end - start)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A part of a level of the pyramid, made from the picture after so many halvings."""
 
     scale: float
-    rows: tuple[int, int]
-    columns: tuple[int, int]
     halvings: int
-    top: int
-    bottom: int
-    left: int
-    right: int
+    rows: _Side
+    columns: _Side
 
 
 def levels_near(
@@ -76,21 +86,20 @@ def levels_near(
             continue
         step = 2 ** max(cut.halvings for cut in cuts)
         # from multiples of step on, so that halving meets the pixels it would meet in the whole
-        top, bottom = _span([(c.top, c.bottom, c.halvings) for c in cuts], step, height)
-        left, right = _span([(c.left, c.right, c.halvings) for c in cuts], step, width)
+        top, bottom = _span([(c.rows, c.halvings) for c in cuts], step, height)
+        left, right = _span([(c.columns, c.halvings) for c in cuts], step, width)
         halved = [normalise(picture[top:bottom, left:right])]
         for cut in cuts:
             while len(halved) <= cut.halvings:
                 half = (max(1, halved[-1].shape[1] // 2), max(1, halved[-1].shape[0] // 2))
                 halved.append(cv2.resize(halved[-1], half, interpolation=cv2.INTER_AREA))
-            first_row, first_column = top >> cut.halvings, left >> cut.halvings
+            rows, columns = cut.rows, cut.columns
             part = halved[cut.halvings][
-                cut.top - first_row : cut.bottom - first_row,
-                cut.left - first_column : cut.right - first_column,
+                rows.in_part(top >> cut.halvings), columns.in_part(left >> cut.halvings)
             ]
-            size = (cut.columns[1] - cut.columns[0], cut.rows[1] - cut.rows[0])
+            size = (columns.length, rows.length)
             level = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-            yield level, cut.scale, cut.columns[0], cut.rows[0]
+            yield level, cut.scale, columns.first, rows.first
 
 
 def _find_cut(box: np.ndarray, scale: float, height: int, width: int) -> _Cut | None:
@@ -100,32 +109,29 @@ def _find_cut(box: np.ndarray, scale: float, height: int, width: int) -> _Cut | 
     if not _WINDOWS[0] <= window / side <= _WINDOWS[1]:
         return None
     reach = max(side * _REGION, window) / 2
-    columns = _find_cells((x1 + x2) / 2, reach, scale, width)
-    rows = _find_cells((y1 + y2) / 2, reach, scale, height)
-    if min(rows[1] - rows[0], columns[1] - columns[0]) < CELL_PX:
-        return None
     halvings = max(0, int(np.log2(max(1.0, 1 / (scale * _FINER)))))
-    down = max(1, height >> halvings) / int(height * scale)
-    along = max(1, width >> halvings) / int(width * scale)
-    return _Cut(
-        scale, rows, columns, halvings, round(rows[0] * down), round(rows[1] * down),
-        round(columns[0] * along), round(columns[1] * along),
-    )  # fmt: skip
+    columns = _find_side((x1 + x2) / 2, reach, scale, halvings, width)
+    rows = _find_side((y1 + y2) / 2, reach, scale, halvings, height)
+    if min(rows.length, columns.length) < CELL_PX:
+        return None
+    return _Cut(scale, halvings, rows, columns)
 
 
-def _find_cells(centre: float, reach: float, scale: float, length: int) -> tuple[int, int]:
-    """First and end pixel of a level around a place of the picture; P-Net's grid is even."""
+def _find_side(centre: float, reach: float, scale: float, halvings: int, length: int) -> _Side:
+    """What of a level lies around a place of the picture; P-Net's grid is even."""
     first = int(max(0.0, centre - reach) * scale) // STRIDE_PX * STRIDE_PX
-    return first, min(int(length * scale), int(np.ceil((centre + reach) * scale)))
+    end = min(int(length * scale), int(np.ceil((centre + reach) * scale)))
+    finer = max(1, length >> halvings) / int(length * scale)
+    return _Side(first, end, round(first * finer), round(end * finer))
 
 
-def _span(parts: list[tuple[int, int, int]], step: int, length: int) -> tuple[int, int]:
-    """First and end pixel of the picture that hold parts (first, end, halvings).
+def _span(sides: list[tuple[_Side, int]], step: int, length: int) -> tuple[int, int]:
+    """First and end pixel of the picture that hold sides, each after so many halvings.
 
     Multiples of step; the whole length where that is none, as its halves then lie between pixels.
     """
     if length % step:
         return 0, length
-    first = min(start << halvings for start, _, halvings in parts) // step * step
-    end = max(end << halvings for _, end, halvings in parts)
+    first = min(side.source_first << halvings for side, halvings in sides) // step * step
+    end = max(side.source_end << halvings for side, halvings in sides)
     return first, min(length, -(-end // step) * step)

@@ -21,7 +21,7 @@ from keras_emo.core.sampling import SampleGrid
 from keras_emo.core.spec import FaceSpec
 from keras_emo.core.tracking import FaceTracker
 from keras_emo.runtime.boxes import best_first, crop_bilinear, overlapped, suppress
-from keras_emo.runtime.pyramid import levels_near, pyramid_scales
+from keras_emo.runtime.pyramid import levels_near, normalise, pyramid_scales
 from keras_emo.runtime.timeline import find_segments
 
 VECTORS = Path(__file__).with_name("vectors.json")
@@ -32,10 +32,6 @@ def paint(width: int, height: int, channels: int = 3) -> np.ndarray:
     x, y = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
     c = np.arange(channels)[None, None]
     return ((x * 7 + y * 13 + c * 29 + (x * y) % 17 * 5 + (x * x * y) % 23) % 256).astype(np.uint8)
-
-
-def to_floats(rgb: np.ndarray) -> np.ndarray:
-    return (rgb.astype(np.float32) - 127.5) / 128
 
 
 def flatten(array: np.ndarray, digits: int = 6) -> list:
@@ -54,7 +50,7 @@ def list_shrunk() -> list[dict[str, Any]]:
         ((40, 30), (20, 15), True),
     ):
         rgb = paint(*size)
-        small = cv2.resize(to_floats(rgb) if floats else rgb, to, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(normalise(rgb) if floats else rgb, to, interpolation=cv2.INTER_AREA)
         cases.append({"size": size, "to": to, "floats": floats, "values": flatten(small)})
     return cases
 
