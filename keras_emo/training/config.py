@@ -29,6 +29,7 @@ PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn", "audio_ensemble")
 FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint", "fusion_joint_ensemble", "fusion_multi_tdnn")
 PRECISIONS = ("bfloat16", "float16")
 PLAIN: dict[str, Any] = {"mixed_precision": "", "xla": False}  # named only where they differ
+PLAIN_STAGE: dict[str, Any] = {"contrast": 0.0}  # of a stage
 # of the others the averages are fitted, see features
 TRAINED_HEADS = ("fusion_concat", "fusion_joint", "fusion_joint_ensemble")
 STAGES = (PRETRAIN, *PARTS, *FUSIONS)
@@ -37,7 +38,7 @@ DEFAULT_STAGES = (*ALEXNET_PARTS, *ALEXNET_FUSIONS)
 
 _STAGE_RANGES = {
     **dict.fromkeys(("epochs", "batch", "patience", "passes"), Range(1)),
-    **dict.fromkeys(("crops_a_clip", "weight_decay"), Range(0)),
+    **dict.fromkeys(("crops_a_clip", "weight_decay", "contrast"), Range(0)),
     **dict.fromkeys(("learning_rate", "clip_norm"), POSITIVE),
     "drop_modality": Range(0, 0.5, below=True),
     "label_smoothing": Range(0, 1, below=True),
@@ -53,6 +54,7 @@ class StageConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     label_smoothing: float = 0.1
+    contrast: float = 0.0  # weight of the supervised contrastive loss, see training.contrast
     patience: int = 10  # epochs without a better validation score
     crops_a_clip: int = 4  # face crops of each clip an epoch, 0: all
     passes: int = 4  # a trained fusion head: augmented passes over the training clips
@@ -113,9 +115,15 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with every stage's settings resolved."""
         data = asdict(self)
-        data["stage"] = {name: asdict(self.of_stage(name)) for name in self.stages}
-        data = {k: v for k, v in data.items() if k not in PLAIN or v != PLAIN[k]}
+        data["stage"] = {
+            name: _drop_plain(asdict(self.of_stage(name)), PLAIN_STAGE) for name in self.stages
+        }
+        data = _drop_plain(data, PLAIN)
         return json.loads(json.dumps(data))
+
+
+def _drop_plain(data: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k not in plain or v != plain[k]}
 
 
 def default_stage(name: str, preset: str) -> StageConfig:

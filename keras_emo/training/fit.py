@@ -77,7 +77,7 @@ def fit(
                 keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
                 EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
             ]
-        step = make_step(model, cross_entropy(stage, "sum"), crew, xla)
+        step = make_step(model, cross_entropy(stage, "sum"), crew, xla, stage.contrast)
         with (
             tell_where(lambda: _say_where(checkpoints)),
             training_norms(model, crew.many, xla),

@@ -20,7 +20,7 @@ from keras_emo.data.splits import SPLIT_FILE
 from keras_emo.data.takes import Take
 from keras_emo.models.registry import MODELS, build_model
 from keras_emo.training.checkpoint import Checkpoints
-from keras_emo.training.config import PLAIN, TrainConfig
+from keras_emo.training.config import PLAIN, PLAIN_STAGE, TrainConfig
 from keras_emo.training.data import Prepared, write_failures
 from keras_emo.training.distributed import Crew
 from keras_emo.training.fit import load_trained
@@ -197,12 +197,16 @@ def _create(folder: Path, asked: dict[str, Any], prepared: Prepared) -> IO[str]:
 
 
 def check_models(config: TrainConfig) -> None:
-    """Raise UsageError for a setting that a network lacks."""
+    """Raise UsageError for a setting that a network lacks, or that does nothing for it."""
     for name, settings in config.model.items():
         try:
             MODELS[name].settings(config.preset, **settings)
         except (KeyError, TypeError) as e:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, str(e.args[0])) from None
+    for name in config.stages:
+        if config.of_stage(name).contrast and name in MODELS and MODELS[name].parts:
+            cause = "contrast is for networks that stand on no others"
+            raise UsageError(f"[stage.{name}]", Reason.BAD_CONFIG, cause)
 
 
 def _lock(folder: Path) -> IO[str]:
@@ -249,6 +253,8 @@ def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[prefix] = value
 
+    for name in asked["config"]["stage"]:
+        flat |= {f"config.stage.{name}.{key}": value for key, value in PLAIN_STAGE.items()}
     walk("", asked)
     return {k: v for k, v in flat.items() if k != "config.stages"}
 

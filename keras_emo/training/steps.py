@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_emo.core.errors import Reason, UsageError
+from keras_emo.training.contrast import contrast_embeddings
 from keras_emo.training.distributed import Crew
 
 Step = Callable[[Any], tf.Tensor]
@@ -23,11 +24,18 @@ def leave_sums(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
 
 
-def make_step(model: keras.Model, loss: keras.losses.Loss, crew: Crew, xla: bool = False) -> Step:
+def make_step(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    crew: Crew,
+    xla: bool = False,
+    contrast: float = 0.0,
+) -> Step:
     """A function that takes the next batch from an iterator of Crew.iterate and learns from it.
 
     model: compiled with an optimiser after leave_sums. loss: of the output logits, reduction
     "sum"; the step divides it by the size of the whole batch and adds the losses of layers.
+    contrast: weight of contrast_embeddings over the whole batch, likewise divided.
     Returns the loss of the whole batch before the update, float32 (). With xla it raises
     UsageError for a network that XLA cannot compile.
     """
@@ -38,6 +46,9 @@ def make_step(model: keras.Model, loss: keras.losses.Loss, crew: Crew, xla: bool
         with tf.GradientTape() as tape:
             said = model(x, training=True)
             value = loss(y["logits"], said["logits"], weights["logits"]) / size
+            if contrast:
+                apart = contrast_embeddings(said["embedding"], y["logits"], crew.many)
+                value += contrast * apart / size
             if model.losses:
                 value += tf.add_n(model.losses) / crew.share.total
             scaled = optimizer.scale_loss(value)

@@ -232,6 +232,18 @@ def test_devices_of_one_machine_end_in_the_weights_of_one(prepared, alone, tmp_p
     assert_same(alone, tmp_path / "run", 1e-5)
 
 
+def test_embeddings_are_contrasted_over_all_workers(prepared, alone, tmp_path):
+    """A batch is compared as a whole, whoever holds its rows."""
+    changes = {"stage": {"contrast": 0.5, "epochs": 1}}
+    for n, kind in ((1, "none"), (1, "mirrored"), (2, "multiworker")):
+        done = finish(start(n, prepared, tmp_path / kind, kind=kind, changes=changes))
+        assert [code for code, _, _ in done] == [0] * n, [err[-2000:] for _, _, err in done]
+    assert_same(tmp_path / "none", tmp_path / "mirrored", 1e-5)
+    assert_same(tmp_path / "none", tmp_path / "multiworker", 1e-5)
+    with pytest.raises(AssertionError, match="Not equal"):
+        assert_same(tmp_path / "none", alone, 1e-3)
+
+
 def test_a_worker_that_dies_ends_the_run_which_then_goes_on(prepared, alone, tmp_path):
     """Killed in the second epoch, of two; both started again go on after the first."""
     folder = tmp_path / "run"

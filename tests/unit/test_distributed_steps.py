@@ -204,10 +204,14 @@ def test_what_alters_weights_belongs_to_a_run(tmp_path):
     config = TrainConfig(stages=("audio_tdnn",))
     assert not {"mixed_precision", "xla"} & set(config.to_dict())
     half = read_config(None, {"mixed_precision": "bfloat16", "stages": config.stages})
+    stage = replace(config.of_stage("audio_tdnn"), contrast=0.3)
+    voice = replace(config, stage={"audio_tdnn": stage})
     for one, other, told in (
         (config, half, "config.mixed_precision is '', asked 'bfloat16'"),
         (half, config, "config.mixed_precision is 'bfloat16', asked ''"),
         (config, replace(config, xla=True), "config.xla is False, asked True"),
+        (config, voice, "config.stage.audio_tdnn.contrast is 0.0, asked 0.3"),
+        (voice, config, "config.stage.audio_tdnn.contrast is 0.3, asked 0.0"),
     ):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         for _ in range(2):
