@@ -18,12 +18,14 @@ def contrast_embeddings(embedding: tf.Tensor, truth: tf.Tensor, many: bool = Fal
     own = tf.math.l2_normalize(tf.cast(embedding, tf.float32), axis=-1, epsilon=1e-12)
     truth = tf.cast(truth, tf.float32)
     context = tf.distribute.get_replica_context()
-    replica = tf.cast(context.replica_id_in_sync_group, tf.int32) if many else 0
-    rows = tf.range(tf.shape(own)[0])
+    replica = tf.cast(context.replica_id_in_sync_group, tf.float32) if many else 0.0
+    rows = tf.range(tf.cast(tf.shape(own)[0], tf.float32))  # not integers, which stay on the host
     names = tf.stack([tf.fill(tf.shape(rows), replica), rows], axis=1)
     every, classes, all_names = own, truth, names
     if many:
-        every, classes, all_names = context.all_gather([own, truth, names], axis=0)
+        together = context.all_gather(tf.concat([own, truth, names], axis=1), axis=0)
+        widths = [own.shape[1], truth.shape[1], 2]
+        every, classes, all_names = tf.split(together, widths, axis=1)
     itself = tf.reduce_all(names[:, None] == all_names[None], axis=-1)
     alike = tf.matmul(own, every, transpose_b=True) / TEMPERATURE
     alike = tf.where(itself, -1e9, alike)
