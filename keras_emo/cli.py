@@ -15,7 +15,7 @@ from keras_emo import __version__
 from keras_emo.commands.answer_options import add_live, add_predict, add_serve
 from keras_emo.commands.bundle_options import add_inspect, add_sign, add_verify
 from keras_emo.commands.corpus_options import add_evaluate, add_preprocess
-from keras_emo.commands.options import EXIT_CODES, build_shared, check_without
+from keras_emo.commands.options import DEFAULT_BUNDLE, EXIT_CODES, build_shared, check_without
 from keras_emo.core.command import heed_sigterm, require, run_command
 from keras_emo.core.errors import Reason, UsageError
 
@@ -107,6 +107,8 @@ def _live(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     if options.folds is not None and options.speakers is not None:
         raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
+    if options.folds is not None and options.bundle is not DEFAULT_BUNDLE:
+        raise UsageError("--bundle", Reason.BAD_CONFIG, "not together with --folds")
     from keras_emo.commands.evaluate import run_evaluate
 
     return run_evaluate(options)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,13 +21,12 @@ from keras_emo.training.config import PLAIN, PLAIN_STAGE, TrainConfig
 from keras_emo.training.data import Prepared, write_failures
 from keras_emo.training.distributed import Crew
 from keras_emo.training.fit import load_trained
+from keras_emo.training.lock import await_mark, hold, leave_mark
 from keras_emo.training.precision import using_precision
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 NOTES_FILE = "training.json"
-LOCK_FILE = ".lock"
-SHARED_S = 30.0  # a network's file system may show a file that late
 
 
 class Run:
@@ -151,7 +147,7 @@ def open_run(
 
     def create() -> list[Any]:
         run.lock = _create(folder, json.loads(json.dumps(asked)), prepared)
-        return [asked, _mark(run.lock)]
+        return [asked, leave_mark(run.lock)]
 
     theirs, mark = team.ask_chief(create)
 
@@ -162,7 +158,7 @@ def open_run(
             cause = f"started with other settings than the chief: {'; '.join(different)}"
             raise UsageError(who, Reason.BAD_CONFIG, cause)
         if not team.is_chief:
-            _await_mark(folder / LOCK_FILE, mark, team.number)
+            await_mark(folder, mark, team.number)
 
     team.agree(join)
     return run
@@ -174,7 +170,7 @@ def _create(folder: Path, asked: dict[str, Any], prepared: Prepared) -> IO[str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    lock = _lock(folder)
+    lock = hold(folder)
     path = folder / "config.json"
     if path.exists():
         there = read_record(path)
@@ -207,34 +203,6 @@ def check_models(config: TrainConfig) -> None:
         if config.of_stage(name).contrast and name in MODELS and MODELS[name].parts:
             cause = "contrast is for networks that stand on no others"
             raise UsageError(f"[stage.{name}]", Reason.BAD_CONFIG, cause)
-
-
-def _lock(folder: Path) -> IO[str]:
-    """Hold the run folder for this process; the system lets go when the process ends."""
-    lock = open(folder / LOCK_FILE, "w")  # noqa: SIM115  # open for as long as the run is
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(folder, Reason.BAD_CONFIG, "another process trains in it") from None
-    return lock
-
-
-def _mark(lock: IO[str]) -> str:
-    """Leave a word in the lock that other workers can look for."""
-    mark = os.urandom(8).hex()
-    lock.write(mark)
-    lock.flush()
-    return mark
-
-
-def _await_mark(path: Path, mark: str, number: int) -> None:
-    """Raise UsageError where the chief's mark does not show in what this worker takes for it."""
-    end_s = time.monotonic() + SHARED_S
-    while not (path.is_file() and path.read_text(encoding="utf-8") == mark):
-        if time.monotonic() > end_s:
-            cause = f"worker {number} does not see the chief's; it has to lie on shared storage"
-            raise UsageError(path.parent, Reason.NOT_FOUND, cause)
-        time.sleep(0.2)
 
 
 def digest_clips(prepared: Prepared) -> str:

@@ -101,7 +101,7 @@ def work(prepared: Path, folder: Path, kind: str, die_at: int, changes: dict) ->
 
     import tensorflow as tf
 
-    from keras_emo.training import fit, run
+    from keras_emo.training import fit, lock
     from keras_emo.training.distributed import open_crew
     from keras_emo.training.run import open_run
     from keras_emo.training.stages import train_stages
@@ -119,7 +119,7 @@ def work(prepared: Path, folder: Path, kind: str, die_at: int, changes: dict) ->
             os.kill(os.getpid(), signal.SIGKILL)
 
     fit.check_stopped = check_stopped
-    run.SHARED_S = 1.0
+    lock.SHARED_S = 1.0
 
     def train() -> int:
         with gather_team(kind) as team, team.one_voice():

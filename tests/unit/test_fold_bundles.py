@@ -94,10 +94,11 @@ def test_each_answers_its_own_test_speakers(folds, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("corpus")
-def test_speakers_of_ones_own_choice_are_refused(folds, capsys):
-    command = ["evaluate", "--data", "x", "--folds", str(folds), "--speakers", "1"]
+@pytest.mark.parametrize("option", ["--speakers", "--bundle"])
+def test_speakers_and_bundles_of_ones_own_choice_are_refused(folds, option, capsys):
+    command = ["evaluate", "--data", "x", "--folds", str(folds), option, "1"]
     assert cli.main(command) == ExitCode.USAGE
-    assert "not together with --folds" in capsys.readouterr().err
+    assert f"'{option}': bad_config: not together with --folds" in capsys.readouterr().err
 
 
 def test_a_folder_without_bundles_is_refused(tmp_path):
