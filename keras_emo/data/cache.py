@@ -29,7 +29,7 @@ from keras_emo.runtime.session import available_cores
 Progress = Callable[[int, int], None]
 # As run_jobs: a function, jobs and the number of workers, to what became of each job.
 Run = Callable[[Callable[..., Any], Sequence[Job], int], Generator[tuple[Job, Any], None, None]]
-FORMAT = 3  # of the files below and of how they are made; another number, another folder
+FORMAT = 4  # of the files below and of how they are made; another number, another folder
 
 
 @dataclass

@@ -41,22 +41,32 @@ class Standardise(keras.layers.Layer):
 
 
 @register
-class PictureNorm(keras.layers.Layer):
-    """RGB (batch, height, width, 3), 0 to 255, to grey of zero mean and unit deviation.
+class Grey(keras.layers.Layer):
+    """RGB (batch, height, width, 3) to luma (batch, height, width, 1), as of ITU-R BT.601."""
 
-    Each picture by itself, so that skin and lamp count less. Returns (batch, height, width, 1).
+    def call(self, x):
+        return ops.sum(x * ops.convert_to_tensor([0.299, 0.587, 0.114], x.dtype), -1, True)
+
+    def compute_output_shape(self, x_shape):
+        return (*x_shape[:-1], 1)
+
+
+@register
+class PictureNorm(keras.layers.Layer):
+    """Grey (batch, height, width, 1), 0 to 255, to zero mean and unit deviation.
+
+    Each picture by itself, so that skin and lamp count less.
     """
 
     FLOOR = 8.0  # grey levels: a plain picture stays plain
 
-    def call(self, x):
-        grey = ops.sum(x * ops.convert_to_tensor([0.299, 0.587, 0.114], x.dtype), -1, True)
+    def call(self, grey):
         grey = grey - ops.mean(grey, axis=(1, 2, 3), keepdims=True)
         deviation = ops.sqrt(ops.mean(grey * grey, axis=(1, 2, 3), keepdims=True))
         return grey / (deviation + self.FLOOR)
 
     def compute_output_shape(self, x_shape):
-        return (*x_shape[:-1], 1)
+        return x_shape
 
 
 @register

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_emo.core.spec import ClipSpec
-from keras_emo.models.layers import PictureNorm, classify
+from keras_emo.models.layers import Grey, PictureNorm, classify
 from keras_emo.models.registry import register
 from keras_emo.models.views import Zoom
 from keras_emo.models.visual import convolve, scale_channels
@@ -55,6 +55,7 @@ def build_visual_residual(
     x = face
     if shrink := spec.face.size_px // INPUT_PX - 1:
         x = keras.layers.AveragePooling2D(shrink + 1, name="shrink")(x)
+    x = Grey(name="grey")(x)
     if test_zoom != 1:
         x = Zoom(test_zoom, name="zoom")(x)
     x = PictureNorm(name="picture_norm")(x)

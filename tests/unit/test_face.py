@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,6 +81,19 @@ def test_boxes_that_are_not_finite_are_refused(place, value):
 def test_boxes_without_area_are_refused(sides):
     with pytest.raises(ValueError, match="without area"):
         crop_face(ramp(), (10, 10, *sides), SPEC)
+
+
+@pytest.mark.parametrize("side_px", [127, 128, 143, 255, 256, 300, 511, 700])
+def test_large_faces_are_halved_to_nearly_the_same(side_px):
+    """From four times the crop on, as one step would have it but for rounding; frames are ramps."""
+    across, down = np.meshgrid(np.linspace(0, 250, 900), np.linspace(0, 250, 800))
+    frame = np.stack([across, down, (across + down) / 2], axis=2).round().astype(np.uint8)
+    x, y = 90, 40
+    crop = crop_face(frame, (x, y, side_px, side_px), SPEC)
+    at_once = cv2.resize(
+        frame[y : y + side_px, x : x + side_px], (32, 32), interpolation=cv2.INTER_AREA
+    )
+    assert np.abs(crop.astype(int) - at_once).max() <= (2 if side_px >= 128 else 0)
 
 
 near = st.floats(-300, 300, allow_nan=False)

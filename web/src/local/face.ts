@@ -7,10 +7,12 @@ import type { FaceSpec } from "./spec";
 
 /** A square around a face; what lies outside the frame repeats its edge. */
 export function cropFace(frame: Rgb, [x, y, width, height]: FaceBox, spec: FaceSpec): Rgb {
-  const side = Math.max(1, roundEven(Math.max(width, height) * (1 + 2 * spec.margin)));
+  const asked = Math.max(1, roundEven(Math.max(width, height) * (1 + 2 * spec.margin)));
+  const halvings = Math.max(0, Math.floor(Math.log2(Math.max(1, Math.floor(asked / (2 * spec.sizePx))))));
+  const side = roundEven(asked / 2 ** halvings) * 2 ** halvings;
   const left = roundEven(x + width / 2 - side / 2);
   const top = roundEven(y + height / 2 - side / 2);
-  const square = { data: new Uint8Array(side * side * 3), width: side, height: side };
+  let square: Rgb = { data: new Uint8Array(side * side * 3), width: side, height: side };
   const clamp = (n: number, length: number): number => Math.min(Math.max(n, 0), length - 1);
   for (let row = 0, at = 0; row < side; row++) {
     const start = clamp(top + row, frame.height) * frame.width;
@@ -21,8 +23,9 @@ export function cropFace(frame: Rgb, [x, y, width, height]: FaceBox, spec: FaceS
       square.data[at++] = frame.data[source + 2] as number;
     }
   }
-  const resize = side > spec.sizePx ? shrinkArea : resizeLinear;
-  return side === spec.sizePx ? square : resize(square, spec.sizePx, spec.sizePx);
+  for (let i = 0; i < halvings; i++) square = shrinkArea(square, square.width / 2, square.height / 2);
+  const resize = square.width > spec.sizePx ? shrinkArea : resizeLinear;
+  return square.width === spec.sizePx ? square : resize(square, spec.sizePx, spec.sizePx);
 }
 
 /** One crop; found: false where the box is a neighbour's. */

@@ -72,7 +72,10 @@ def list_face_crops() -> list[dict[str, Any]]:
     for box in ((10.2, 8.4, 21.3, 24.6), (-3.5, -2.0, 20.0, 17.0), (30.0, 20.0, 14.0, 9.0),
                 (5.0, 5.0, 16.0, 16.0), (7.5, 4.5, 11.0, 9.0)):  # fmt: skip
         crop = crop_face(paint(40, 30), box, FaceSpec(size_px=16, margin=0.1))
-        cases.append({"box": box, "values": flatten(crop)})
+        cases.append({"box": box, "of": [40, 30], "values": flatten(crop)})
+    for box in ((20.3, 9.1, 58.2, 55.0), (-10.0, 4.0, 90.0, 121.0)):  # halved once, twice
+        crop = crop_face(paint(120, 130), box, FaceSpec(size_px=16, margin=0.1))
+        cases.append({"box": box, "of": [120, 130], "values": flatten(crop)})
     return cases
 
 
