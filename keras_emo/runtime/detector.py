@@ -191,6 +191,8 @@ class FaceDetector:
         sizes = boxes[:, 2:] - boxes[:, :2] + 1
         keypoints = keypoints * sizes[:, None] + boxes[:, None, :2] - 1
         boxes = regress(boxes, regression[kept])
+        if len(boxes) < 2:  # the usual case near a known face
+            return boxes, scores, keypoints.astype(np.float32)
         order = best_first(scores)
         boxes, scores, keypoints = boxes[order], scores[order], keypoints[order]
         kept = ~overlapped(boxes, _NMS, of_smaller=True)
@@ -204,10 +206,12 @@ class FaceDetector:
         size_px: int,
         names: list[str],
     ) -> list[np.ndarray]:
-        parts = [
+        parts: list[list[np.ndarray]] = [
             session.run(names, {"image": crop_bilinear(picture, boxes[i : i + _BATCH], size_px)})
             for i in range(0, len(boxes), _BATCH)
         ]
+        if len(parts) == 1:
+            return parts[0]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
