@@ -183,6 +183,8 @@ def test_live_ends_cleanly(number, code, make, tmp_path):
         [sys.executable, "-m", "keras_emo.cli", "live", str(path), "--window-s", "1",
          "--format", "json"],
         stdout=out.open("w"), stderr=subprocess.PIPE, text=True,
+        # a shell that runs the tests behind it has its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     end_s = time.monotonic() + 60
     while not out.stat().st_size and time.monotonic() < end_s:
