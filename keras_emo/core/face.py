@@ -17,8 +17,8 @@ def crop_face(frame: np.ndarray, box: Box, spec: FaceSpec) -> np.ndarray:
 
     frame: RGB uint8 (height, width, 3). The square has the box's centre and its longer side,
     widened by spec.margin on each side, or narrowed where that is below 0; what lies outside the
-    frame repeats its edge. A face of four times size_px and more is halved first, which takes less
-    than half as long and changes no channel by more than a rounding.
+    frame repeats its edge. A square of four times size_px and more has an even side and is halved
+    first, once or more, which takes less than half as long.
     Returns RGB uint8 (size_px, size_px, 3). Raises ValueError for a box without area.
     """
     x, y, width, height = box
