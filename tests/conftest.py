@@ -5,6 +5,7 @@ The fixtures are builders, for the whole session, so that hypothesis may use the
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,8 @@ from hypothesis import settings
 settings.register_profile("shared", deadline=None)  # a busy machine is no defect
 settings.register_profile("quick", deadline=None, max_examples=15)  # make check
 settings.load_profile("shared")
+# a shell's background job is deaf to Ctrl-C, and so is all it starts, unless it heeds it itself
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

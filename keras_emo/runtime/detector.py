@@ -191,8 +191,6 @@ class FaceDetector:
         sizes = boxes[:, 2:] - boxes[:, :2] + 1
         keypoints = keypoints * sizes[:, None] + boxes[:, None, :2] - 1
         boxes = regress(boxes, regression[kept])
-        if len(boxes) < 2:  # the usual case near a known face
-            return boxes, scores, keypoints.astype(np.float32)
         order = best_first(scores)
         boxes, scores, keypoints = boxes[order], scores[order], keypoints[order]
         kept = ~overlapped(boxes, _NMS, of_smaller=True)

@@ -31,5 +31,5 @@ def contrast_embeddings(embedding: tf.Tensor, truth: tf.Tensor, many: bool = Fal
     alike = tf.where(itself, -1e9, alike)
     shares = alike - tf.reduce_logsumexp(alike, axis=1, keepdims=True)
     same = tf.where(itself, 0.0, tf.matmul(truth, classes, transpose_b=True))
-    found = tf.reduce_sum(tf.where(same > 0, same * shares, 0.0), axis=1)
+    found = tf.reduce_sum(same * shares, axis=1)
     return -tf.reduce_sum(found / tf.maximum(tf.reduce_sum(same, axis=1), 1.0))

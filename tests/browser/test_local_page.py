@@ -71,11 +71,15 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def site(predictor: Predictor, tmp_path_factory) -> Iterator[Site]:
+def wasm() -> Path:
     try:
-        find_wasm()
+        return find_wasm()
     except EnvironmentFailure as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture(scope="module")
+def site(wasm: Path, predictor: Predictor, tmp_path_factory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("page") / "default"
     write_browser(folder, MODELS[predictor.bundle.info["model"]], predictor)
     with run_site(folder, folder.with_name("log")) as site:
@@ -137,6 +141,7 @@ def test_it_says_what_python_says(ask, visitor, site, predictor, clips):
     assert visitor.read_log() == []
 
 
+@pytest.mark.usefixtures("wasm")
 def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_path):
     """The same path without int8, whose rounding would hide small faults."""
     import keras
@@ -146,10 +151,6 @@ def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_p
     from keras_emo.models import build_model
     from keras_emo.models.layers import Standardise
 
-    try:
-        find_wasm()
-    except EnvironmentFailure as e:
-        pytest.skip(str(e))
     name, spec = "fusion_multi_tdnn", ClipSpec(face=FaceSpec(size_px=64))
     keras.utils.set_random_seed(5)
     model = build_model(name, "compact", {}, spec)

@@ -91,17 +91,10 @@ def whole(made) -> Path:
     return made.run
 
 
-def heed_interrupts() -> None:
-    """A shell's background job is deaf to Ctrl-C, and so is all it starts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def stop_at(command: list[str], start: str, number: int) -> tuple[int, str, set[int]]:
     """Send a signal once a line begins so; returns exit code, stderr and children by id."""
     errors = subprocess.STDOUT if start.startswith("prepared") else subprocess.PIPE
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=heed_interrupts
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         assert process.stdout is not None
         line = next((x for x in process.stdout if x.startswith(start)), None)

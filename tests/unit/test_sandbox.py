@@ -559,10 +559,7 @@ def test_the_worker_ends_with_the_command(number, code, clips):
     script += "from keras_emo.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", script, "predict", "--bundle", str(FOLDER), "--format", "csv",
                str(clips["good"]), str(clips["sleep"]), "--sandbox", "--threads", "1"]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert [process.stdout.readline().split(",")[0] for _ in range(2)][1] == str(clips["good"])
     (worker,) = list_children(process.pid)
