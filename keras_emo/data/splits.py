@@ -91,11 +91,13 @@ def make_split(
     return split
 
 
-def fold_split(takes: Sequence[Take], fold: int, seed: int = 0, n_val: int = 2) -> Split:
-    """make_split with the test actors of RAVDESS_FOLDS[fold], n_val drawn for validation."""
+def fold_split(
+    takes: Sequence[Take], fold: int, seed: int = 0, val: Sequence[str] | int = 2
+) -> Split:
+    """make_split with the test actors of RAVDESS_FOLDS[fold]."""
     if fold not in range(len(RAVDESS_FOLDS)):
         raise _bad(f"no fold {fold}; they are 0 to {len(RAVDESS_FOLDS) - 1}")
-    return make_split(takes, RAVDESS_FOLDS[fold], n_val, seed)
+    return make_split(takes, RAVDESS_FOLDS[fold], val, seed)
 
 
 def select(takes: Iterable[Take], split: Split, part: str) -> list[Take]:

@@ -22,7 +22,7 @@ from keras_emo.models.layers import (
     classify,
     name_outputs,
 )
-from keras_emo.models.registry import register
+from keras_emo.models.registry import MODELS, register
 
 INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")
 _AVERAGE = {"per_class": False, "scale": 1.0}
@@ -41,14 +41,17 @@ class Branches:
 
 
 def join_branches(spec: ClipSpec, parts: list[keras.Model], many_frames: bool) -> Branches:
-    """Run both networks inside one graph: several frames fold into the batch, then average."""
+    """Run both networks inside one graph; of several frames the answers are averaged."""
     visual, audio = parts
     shape = (None, *spec.face.shape) if many_frames else spec.face.shape
     face = keras.Input(shape, name="face", dtype="float32")
     face_mask = keras.Input((None,) if many_frames else (1,), name="face_mask", dtype="float32")
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
-    if many_frames:
+    if "face_mask" in visual.input:  # it sees all frames itself
+        seen = visual({"face": face, "face_mask": face_mask})
+        has_face = AnyFrame(name="has_face")(face_mask)
+    elif many_frames:
         seen = visual({"face": FoldFrames(name="fold_frames")(face)})
         seen = {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in HEAD_INPUTS}
         has_face = AnyFrame(name="has_face")(face_mask)
@@ -206,7 +209,8 @@ def _register_average(name: str, visual: str, audio: str, many_frames: bool) -> 
     ) -> keras.Model:
         return finish(spec, name, parts, many_frames, average_head(parts, per_class, scale))
 
-    frames = "several frames averaged, then the" if many_frames else "one frame, the"
+    frames = "all frames" if MODELS[visual].frames == "all" else "several frames averaged"
+    frames = f"{frames}, then the" if many_frames else "one frame, the"
     build.__doc__ = f"Decision fusion of {visual}: {frames} learned weighted average with {audio}."
 
 
@@ -216,3 +220,4 @@ for _frames in ("single", "multi"):
             f"fusion_{_frames}_{_voice}", "visual_alexnet", f"audio_{_voice}", _frames == "multi"
         )
 _register_average("fusion_multi_tdnn", "visual_residual", "audio_tdnn", True)
+_register_average("fusion_clip_tdnn", "visual_clip", "audio_tdnn", True)

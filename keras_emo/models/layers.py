@@ -183,12 +183,17 @@ class AnyFrame(keras.layers.Layer):
         return (counts_shape[0], 1)
 
 
-def classify(features, embedding) -> dict[str, Any]:
+def classify(features, embedding, regularizer: Any = None) -> dict[str, Any]:
     """The outputs every network has, from its last features: logits, probs and embedding.
+
+    regularizer: of the weights between features and logits.
 
     float32 whatever the precision policy, since they leave the network.
     """
-    logits = keras.layers.Dense(N_EMOTIONS, name="scores", dtype="float32")(features)
+    scores = keras.layers.Dense(
+        N_EMOTIONS, kernel_regularizer=regularizer, name="scores", dtype="float32"
+    )
+    logits = scores(features)
     return name_outputs(logits, embedding)
 
 

@@ -17,7 +17,8 @@ class ModelEntry:
 
     frames: how a clip's face crops reach it, as core.inputs.feed_clips reads it.
     parts: the networks that a fusion is built from, face and voice; or those of one modality
-    whose answers are averaged, with nothing to train.
+    whose answers are averaged, with nothing to train. backbone: the network of single faces that
+    it looks with, as the pretrain stage left it.
     trained_head: whether a fusion's head is trained on training speakers; otherwise its few
     numbers are fitted on validation speakers, see training.features. stage: what differs from
     the usual settings of training, by the names of training.config.StageConfig.
@@ -31,6 +32,7 @@ class ModelEntry:
     presets: dict[str, dict[str, Any]]
     trained_head: bool
     stage: dict[str, Any]
+    backbone: str = ""
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -65,6 +67,7 @@ def register(
     presets: dict[str, dict[str, Any]],
     trained_head: bool = False,
     stage: dict[str, Any] | None = None,
+    backbone: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that enters a build function under a name, see ModelEntry.
 
@@ -74,7 +77,7 @@ def register(
 
     def enter(build: Callable[..., Any]) -> Callable[..., Any]:
         entry = ModelEntry(
-            name, build, inputs, frames, parts, presets, trained_head, dict(stage or {})
+            name, build, inputs, frames, parts, presets, trained_head, dict(stage or {}), backbone
         )
         prefix = PREFIXES.get(entry.modalities)
         if prefix is None or not name.startswith(prefix):
@@ -99,7 +102,7 @@ def build_model(
 ) -> Any:
     """A keras.Model with dict inputs and the outputs ``probs``, ``logits``, ``embedding``.
 
-    settings: by model name, what differs from the preset; a fusion passes them on to its parts.
+    settings: by model name, what differs from the preset; passed on to parts and backbone.
     spec: decides the shapes of ``face`` and ``mfcc``; the default one where None.
     Raises KeyError for an unknown name, preset or setting.
     """
@@ -110,4 +113,6 @@ def build_model(
     spec = spec or ClipSpec()
     if entry.parts:
         chosen["parts"] = [build_model(part, preset, settings, spec) for part in entry.parts]
+    if entry.backbone:
+        chosen["backbone"] = build_model(entry.backbone, preset, settings, spec)
     return entry.build(spec, **chosen)

@@ -67,3 +67,13 @@ def build_visual_residual(
     embedding = keras.layers.GlobalAveragePooling2D(name="picture_mean")(x)
     features = keras.layers.Dropout(dropout, name="drop")(embedding)
     return keras.Model({"face": face}, classify(features, embedding), name="visual_residual")
+
+
+def describe_frames(network: keras.Model) -> keras.Model:
+    """What a visual_residual sees in a face: its maps' means, (batch, 2 * 160 * width).
+
+    Of the last block and of the one before, which knows less of FER2013's seven answers.
+    """
+    inner = keras.layers.GlobalAveragePooling2D(name="inner_mean")
+    seen = [inner(network.get_layer("block3a_relu").output), network.output["embedding"]]
+    return keras.Model(network.input, keras.layers.Concatenate(name="seen")(seen), name="backbone")

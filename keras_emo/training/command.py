@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--fold",
         type=int,
         choices=range(len(RAVDESS_FOLDS)),
-        help="test speakers of a RAVDESS fold, instead of --test and names in --val",
+        help="test speakers of a RAVDESS fold, instead of --test",
     )
     run.add_argument(
         "--folds",
@@ -63,11 +63,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="one run a RAVDESS fold, below --out, and a table over them",
     )
     run.add_argument("--seeds", type=_numbers, metavar="0,1,2", help="one run a seed, averaged")
-    run.add_argument(
+    checked = run.add_mutually_exclusive_group()
+    checked.add_argument(
         "--val",
         type=_validation,
-        help="validation speakers (default: two are drawn); none: nobody, so that everybody else "
-        "learns and a network stays as its last epoch left it",
+        help="validation speakers, as 3,8; none: nobody, so that everybody else learns and a "
+        "network stays as its last epoch left it",
+    )
+    checked.add_argument(
+        "--n-val", type=int, help="how many validation speakers are drawn (default: 2)"
     )
     run.add_argument("--stages", type=_names, help="as visual_alexnet,audio_cnn (default: all)")
     run.add_argument("--epochs", type=int, help="at most this many in every stage asked for")
@@ -210,7 +214,7 @@ def _changes(options: argparse.Namespace) -> dict:
         "preset": options.preset,
         "seed": options.seed,
         "test": options.test,
-        "val": options.val,
+        "val": options.val if options.n_val is None else options.n_val,
         "stages": options.stages,
         "epochs": options.epochs,
         "deterministic": options.deterministic,

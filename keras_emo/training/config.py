@@ -25,8 +25,15 @@ ALEXNET_FUSIONS = (
     "fusion_multi_cnn",
     "fusion_multi_lstm",
 )
-PARTS = (*ALEXNET_PARTS, "visual_residual", "audio_tdnn", "audio_ensemble")
-FUSIONS = (*ALEXNET_FUSIONS, "fusion_joint", "fusion_joint_ensemble", "fusion_multi_tdnn")
+PARTS = (*ALEXNET_PARTS, "visual_residual", "visual_clip", "audio_tdnn", "audio_ensemble")
+FUSIONS = (
+    *ALEXNET_FUSIONS,
+    "fusion_joint",
+    "fusion_joint_ensemble",
+    "fusion_multi_tdnn",
+    "fusion_clip_tdnn",
+)
+BACKBONES = {"visual_clip": "visual_residual"}  # what the pretrain stage trains for it
 PRECISIONS = ("bfloat16", "float16")
 PLAIN: dict[str, Any] = {"mixed_precision": "", "xla": False}  # named only where they differ
 PLAIN_STAGE: dict[str, Any] = {"contrast": 0.0}  # of a stage
@@ -102,8 +109,10 @@ class TrainConfig:
 
     @property
     def visual(self) -> str:
-        """The network of faces that is trained, for the pretrain stage."""
-        return next((s for s in self.stages if s.startswith("visual")), "visual_alexnet")
+        """The network of single faces that is trained, for the pretrain stage."""
+        first = next((s for s in self.stages if s.startswith("visual")), "visual_alexnet")
+        added = None if first in STAGES else find_added(first)
+        return (added.backbone if added else BACKBONES.get(first)) or first
 
     def of_stage(self, name: str) -> StageConfig:
         return self.stage.get(name) or default_stage(name, self.preset)
@@ -141,6 +150,11 @@ def default_stage(name: str, preset: str) -> StageConfig:
         return StageConfig(
             epochs=10, batch=64, learning_rate=1.5e-3, weight_decay=0.02, patience=10
         )
+    if name == "visual_clip":
+        return StageConfig(
+            epochs=40, batch=64, learning_rate=5e-3, weight_decay=0.0, label_smoothing=0.0,
+            patience=40,
+        )  # fmt: skip
     added = None if name in STAGES else find_added(name)
     trained_head = added.trained_head if added else name in TRAINED_HEADS
     if trained_head:

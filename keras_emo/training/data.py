@@ -162,8 +162,7 @@ def split_corpus(corpus: Corpus, config: TrainConfig, fold: int | None) -> Split
     """The split of one run: a fold's, or the configuration's own."""
     if fold is None:
         return make_split(corpus.takes, config.test, config.val, config.seed)
-    n_val = config.val if isinstance(config.val, int) else 2
-    return fold_split(corpus.takes, fold, config.seed, n_val)
+    return fold_split(corpus.takes, fold, config.seed, config.val)
 
 
 def prepare(

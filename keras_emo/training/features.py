@@ -102,13 +102,19 @@ def describe_clips(visual, audio, clips, one_frame: bool) -> Features:
                 crops = clip.face
                 if one_frame:
                     crops = crops[choose_frame(clip.face_found)][None]
-                said = see({"face": crops.astype(np.float32)})
-                _put(out, "face", i, {k: v.mean(axis=0) for k, v in said.items()})
+                _put(out, "face", i, _see_clip(see, visual, crops.astype(np.float32)))
             if clip.mfcc is not None:
                 said = hear({"mfcc": clip.mfcc[None]})
                 _put(out, "voice", i, {k: v[0] for k, v in said.items()})
             progress(i + 1, n)
     return out
+
+
+def _see_clip(see, visual, crops: np.ndarray) -> Features:
+    if "face_mask" not in visual.input:
+        return {k: v.mean(axis=0) for k, v in see({"face": crops}).items()}
+    said = see({"face": crops[None], "face_mask": np.ones((1, len(crops)), np.float32)})
+    return {k: v[0] for k, v in said.items()}
 
 
 def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> Features:

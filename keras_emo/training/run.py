@@ -200,7 +200,9 @@ def check_models(config: TrainConfig) -> None:
         except (KeyError, TypeError) as e:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, str(e.args[0])) from None
     for name in config.stages:
-        if config.of_stage(name).contrast and name in MODELS and MODELS[name].parts:
+        if not config.of_stage(name).contrast or name not in MODELS:
+            continue
+        if MODELS[name].parts or MODELS[name].backbone:
             cause = "contrast is for networks that stand on no others"
             raise UsageError(f"[stage.{name}]", Reason.BAD_CONFIG, cause)
 

@@ -17,7 +17,7 @@ from keras_emo.core.inputs import answer_clips
 from keras_emo.data.files import naming_content, read_record
 from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.models.registry import MODELS, ModelEntry
-from keras_emo.training import features
+from keras_emo.training import clip_head, features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN, StageConfig
@@ -108,30 +108,39 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     elif MODELS[name].parts:  # an average: nothing to train
         model = run.build_trainee(name)
         take_over(model, [run.load(part) for part in MODELS[name].parts])
+    elif MODELS[name].backbone:
+        start = _find_start(run, init_from)
+        model = clip_head.train_clip_head(run, MODELS[name], stage, start)
+        facts["pretrained"] = _tell_source(start)
     else:
         model = run.build_trainee(name)
         if MODELS[name].modalities == ("face",):
-            facts["pretrained"] = _start_from(model, run, init_from)
+            start = _find_start(run, init_from)
+            if start is not None:
+                load_initial(model, start)
+            facts["pretrained"] = _tell_source(start)
         fit_part(run, model, MODELS[name], stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)
     run.crew.team.ask_chief(lambda: run.note(name, {**facts, "minutes": minutes}))
     return model
 
 
-def _start_from(model: keras.Model, run: Run, init_from: Path | None) -> str | None:
-    """Weights that training begins with; says where they came from."""
-    pretrained = run.folder / PRETRAIN / METRICS_FILE
-    if pretrained.exists():
-        init_from = run.folder / PRETRAIN / MODEL_FILE
-    if init_from is None:
+def _find_start(run: Run, init_from: Path | None) -> Path | None:
+    """The weights that a face network begins with: the pretrain stage's, else the given ones."""
+    pretrained = run.folder / PRETRAIN
+    return pretrained / MODEL_FILE if (pretrained / METRICS_FILE).exists() else init_from
+
+
+def _tell_source(start: Path | None) -> str | None:
+    """What such weights were trained on, where that is known."""
+    if start is None:
         return None
-    load_initial(model, init_from)
-    beside = init_from.with_name(METRICS_FILE)
+    beside = start.with_name(METRICS_FILE)
     known = read_record(beside) if beside.exists() else {}
     if "source" in known:
         with naming_content(beside):
             return f"{known['n_train']} pictures of {known['source']}"
-    return f"the weights in {init_from.name}"
+    return f"the weights in {start.name}"
 
 
 def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.models import build_model
+from keras_emo.models.clip import ClipStatistics
 from keras_emo.models.layers import Standardise
 
 SPEC = ClipSpec()
@@ -42,4 +43,6 @@ def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:
     for layer in model._flatten_layers():
         if isinstance(layer, Standardise):
             layer.adapt(rng.normal(0, 25, (8, *spec.audio.shape)))
+        if isinstance(layer, ClipStatistics):
+            layer.adapt(rng.normal(0.5, 0.5, (8, layer.mean.shape[0])))
     return model

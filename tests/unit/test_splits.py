@@ -125,8 +125,8 @@ def test_everybody_who_is_not_tested_may_train(nobody):
     split = make_split(RAVDESS, ["1", "2"], nobody)
     assert split.val == ()
     assert len(split.train) == len(ACTORS) - 2
-    assert fold_split(RAVDESS, 0, n_val=0).val == ()
-    assert len(fold_split(RAVDESS, 0, n_val=0).train) == 16
+    assert fold_split(RAVDESS, 0, val=0).val == ()
+    assert len(fold_split(RAVDESS, 0, val=0).train) == 16
 
 
 @pytest.mark.parametrize("part", ["val", "test"])

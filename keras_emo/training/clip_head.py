@@ -1,0 +1,102 @@
+"""Training of a network that looks with a frozen backbone: its head, on stored statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_emo.core.errors import Reason, UsageError
+from keras_emo.core.inputs import softmax
+from keras_emo.core.progress import Progress
+from keras_emo.models.registry import ModelEntry
+from keras_emo.training.config import StageConfig
+from keras_emo.training.evaluate import run_keras
+from keras_emo.training.features import stream_features
+from keras_emo.training.fit import fit, load_initial, restore
+from keras_emo.training.run import Run
+
+BACKBONE, STATISTICS, HEAD = "backbone", "statistics", "head"
+
+
+def train_clip_head(
+    run: Run, entry: ModelEntry, stage: StageConfig, start: Path | None
+) -> keras.Model:
+    """Build the network on pretrained weights, standardise on training clips, train its head.
+
+    start: weights of entry.backbone. Crops are taken as they are: altered one by one, they would
+    differ within a clip by more than the face does. Raises UsageError without weights, and where
+    no training or validation clip has a face.
+    """
+    if start is None:
+        cause = (
+            f"{entry.name} looks with a {entry.backbone} that has seen other faces: name pictures "
+            "with --pretrain-data, or weights with --init-from"
+        )
+        raise UsageError(f"stage {entry.name}", Reason.BAD_CONFIG, cause)
+    val = [(t, c.face) for t, c in run.val if c.face is not None]
+    usable = np.flatnonzero(run.train.has_face)
+    if not len(usable) or (run.validates and not val):
+        part = "training" if not len(usable) else "validation"
+        cause = f"stage {entry.name}: no {part} clip has a face"
+        raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
+    with run.crew.strategy.scope():  # float32 whatever the precision: nothing here is slow
+        model = run.build(entry.name)
+        take_backbone(model, run.build(entry.backbone), start)
+    statistics, head = model.get_layer(STATISTICS), model.get_layer(HEAD)
+    clips = run.train
+    seen = (clips.faces[clips.first[i] : clips.first[i] + clips.count[i]] for i in usable)
+    pooled = pool_clips(model, seen, len(usable))
+    statistics.adapt(pooled)
+    known = {STATISTICS: _standardise(statistics, pooled, clips.count[usable])}
+    pooled = pool_clips(model, (face for _, face in val), len(val))
+    looked_at = {STATISTICS: _standardise(statistics, pooled, [len(face) for _, face in val])}
+    checkpoints = run.checkpoints(entry.name)
+    data, steps = stream_features(
+        known, clips.labels[usable], stage.batch, run.config.seed,
+        restore(checkpoints, run.crew), True, run.crew.share,
+    )  # fmt: skip
+    say = run_keras(head)
+    fit(
+        head,
+        data,
+        steps,
+        stage,
+        checkpoints,
+        (lambda: softmax(say(looked_at)["logits"])) if run.validates else None,
+        np.array([t.label for t, _ in val]),
+        run.config.seed,
+        run.crew,
+        run.config.xla,
+    )
+    return model
+
+
+def take_backbone(model: keras.Model, trained: keras.Model, path: Path) -> None:
+    """Give a network's backbone the weights in a file of the whole network that it is part of."""
+    load_initial(trained, path)
+    for layer in model.get_layer(BACKBONE).layers:
+        if layer.weights:
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+
+
+def pool_clips(model: keras.Model, clips: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Statistics of n clips' crops, uint8 (n_crops, size, size, 3), not yet standardised."""
+    backbone, statistics = model.get_layer(BACKBONE), model.get_layer(STATISTICS)
+    see = run_keras(keras.Model(backbone.input, {"seen": backbone.output}))
+    out = np.zeros((n, statistics.mean.shape[0]), np.float32)
+    with Progress("clips whose faces are described", "clips") as progress:
+        for i, crops in enumerate(clips):
+            seen = see({"face": crops.astype(np.float32)})["seen"]
+            counts = np.ones((1, len(crops)), np.float32)
+            out[i] = keras.ops.convert_to_numpy(statistics.pool(seen, counts))[0]
+            progress(i + 1, n)
+    return out
+
+
+def _standardise(statistics: keras.layers.Layer, pooled: np.ndarray, counts) -> np.ndarray:
+    n = np.asarray(counts, np.float32)[:, None]
+    standard: np.ndarray = keras.ops.convert_to_numpy(statistics.standardise(pooled, n))
+    return standard
