@@ -212,6 +212,44 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
     assert "The row val is of 2 networks" in (run / "int8" / "README.md").read_text()
 
 
+def test_a_clip_head_stands_on_given_weights(trained, seeds):
+    config, out, _ = seeds
+    run, stages = trained.root / "clip_head", ("visual_clip", "audio_tdnn", "fusion_clip_tdnn")
+    start = out / "seed0" / "visual_residual" / "model.keras"
+    command = ("--config", str(config), "--stages", ",".join(stages))
+    refused = trained.train(*command, out=run)
+    assert refused.returncode == ExitCode.USAGE
+    assert "--pretrain-data" in refused.stderr
+    shutil.rmtree(run)
+    done = trained.train(*command, "--init-from", str(start), out=run)
+    assert done.returncode == 0, done.stderr[-3000:]
+    clip = keras.saving.load_model(run / "visual_clip" / "model.keras", compile=False)
+    given = keras.saving.load_model(start, compile=False)
+    for layer in clip.get_layer("backbone").layers:
+        for a, b in zip(
+            layer.get_weights(), given.get_layer(layer.name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+    assert np.abs(clip.get_layer("statistics").mean.numpy()).max() > 0.01
+    metrics = json.loads((run / "visual_clip" / "metrics.json").read_text())
+    assert metrics["pretrained"] == "the weights in model.keras"
+    assert json.loads((run / "fusion_clip_tdnn" / "metrics.json").read_text())["fitted_on_val"]
+    for name in ("visual_clip", "fusion_clip_tdnn"):
+        bundle = run / f"bundle_{name}"
+        export = [sys.executable, str(ROOT / "export.py"), "--run", str(run), "--model", name,
+                  "--formats", "onnx", "--out", str(bundle)]  # fmt: skip
+        done = subprocess.run(export, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        scores = run / f"{name}.json"
+        served = run_cli(
+            "evaluate", "--data", trained.corpus, "--bundle", bundle, "--speakers", "test",
+            "--json", scores,
+        )  # fmt: skip
+        assert served.returncode == 0, served.stderr
+        kept = json.loads((run / name / "metrics.json").read_text())["test"]
+        assert json.loads(scores.read_text())["accuracy"] == pytest.approx(kept["accuracy"])
+
+
 def test_runs_are_planned_seed_after_seed(tmp_path):
     from keras_emo.training.folds import plan_runs
 

@@ -106,7 +106,9 @@ def test_it_belongs_to_a_run_where_it_is_set():
         StageConfig(contrast=-1)
 
 
-@pytest.mark.parametrize("name", ["fusion_multi_tdnn", "fusion_concat", "audio_ensemble"])
+@pytest.mark.parametrize(
+    "name", ["fusion_multi_tdnn", "fusion_concat", "audio_ensemble", "visual_clip"]
+)
 def test_networks_on_top_of_others_have_none(name):
     config = TrainConfig(stages=(name,), stage={name: StageConfig(contrast=0.3)})
     with pytest.raises(UsageError, match=rf"'\[stage.{name}\]': bad_config: contrast is for"):

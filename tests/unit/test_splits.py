@@ -207,6 +207,11 @@ def test_bad_dicts(data):
     refused(Split.from_dict, data)
 
 
+def test_validation_speakers_of_a_fold_may_be_named():
+    assert fold_split(RAVDESS, 0, val=("3", "4")).val == ("ravdess/03", "ravdess/04")
+    refused(fold_split, RAVDESS, 0, 0, ("1", "3"), match="ravdess/01")
+
+
 def test_folds_test_every_actor_once():
     splits = [fold_split(RAVDESS, fold) for fold in range(len(RAVDESS_FOLDS))]
     assert sorted(s for split in splits for s in split.test) == ACTORS
