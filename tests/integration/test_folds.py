@@ -225,10 +225,9 @@ def test_a_clip_head_stands_on_given_weights(trained, seeds):
     assert done.returncode == 0, done.stderr[-3000:]
     clip = keras.saving.load_model(run / "visual_clip" / "model.keras", compile=False)
     given = keras.saving.load_model(start, compile=False)
-    for layer in clip.get_layer("backbone").layers:
-        for a, b in zip(
-            layer.get_weights(), given.get_layer(layer.name).get_weights(), strict=True
-        ):
+    for layer in [each for each in clip.get_layer("backbone").layers if each.weights]:
+        there = given.get_layer(layer.name).get_weights()
+        for a, b in zip(layer.get_weights(), there, strict=True):
             np.testing.assert_array_equal(a, b)
     assert np.abs(clip.get_layer("statistics").mean.numpy()).max() > 0.01
     metrics = json.loads((run / "visual_clip" / "metrics.json").read_text())
