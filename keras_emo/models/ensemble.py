@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_emo.core.spec import ClipSpec
-from keras_emo.models.layers import name_outputs
+from keras_emo.models.layers import FoldFrames, MaskedMean, name_outputs
 from keras_emo.models.registry import register
 
 
@@ -50,6 +50,32 @@ def average_weights(models: Sequence[keras.Model]) -> keras.Model:
     every = [model.get_weights() for model in models]
     models[0].set_weights([np.mean(same, axis=0) for same in zip(*every, strict=True)])
     return models[0]
+
+
+@register(
+    "visual_ensemble",
+    inputs=("face", "face_mask"),
+    frames="all",
+    parts=("visual_residual", "visual_clip"),
+    presets={"faithful": {}, "compact": {}},
+)
+def build_visual_ensemble(spec: ClipSpec, parts: list[keras.Model]) -> keras.Model:
+    """A network that learned these actors' faces and one that did not: the mean of their logits.
+
+    The first answers every frame, and the mean counts. Inputs: ``face`` (batch, frames, size,
+    size, 3), 0 to 255, ``face_mask`` (batch, frames). Outputs: ``probs`` and ``logits``
+    (batch, 7), ``embedding``: both, the first's averaged over frames.
+    """
+    each, whole = parts
+    face = keras.Input((None, *spec.face.shape), name="face", dtype="float32")
+    face_mask = keras.Input((None,), name="face_mask", dtype="float32")
+    seen = each({"face": FoldFrames(name="fold_frames")(face)})
+    mean = {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in ("logits", "embedding")}
+    inputs = {"face": face, "face_mask": face_mask}
+    said = (mean, whole(inputs))
+    logits = keras.layers.Average(name="part_mean")([s["logits"] for s in said])
+    embedding = keras.layers.Concatenate(name="part_embeddings")([s["embedding"] for s in said])
+    return keras.Model(inputs, name_outputs(logits, embedding), name="visual_ensemble")
 
 
 @register(

@@ -220,4 +220,4 @@ for _frames in ("single", "multi"):
             f"fusion_{_frames}_{_voice}", "visual_alexnet", f"audio_{_voice}", _frames == "multi"
         )
 _register_average("fusion_multi_tdnn", "visual_residual", "audio_tdnn", True)
-_register_average("fusion_clip_tdnn", "visual_clip", "audio_tdnn", True)
+_register_average("fusion_ensemble_tdnn", "visual_ensemble", "audio_tdnn", True)

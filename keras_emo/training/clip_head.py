@@ -21,21 +21,13 @@ from keras_emo.training.run import Run
 BACKBONE, STATISTICS, HEAD = "backbone", "statistics", "head"
 
 
-def train_clip_head(
-    run: Run, entry: ModelEntry, stage: StageConfig, start: Path | None
-) -> keras.Model:
+def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path) -> keras.Model:
     """Build the network on pretrained weights, standardise on training clips, train its head.
 
     start: weights of entry.backbone. Crops are taken as they are: altered one by one, they would
-    differ within a clip by more than the face does. Raises UsageError without weights, and where
-    no training or validation clip has a face.
+    differ within a clip by more than the face does. Raises UsageError for weights that do not
+    fit, and where no training or validation clip has a face.
     """
-    if start is None:
-        cause = (
-            f"{entry.name} looks with a {entry.backbone} that has seen other faces: name pictures "
-            "with --pretrain-data, or weights with --init-from"
-        )
-        raise UsageError(f"stage {entry.name}", Reason.BAD_CONFIG, cause)
     val = [(t, c.face) for t, c in run.val if c.face is not None]
     usable = np.flatnonzero(run.train.has_face)
     if not len(usable) or (run.validates and not val):

@@ -25,13 +25,20 @@ ALEXNET_FUSIONS = (
     "fusion_multi_cnn",
     "fusion_multi_lstm",
 )
-PARTS = (*ALEXNET_PARTS, "visual_residual", "visual_clip", "audio_tdnn", "audio_ensemble")
+PARTS = (
+    *ALEXNET_PARTS,
+    "visual_residual",
+    "visual_clip",
+    "visual_ensemble",
+    "audio_tdnn",
+    "audio_ensemble",
+)
 FUSIONS = (
     *ALEXNET_FUSIONS,
     "fusion_joint",
     "fusion_joint_ensemble",
     "fusion_multi_tdnn",
-    "fusion_clip_tdnn",
+    "fusion_ensemble_tdnn",
 )
 BACKBONES = {"visual_clip": "visual_residual"}  # what the pretrain stage trains for it
 PRECISIONS = ("bfloat16", "float16")

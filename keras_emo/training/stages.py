@@ -47,6 +47,7 @@ def train_stages(
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+    _check_starts(run, init_from)
     for name in run.config.stages:
         if team.ask_chief(partial(_is_finished, run.folder / name)):
             continue
@@ -61,6 +62,18 @@ def train_stages(
             with run.prepared.naming_reads():
                 train_network(run, name, init_from)
     return team.ask_chief(lambda: summarise(run.folder))
+
+
+def _check_starts(run: Run, init_from: Path | None) -> None:
+    """Raise UsageError where a network would look with a backbone that nobody pretrained."""
+    for name in run.config.stages:
+        backbone = MODELS[name].backbone if name in MODELS else ""
+        if backbone and PRETRAIN not in run.config.stages and _find_start(run, init_from) is None:
+            cause = (
+                f"{name} looks with a {backbone} that has seen other faces: name pictures with "
+                "--pretrain-data, or weights with --init-from"
+            )
+            raise UsageError(f"stage {name}", Reason.BAD_CONFIG, cause)
 
 
 def _is_finished(folder: Path) -> bool:
@@ -110,6 +123,7 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
         take_over(model, [run.load(part) for part in MODELS[name].parts])
     elif MODELS[name].backbone:
         start = _find_start(run, init_from)
+        assert start is not None  # see _check_starts
         model = clip_head.train_clip_head(run, MODELS[name], stage, start)
         facts["pretrained"] = _tell_source(start)
     else:

@@ -214,7 +214,9 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
 
 def test_a_clip_head_stands_on_given_weights(trained, seeds):
     config, out, _ = seeds
-    run, stages = trained.root / "clip_head", ("visual_clip", "audio_tdnn", "fusion_clip_tdnn")
+    run, stages = trained.root / "clip_head", (
+        "visual_residual", "visual_clip", "visual_ensemble", "audio_tdnn", "fusion_ensemble_tdnn",
+    )  # fmt: skip
     start = out / "seed0" / "visual_residual" / "model.keras"
     command = ("--config", str(config), "--stages", ",".join(stages))
     refused = trained.train(*command, out=run)
@@ -232,8 +234,8 @@ def test_a_clip_head_stands_on_given_weights(trained, seeds):
     assert np.abs(clip.get_layer("statistics").mean.numpy()).max() > 0.01
     metrics = json.loads((run / "visual_clip" / "metrics.json").read_text())
     assert metrics["pretrained"] == "the weights in model.keras"
-    assert json.loads((run / "fusion_clip_tdnn" / "metrics.json").read_text())["fitted_on_val"]
-    for name in ("visual_clip", "fusion_clip_tdnn"):
+    assert json.loads((run / "fusion_ensemble_tdnn" / "metrics.json").read_text())["fitted_on_val"]
+    for name in ("visual_clip", "fusion_ensemble_tdnn"):
         bundle = run / f"bundle_{name}"
         export = [sys.executable, str(ROOT / "export.py"), "--run", str(run), "--model", name,
                   "--formats", "onnx", "--out", str(bundle)]  # fmt: skip
