@@ -35,6 +35,18 @@ def test_logits_are_the_members_mean_and_the_bundle_says_the_same(tmp_path):
     np.testing.assert_allclose(served["logits"], said["logits"], atol=1e-4)
 
 
+def test_both_faces_of_an_ensemble_have_the_same_say():
+    entry = MODELS["visual_ensemble"]
+    together = build_tiny("visual_ensemble", 0, SPEC)
+    each, whole = (together.get_layer(part) for part in entry.parts)
+    feed = sample_feed(entry, 1, SPEC)
+    frames = run_keras(each)({"face": feed["face"][0]})["logits"].mean(axis=0)
+    clip = run_keras(whole)(feed)["logits"][0]
+    assert np.abs(frames - clip).max() > 1e-2
+    said = run_keras(together)(feed)["logits"][0]
+    np.testing.assert_allclose(said, (frames + clip) / 2, atol=1e-4)
+
+
 def test_one_member_or_other_inputs_are_refused():
     one = build_members(1)
     with pytest.raises(ValueError, match="at least two"):
