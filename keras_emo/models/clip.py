@@ -11,7 +11,7 @@ from keras_emo.models.layers import register as register_layer
 from keras_emo.models.registry import register
 from keras_emo.models.residual import describe_frames
 
-_PRESET = {"segments": 3, "l2": 0.1}
+_PRESET = {"segments": 3, "enough_frames": 8, "l2": 0.1}
 
 
 @register_layer
@@ -21,14 +21,17 @@ class ClipStatistics(keras.layers.Layer):
     Inputs: features (batch * frames, n) and a mask (batch, frames), 1 counts, 0 does not. Returns
     (batch, (segments + 1) * n): means over equal parts of the clip, a frame on a border by its
     share in each; then the standard deviation over all frames that count. One frame alone has
-    none: it is taken for the usual one. Pooling by statistics: Snyder et al. 2018, X-vectors.
+    none: it is taken for the usual one. Statistics of fewer than enough_frames are uncertain, and
+    drawn towards the usual ones. Pooling by statistics: Snyder et al. 2018, X-vectors.
     """
 
-    def __init__(self, segments: int = 3, **kwargs):
+    def __init__(self, segments: int = 3, enough_frames: int = 8, **kwargs):
         super().__init__(**kwargs)
-        if segments < 1:
-            raise ValueError(f"segments is {segments}, 1 or more")
-        self.segments = segments
+        if segments < 1 or enough_frames < 1:
+            raise ValueError(
+                f"segments is {segments}, enough_frames {enough_frames}: both are 1 or more"
+            )
+        self.segments, self.enough_frames = segments, enough_frames
 
     def build(self, values_shape, counts_shape):
         size = ((self.segments + 1) * values_shape[-1],)
@@ -65,10 +68,12 @@ class ClipStatistics(keras.layers.Layer):
 
     def standardise(self, pooled, counts):
         """What pool gave, by what adapt learned."""
+        n = ops.cast(ops.sum(counts, axis=1, keepdims=True), pooled.dtype)
         standard = (pooled - self.mean) / ops.sqrt(self.variance + 1e-6)
-        n = pooled.shape[-1] // (self.segments + 1)
-        means, deviation = ops.split(standard, [self.segments * n], axis=-1)
-        several = ops.cast(ops.sum(counts, axis=1, keepdims=True) > 1.0, deviation.dtype)
+        standard = standard * ops.sqrt(ops.minimum(n / self.enough_frames, 1.0))
+        n_means = pooled.shape[-1] // (self.segments + 1) * self.segments
+        means, deviation = ops.split(standard, [n_means], axis=-1)
+        several = ops.cast(n > 1.0, deviation.dtype)
         return ops.concatenate([means, several * deviation], axis=-1)
 
     def call(self, values, counts):
@@ -78,7 +83,11 @@ class ClipStatistics(keras.layers.Layer):
         return (counts_shape[0], (self.segments + 1) * values_shape[-1])
 
     def get_config(self):
-        return {**super().get_config(), "segments": self.segments}
+        return {
+            **super().get_config(),
+            "segments": self.segments,
+            "enough_frames": self.enough_frames,
+        }
 
 
 @register(
@@ -89,7 +98,7 @@ class ClipStatistics(keras.layers.Layer):
     presets={"faithful": _PRESET, "compact": _PRESET},  # one size
 )
 def build_visual_clip(
-    spec: ClipSpec, backbone: keras.Model, segments: int, l2: float
+    spec: ClipSpec, backbone: keras.Model, segments: int, enough_frames: int, l2: float
 ) -> keras.Model:
     """visual_residual's view of every frame, its statistics over the clip, one dense layer.
 
@@ -104,7 +113,7 @@ def build_visual_clip(
     look = describe_frames(backbone)
     look.trainable = False
     seen = look({"face": FoldFrames(name="fold_frames")(face)})
-    statistics = ClipStatistics(segments, name="statistics")(seen, face_mask)
+    statistics = ClipStatistics(segments, enough_frames, name="statistics")(seen, face_mask)
     head = _build_head(statistics.shape[-1], l2)
     inputs = {"face": face, "face_mask": face_mask}
     return keras.Model(inputs, head({"statistics": statistics}), name="visual_clip")

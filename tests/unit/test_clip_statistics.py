@@ -11,7 +11,7 @@ pytestmark = pytest.mark.tensorflow
 
 
 def build(n_features: int, segments: int = 3) -> ClipStatistics:
-    layer = ClipStatistics(segments)
+    layer = ClipStatistics(segments, enough_frames=2)
     layer.build((None, n_features), (None, None))
     return layer
 
@@ -70,12 +70,23 @@ def test_training_clips_have_mean_zero_and_deviation_one():
     clips = [rng.normal(5, 2, (n, 3)).astype(np.float32) for n in rng.integers(2, 12, 40)]
     pooled = pool(layer, clips)
     layer.adapt(pooled)
-    counts = np.array([[len(clip)] for clip in clips], np.float32)
+    counts = np.array([[len(clip)] for clip in clips], np.float32)  # as many as the layer asks
     standard = np.array(layer.standardise(pooled, counts))
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-3)
 
 
-def test_no_part_is_refused():
-    with pytest.raises(ValueError, match="segments is 0, 1 or more"):
-        ClipStatistics(0)
+def test_few_frames_say_less():
+    layer, rng = ClipStatistics(1, enough_frames=8), np.random.default_rng(4)
+    layer.build((None, 2), (None, None))
+    pooled = rng.normal(size=(1, 4)).astype(np.float32)
+    said = {n: np.array(layer.standardise(pooled, np.ones((1, n)))) for n in (2, 8, 20)}
+    np.testing.assert_allclose(said[8], pooled, atol=1e-5)
+    np.testing.assert_array_equal(said[20], said[8])
+    np.testing.assert_allclose(said[2], pooled / 2, atol=1e-5)
+
+
+def test_no_part_and_no_frame_are_refused():
+    for wrong in ({"segments": 0}, {"enough_frames": 0}):
+        with pytest.raises(ValueError, match="both are 1 or more"):
+            ClipStatistics(**wrong)
