@@ -118,7 +118,7 @@ def check_graphs(folder: Path, entry: ModelEntry, predictor: Predictor) -> None:
     Raises ExportError, BundleError where one does not load.
     """
     spec, bundle = predictor.bundle.spec, predictor.bundle
-    FaceDetector(folder / DETECTOR, spec.face, available_cores()).warm_up()
+    FaceDetector(folder / DETECTOR, spec.face).warm_up()
     heard = "mfcc" in bundle.inputs
     path = folder / (WAVEFORM if heard else MODEL)
     session = open_session(path, available_cores())

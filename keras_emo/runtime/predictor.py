@@ -106,8 +106,9 @@ def prepare_answerable(
 class Predictor:
     """Loads a bundle once and answers clips; not to be shared between threads while it answers.
 
-    threads: of the network and the detector; 0: one a core this process may use. detector: finds
-    the faces instead of the bundle's networks. Raises BundleError where the bundle is refused.
+    threads: of the network and of decoding; 0: one a core this process may use. detector: finds
+    the faces instead of the bundle's networks, which are too small for more than one thread.
+    Raises BundleError where the bundle is refused.
     """
 
     def __init__(self, folder: Path | Bundle, threads: int = 0, detector: Detector | None = None):
@@ -117,8 +118,7 @@ class Predictor:
         self.outputs = [o.name for o in self.session.get_outputs()]
         self._check_names()
         if detector is None:
-            face = self.bundle.spec.face
-            detector = FaceDetector(self.bundle.detector_folder, face, threads)
+            detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face)
         self.detector: Detector = detector
 
     def _check_names(self) -> None:

@@ -81,7 +81,7 @@ class Worker:
             self._predictor = Predictor(self.bundle, self.threads)
             self.detector: Detector = self._predictor.detector
         else:
-            self.detector = FaceDetector(self.bundle.detector_folder, spec.face, self.threads)
+            self.detector = FaceDetector(self.bundle.detector_folder, spec.face)
         if setup["warm"] and self._predictor is not None:
             self._predictor.warm_up()
 
