@@ -162,7 +162,7 @@ def test_facts_name_training_speakers_alone(case, prepared):
     known = facts["quantisation"]
     assert facts["precision"] == "int8"
     assert known["calibration"]["speakers"] == ["a", "b"]
-    lacking = {"none": ("b/angry",), "each": ("a/angry",)}.get(entry.frames, ())
+    lacking = {("voice",): ("b/angry",), ("face",): ("a/angry",)}.get(entry.modalities, ())
     assert known["calibration"]["n_clips"] == 14 - len(lacking)
     assert set(known["accuracy"]) == {"val", "test"}
     for part in known["accuracy"].values():
