@@ -9,13 +9,12 @@ import keras
 import numpy as np
 
 from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.inputs import softmax
 from keras_emo.core.progress import Progress
 from keras_emo.models.registry import ModelEntry
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.features import stream_features
-from keras_emo.training.fit import fit, load_initial, restore
+from keras_emo.training.features import fit_head
+from keras_emo.training.fit import load_initial
 from keras_emo.training.run import Run
 
 BACKBONE, STATISTICS, HEAD = "backbone", "statistics", "head"
@@ -45,24 +44,8 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
     known = {STATISTICS: _standardise(statistics, pooled, clips.count[usable])}
     pooled = pool_clips(model, (face for _, face in val), len(val))
     looked_at = {STATISTICS: _standardise(statistics, pooled, [len(face) for _, face in val])}
-    checkpoints = run.checkpoints(entry.name)
-    data, steps = stream_features(
-        known, clips.labels[usable], stage.batch, run.config.seed,
-        restore(checkpoints, run.crew), True, run.crew.share,
-    )  # fmt: skip
-    say = run_keras(head)
-    fit(
-        head,
-        data,
-        steps,
-        stage,
-        checkpoints,
-        (lambda: softmax(say(looked_at)["logits"])) if run.validates else None,
-        np.array([t.label for t, _ in val]),
-        run.config.seed,
-        run.crew,
-        run.config.xla,
-    )
+    labels = np.array([t.label for t, _ in val])
+    fit_head(run, entry.name, head, stage, (known, clips.labels[usable]), (looked_at, labels))
     return model
 
 

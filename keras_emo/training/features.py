@@ -51,24 +51,38 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         truth = np.tile(run.train.labels, len(passes))
     else:
         known, truth = val, labels
+    fit_head(run, name, head, stage, (known, truth), (val, labels), MODELS[name].trained_head)
+    return model
+
+
+def fit_head(
+    run: Run,
+    name: str,
+    head: keras.Model,
+    stage: StageConfig,
+    known: tuple[Features, np.ndarray],
+    looked_at: tuple[Features, np.ndarray],
+    weighted: bool = True,
+) -> None:
+    """Train a head on stored features and labels.
+
+    looked_at: of the validation clips, which choose the epoch where there are validation
+    speakers. weighted: whether classes are evened out.
+    """
+    val, labels = looked_at
     checkpoints = run.checkpoints(name)
     data, steps = stream_features(
-        known,
-        truth,
-        stage.batch,
-        run.config.seed,
-        restore(checkpoints, run.crew),
-        MODELS[name].trained_head,
+        *known, stage.batch, run.config.seed, restore(checkpoints, run.crew), weighted,
         run.crew.share,
-    )
-    heard = run_keras(head)
+    )  # fmt: skip
+    say = run_keras(head)
     fit(
         head,
         data,
         steps,
         stage,
         checkpoints,
-        (lambda: softmax(heard({k: val[k] for k in head.input})["logits"]))
+        (lambda: softmax(say({k: val[k] for k in head.input})["logits"]))
         if run.validates
         else None,
         labels,
@@ -76,7 +90,6 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         run.crew,
         run.config.xla,
     )
-    return model
 
 
 def hide_modalities(seen: Features, share: float, seed: tuple[int, ...]) -> None:

@@ -145,11 +145,11 @@ def test_a_shard_cut_short_during_training_is_one_error(cache, tmp_path, monkeyp
     pytest.importorskip("tensorflow")
     from keras_emo.training import stages
 
-    def cut(model, run, *_):
+    def cut(run, *_):
         """A disk that loses the end of a file once training has begun."""
         os.truncate(run.prepared.shards.files[0], 4000)
 
-    monkeypatch.setattr(stages, "_start_from", cut)
+    monkeypatch.setattr(stages, "_find_start", cut)
     with pytest.raises(ClipError, match=r"\.npz.*unreadable.*cut short"):
         train(cache, tmp_path / "cut", Storage(tmp_path, tmp_path / "shards"))
 

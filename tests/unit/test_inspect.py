@@ -104,7 +104,7 @@ def test_a_bundle_that_says_little(change):
 
 def test_a_name_cannot_steer_the_terminal(change, capsys):
     assert cli.main(["inspect", str(change(name="\x1b[31mred\n"))]) == 0
-    assert capsys.readouterr().out.startswith("?[31mred?: fusion_multi_tdnn")
+    assert capsys.readouterr().out.startswith("?[31mred?: fusion_ensemble_tdnn")
 
 
 @pytest.mark.parametrize(

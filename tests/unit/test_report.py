@@ -79,7 +79,7 @@ def test_what_the_page_says(bundle):
     accuracy = 100 * bundle.info["metrics"]["folds"]["accuracy"]
     for said in (
         "talk.mp4", "0:42.0", "happy", "sad", "no answer", "no face in 8 of 40 windows",
-        "3 damaged packets", "CC-BY-NC-SA-4.0", "fusion_multi_tdnn", "not what somebody feels",
+        "3 damaged packets", "CC-BY-NC-SA-4.0", bundle.info["model"], "not what somebody feels",
         "Article 5", f"{accuracy:.1f} % of 1200 clips",
         bundle.info["files"]["model.onnx"]["sha256"],
     ):  # fmt: skip

@@ -20,12 +20,11 @@ from keras_emo.exporting.command import main
 from keras_emo.exporting.facts import collect_facts, read_runs
 
 keras = pytest.importorskip("keras")
-from keras_emo.models import build_model  # noqa: E402
 from keras_emo.training.config import TrainConfig  # noqa: E402
 from keras_emo.training.evaluate import write_predictions  # noqa: E402
 from keras_emo.training.folds import Plan  # noqa: E402
 from keras_emo.training.run import Run, open_run  # noqa: E402
-from keras_emo.training.stages import _start_from  # noqa: E402
+from keras_emo.training.stages import _tell_source  # noqa: E402
 from keras_emo.training.summary import summarise  # noqa: E402
 from keras_emo.training.table import write_table  # noqa: E402
 
@@ -85,11 +84,7 @@ def take_up(folder: Path) -> None:
 
 
 def begin_from(folder: Path) -> None:
-    run = SimpleNamespace(folder=folder)
-    model = build_model(NAME, "compact", {}, ClipSpec())
-    weights = folder / NAME / "model.keras"
-    model.save(weights)
-    _start_from(model, run, weights)
+    _tell_source(folder / NAME / "model.keras")
 
 
 READERS = {
