@@ -25,7 +25,7 @@ def main(path: Path) -> None:
 
     now = ClipSpec()
     before = ClipSpec(FaceSpec(detect_every=1, decode_max_px=0))
-    detector = FaceDetector(threads=1)
+    detector = FaceDetector()
     limits = {"max_px": now.face.decode_max_px}
     frames = read_media(path, **limits).frames
 

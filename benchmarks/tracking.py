@@ -24,7 +24,7 @@ def main(paths: list[Path]) -> None:
     from keras_emo.runtime.detector import FaceDetector
 
     spec = FaceSpec()
-    detector = FaceDetector(threads=1, spec=spec)
+    detector = FaceDetector(spec=spec)
     package = load_package()
     spent_ms: dict[str, list[float]] = {"tracked": [], "full": [], "mtcnn": []}
     overlaps, n_lost, n_frames = [], 0, 0

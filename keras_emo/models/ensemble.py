@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_emo.core.spec import ClipSpec
-from keras_emo.models.layers import FoldFrames, MaskedMean, name_outputs
+from keras_emo.models.layers import name_outputs, see_frames
 from keras_emo.models.registry import register
 
 
@@ -35,9 +36,14 @@ def average_models(models: Sequence[keras.Model], name: str | None = None) -> ke
     if name is None:  # nested models need names of their own
         members = [keras.Model(m.input, m.output, name=f"member{i}") for i, m in enumerate(models)]
     said = [member(inputs) for member in members]
+    return keras.Model(inputs, _average(said), name=name or first.name)
+
+
+def _average(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Outputs of several networks as one's: the mean of logits, embeddings side by side."""
     logits = keras.layers.Average(name="member_mean")([s["logits"] for s in said])
     embedding = keras.layers.Concatenate(name="member_embeddings")([s["embedding"] for s in said])
-    return keras.Model(inputs, name_outputs(logits, embedding), name=name or first.name)
+    return name_outputs(logits, embedding)
 
 
 def average_weights(models: Sequence[keras.Model]) -> keras.Model:
@@ -69,13 +75,9 @@ def build_visual_ensemble(spec: ClipSpec, parts: list[keras.Model]) -> keras.Mod
     each, whole = parts
     face = keras.Input((None, *spec.face.shape), name="face", dtype="float32")
     face_mask = keras.Input((None,), name="face_mask", dtype="float32")
-    seen = each({"face": FoldFrames(name="fold_frames")(face)})
-    mean = {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in ("logits", "embedding")}
     inputs = {"face": face, "face_mask": face_mask}
-    said = (mean, whole(inputs))
-    logits = keras.layers.Average(name="part_mean")([s["logits"] for s in said])
-    embedding = keras.layers.Concatenate(name="part_embeddings")([s["embedding"] for s in said])
-    return keras.Model(inputs, name_outputs(logits, embedding), name="visual_ensemble")
+    said = _average([see_frames(each, face, face_mask), whole(inputs)])
+    return keras.Model(inputs, said, name="visual_ensemble")
 
 
 @register(

@@ -16,11 +16,10 @@ from keras_emo.core.labels import N_EMOTIONS
 from keras_emo.core.spec import ClipSpec
 from keras_emo.models.layers import (
     AnyFrame,
-    FoldFrames,
-    MaskedMean,
     WeightedAverage,
     classify,
     name_outputs,
+    see_frames,
 )
 from keras_emo.models.registry import MODELS, register
 
@@ -52,8 +51,7 @@ def join_branches(spec: ClipSpec, parts: list[keras.Model], many_frames: bool) -
         seen = visual({"face": face, "face_mask": face_mask})
         has_face = AnyFrame(name="has_face")(face_mask)
     elif many_frames:
-        seen = visual({"face": FoldFrames(name="fold_frames")(face)})
-        seen = {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in HEAD_INPUTS}
+        seen = see_frames(visual, face, face_mask)
         has_face = AnyFrame(name="has_face")(face_mask)
     else:
         seen, has_face = visual({"face": face}), face_mask

@@ -138,6 +138,12 @@ class MaskedMean(keras.layers.Layer):
         return (counts_shape[0], values_shape[-1])
 
 
+def see_frames(visual: keras.Model, face, face_mask) -> dict[str, Any]:
+    """Mean logits and embedding of a network of single frames over the frames that count."""
+    seen = visual({"face": FoldFrames(name="fold_frames")(face)})
+    return {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in ("logits", "embedding")}
+
+
 @register
 class WeightedAverage(keras.layers.Layer):
     """Learned weighted average of two networks' logits, one weight a class or one for all.

@@ -61,20 +61,18 @@ class FaceDetector:
     """Finds faces of at least spec.min_face_px in frames shrunk to spec.detect_max_px.
 
     folder: holds pnet.onnx, rnet.onnx and onet.onnx; None means the ones shipped here.
-    threads: of the networks; the rest runs on the calling thread and OpenCV's.
+    They run on the calling thread: on two, such small ones wait longer than they compute.
     Raises EnvironmentFailure when a network is missing, BundleError when one does not load.
     """
 
-    def __init__(
-        self, folder: Path | None = None, spec: FaceSpec = _DEFAULT_SPEC, threads: int = 1
-    ):
+    def __init__(self, folder: Path | None = None, spec: FaceSpec = _DEFAULT_SPEC):
         folder = PACKAGE_DATA if folder is None else folder
         for name in NETWORKS:
             if not (folder / name).is_file():
                 cause = "the face detector's network is missing"
                 raise EnvironmentFailure(folder / name, Reason.NOT_FOUND, cause)
         self.spec = spec
-        sessions = [open_session(folder / name, threads) for name in NETWORKS]
+        sessions = [open_session(folder / name, threads=1) for name in NETWORKS]
         self._pnet, self._rnet, self._onet = sessions
 
     @staticmethod

@@ -107,8 +107,7 @@ class Predictor:
     """Loads a bundle once and answers clips; not to be shared between threads while it answers.
 
     threads: of the network and of decoding; 0: one a core this process may use. detector: finds
-    the faces instead of the bundle's networks, which are too small for more than one thread.
-    Raises BundleError where the bundle is refused.
+    the faces instead of the bundle's networks. Raises BundleError where the bundle is refused.
     """
 
     def __init__(self, folder: Path | Bundle, threads: int = 0, detector: Detector | None = None):

@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
 from keras_emo.core.progress import Progress
 from keras_emo.models.registry import ModelEntry
 from keras_emo.training.config import StageConfig
@@ -27,12 +26,9 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
     differ within a clip by more than the face does. Raises UsageError for weights that do not
     fit, and where no training or validation clip has a face.
     """
-    val = [(t, c.face) for t, c in run.val if c.face is not None]
+    checked = run.check_modality(entry.name, "face")
+    val = [(t, c.face) for t, c in checked if c.face is not None]
     usable = np.flatnonzero(run.train.has_face)
-    if not len(usable) or (run.validates and not val):
-        part = "training" if not len(usable) else "validation"
-        cause = f"stage {entry.name}: no {part} clip has a face"
-        raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
     with run.crew.strategy.scope():  # float32 whatever the precision: nothing here is slow
         model = run.build(entry.name)
         take_backbone(model, run.build(entry.backbone), start)

@@ -62,6 +62,19 @@ class Run:
             self._val = [(t, c) for t, c in self.prepared.clips("val") if c is not None]
         return self._val
 
+    def check_modality(self, name: str, modality: str) -> list[tuple[Take, ClipInputs]]:
+        """The validation clips that have a modality, face or voice.
+
+        Raises UsageError where no training or validation clip has it.
+        """
+        has = self.train.has_face if modality == "face" else self.train.has_voice
+        checked = [(t, c) for t, c in self.val if modality in c.modalities]
+        if not has.any() or (self.validates and not checked):
+            part = "training" if not has.any() else "validation"
+            cause = f"stage {name}: no {part} clip has a {modality}"
+            raise UsageError(self.prepared.corpus.name, Reason.NO_CLIPS, cause)
+        return checked
+
     @property
     def validates(self) -> bool:
         """Whether there are validation speakers."""
@@ -200,9 +213,8 @@ def check_models(config: TrainConfig) -> None:
         except (KeyError, TypeError) as e:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, str(e.args[0])) from None
     for name in config.stages:
-        if not config.of_stage(name).contrast or name not in MODELS:
-            continue
-        if MODELS[name].parts or MODELS[name].backbone:
+        entry = MODELS.get(name)
+        if entry and (entry.parts or entry.backbone) and config.of_stage(name).contrast:
             cause = "contrast is for networks that stand on no others"
             raise UsageError(f"[stage.{name}]", Reason.BAD_CONFIG, cause)
 

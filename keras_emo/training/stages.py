@@ -164,12 +164,7 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
     """
     config = run.config
     (modality,) = entry.modalities
-    has = run.train.has_face if modality == "face" else run.train.has_voice
-    checked = [(t, c) for t, c in run.val if modality in c.modalities]
-    if not has.any() or (run.validates and not checked):
-        part = "training" if not has.any() else "validation"
-        cause = f"stage {entry.name}: no {part} clip has a {modality}"
-        raise UsageError(run.prepared.corpus.name, Reason.NO_CLIPS, cause)
+    checked = run.check_modality(entry.name, modality)
     checkpoints = run.checkpoints(entry.name)
     first = restore(checkpoints, run.crew)
     if modality == "face":

@@ -65,6 +65,7 @@ def test_training_knows_how(case, preset):
     assert read.stages[-1] == entry.name
     if entry.name in training.STAGES:  # listed there, so that reading options loads no Keras
         assert entry.trained_head == (entry.name in training.TRAINED_HEADS)
+        assert entry.backbone == training.BACKBONES.get(entry.name, "")
         assert entry.is_fusion == (entry.name in training.FUSIONS)
 
 
