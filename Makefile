@@ -74,7 +74,7 @@ bench: $(INSTALLED) $(CLIP)
 	$(BIN)/python benchmarks/int8.py
 
 $(DEMO)/cache/builtin/%.mp4: | $(INSTALLED)
-	$(BIN)/python -c 'from pathlib import Path; from keras_emo.data.builtin import BuiltinSpec, build_corpus; \
+	$(BIN)/python -c 'from pathlib import Path; from keras_emo.demo_corpus import BuiltinSpec, build_corpus; \
 	  build_corpus(Path("$(DEMO)/cache/builtin"), BuiltinSpec())'
 
 # The documentation as a site, build/site; it asks no other host for anything.
@@ -100,8 +100,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The pages of `keras-emo serve` and of `export.py --layout browser`, from web/ to keras_emo/server/static
-# and keras_emo/exporting/page; needs Node 20.19 or newer.
+# The pages of `keras-emo serve` and of `export.py --layout browser`, from web/ to keras_emo/serve/static
+# and keras_emo/export/page; needs Node 20.19 or newer.
 web:
 	cd web && npm ci && npm run build
 
@@ -110,7 +110,7 @@ web-test:
 	cd web && npm ci && npm run check && npm test
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	  (cd web && WEB_OUT="$$out/static" LOCAL_OUT="$$out/page" npm run build) && \
-	  diff -r "$$out/static" keras_emo/server/static && diff -r "$$out/page" keras_emo/exporting/page
+	  diff -r "$$out/static" keras_emo/serve/static && diff -r "$$out/page" keras_emo/export/page
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -3,7 +3,7 @@
 
 import sys
 
-from keras_emo.training.command import main
+from keras_emo.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

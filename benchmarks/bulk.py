@@ -57,7 +57,7 @@ def spend(command: Command, clips: Path, work: Path) -> float:
         where = [str(clips), "--out", str(out)]
     start_s = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "keras_emo.cli", *command, *where],
+        [sys.executable, "-m", "keras_emo", *command, *where],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     spent_s = time.perf_counter() - start_s

@@ -17,11 +17,11 @@ ROUNDS = 7
 
 
 def main(path: Path) -> None:
-    from keras_emo.core.clip import prepare_clip
-    from keras_emo.core.media import read_media
-    from keras_emo.core.spec import ClipSpec, FaceSpec
-    from keras_emo.core.tracking import FaceTracker
-    from keras_emo.runtime.detector import FaceDetector
+    from keras_emo.features.clip import prepare_clip
+    from keras_emo.features.mtcnn import FaceDetector
+    from keras_emo.features.tracking import FaceTracker
+    from keras_emo.media.reader import read_media
+    from keras_emo.spec import ClipSpec, FaceSpec
 
     now = ClipSpec()
     before = ClipSpec(FaceSpec(detect_every=1, decode_max_px=0))

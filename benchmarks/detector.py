@@ -19,8 +19,8 @@ def main(paths: list[Path]) -> None:
     import tensorflow as tf
     from mtcnn import MTCNN
 
-    from keras_emo.core.media import read_media
-    from keras_emo.runtime.detector import FaceDetector
+    from keras_emo.features.mtcnn import FaceDetector
+    from keras_emo.media.reader import read_media
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -45,7 +45,7 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         main([Path(p) for p in sys.argv[1:]])
     else:
-        from keras_emo.data.builtin import BuiltinSpec, build_corpus
+        from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 
         with tempfile.TemporaryDirectory() as folder:
             small = BuiltinSpec(n_speakers=2, n_statements=1, strong=False)

@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_emo.core.spec import ClipSpec
 from keras_emo.data.cache import build_cache
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.packing import pack_clips
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
+from keras_emo.spec import ClipSpec
 from keras_emo.training.config import read_config
 
 STAGES = {
@@ -40,60 +40,62 @@ STAGES = {
 MIB = 1 << 20
 
 
-def choose_takes(data: Path, n: int) -> list[Take]:
+def choose_samples(data: Path, n: int) -> list[Sample]:
     """The first n of all takes in an order that is the same every time and mixes speakers."""
-    takes = sorted(read_corpus(data, "auto", skip_bad=True).takes, key=lambda t: t.take_id)
-    random.Random(0).shuffle(takes)
-    return takes[:n] if n else takes
+    samples = sorted(read_corpus(data, "auto", skip_bad=True).samples, key=lambda t: t.sample_id)
+    random.Random(0).shuffle(samples)
+    return samples[:n] if n else samples
 
 
-def find_prepared(takes: Sequence[Take], spec: ClipSpec, root: Path) -> dict[str, Path]:
-    report = build_cache(takes, spec, root / "cache", workers=1)
+def find_prepared(samples: Sequence[Sample], spec: ClipSpec, root: Path) -> dict[str, Path]:
+    report = build_cache(samples, spec, root / "cache", workers=1)
     if report.computed:
         raise SystemExit("the clips were to be prepared already")
     return report.files
 
 
-def prepare(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
-    report = build_cache(takes, spec, options.root / "cache", workers=0)
+def prepare(
+    samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
+) -> dict[str, Any]:
+    report = build_cache(samples, spec, options.root / "cache", workers=0)
     return {
         "clips": len(report.files),
         "bytes": sum(p.stat().st_size for p in report.files.values()),
     }
 
 
-def pack(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
-    files = find_prepared(takes, spec, options.root)
+def pack(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
+    files = find_prepared(samples, spec, options.root)
     started = clocks()
     folder = pack_clips(files.values(), spec, options.root / "shards")
     size = sum(p.stat().st_size for p in folder.iterdir())
     return {"clips": len(files), "bytes": size, **spent(started)}
 
 
-def open_training(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec):
+def open_training(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec):
     from keras_emo.data.clips import open_clips
     from keras_emo.data.packing import settle_clips
     from keras_emo.data.shards import open_shards
 
-    files = find_prepared(takes, spec, options.root)
+    files = find_prepared(samples, spec, options.root)
     started = clocks()
     shards = open_shards(settle_clips(options.root / "shards", spec))
-    return open_clips(takes, files, shards), started
+    return open_clips(samples, files, shards), started
 
 
-def read(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
+def read(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
     import numpy as np
 
-    clips, started = open_training(takes, options, spec)
+    clips, started = open_training(samples, options, spec)
     order = np.random.default_rng(0).permutation(len(clips.faces))
     for i in range(0, len(order), 64):
         clips.faces[order[i : i + 64]]
     return {"clips": len(clips), **spent(started)}
 
 
-def train(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
+def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
     from keras_emo.data.pipeline import stream_faces
-    from keras_emo.models.registry import build_model
+    from keras_emo.networks.catalog import build_model
     from keras_emo.training.distributed import Crew
     from keras_emo.training.fit import compile_model, cross_entropy
     from keras_emo.training.steps import make_step
@@ -101,7 +103,7 @@ def train(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) ->
     config = read_config(options.config, {})
     name, crew = "visual_residual", Crew()
     stage = config.of_stage(name)
-    clips, _ = open_training(takes, options, spec)
+    clips, _ = open_training(samples, options, spec)
     data, steps = stream_faces(clips, stage.batch, 0, stage.crops_a_clip, config.faces)
     model = build_model(name, config.preset, config.model, spec)
     compile_model(model, stage, steps)
@@ -115,12 +117,14 @@ def train(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) ->
     return {"clips": len(clips), "steps": steps, **spent(started)}
 
 
-def answer(takes: Sequence[Take], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
-    from keras_emo.runtime.bundle import load_bundle
-    from keras_emo.runtime.predictor import Predictor
+def answer(
+    samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
+) -> dict[str, Any]:
+    from keras_emo.inference.bundle import load_bundle
+    from keras_emo.inference.model import Predictor
 
     predictor = Predictor(load_bundle(options.bundle))
-    paths = [take.source.video for take in takes if take.source.video is not None]
+    paths = [sample.source.video for sample in samples if sample.source.video is not None]
     predictor.predict(paths[0])
     started = clocks()
     for path in paths:
@@ -142,9 +146,9 @@ def spent(since: tuple[float, float]) -> dict[str, float]:
 def measure(stage: str, n: int, options: argparse.Namespace) -> dict[str, Any]:
     """One stage with n clips, in this process."""
     spec = read_config(options.config, {}).clip
-    takes = choose_takes(options.data, n)
+    samples = choose_samples(options.data, n)
     started = clocks()
-    figures = globals()[stage](takes, options, spec)
+    figures = globals()[stage](samples, options, spec)
     kib = max(
         resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

@@ -22,11 +22,11 @@ def build(preset: str):
     import keras
     import numpy as np
 
-    from keras_emo.core.spec import ClipSpec
-    from keras_emo.exporting.onnx import convert_onnx
-    from keras_emo.exporting.parity import sample_feed
-    from keras_emo.exporting.quantize import quantize_int8
-    from keras_emo.models import MODELS, build_model
+    from keras_emo.export.onnx import convert_onnx
+    from keras_emo.export.parity import sample_feed
+    from keras_emo.export.quantize import quantize_int8
+    from keras_emo.networks import MODELS, build_model
+    from keras_emo.spec import ClipSpec
 
     keras.utils.set_random_seed(0)
     model, rng = build_model("visual_alexnet", preset), np.random.default_rng(0)
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     import numpy as np
 
-    from keras_emo.runtime.session import available_cores, open_session
+    from keras_emo.inference.session import available_cores, open_session
 
     threads = options.threads or available_cores()
     rng = np.random.default_rng(1)

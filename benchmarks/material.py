@@ -51,9 +51,9 @@ def train_nothing(name: str, folder: Path) -> tuple[Path, Path]:
     import keras
     import numpy as np
 
-    from keras_emo.core.spec import ClipSpec
-    from keras_emo.exporting.bundle import export_bundle
-    from keras_emo.models import MODELS, build_model
+    from keras_emo.export.bundle import export_bundle
+    from keras_emo.networks import MODELS, build_model
+    from keras_emo.spec import ClipSpec
 
     keras.utils.set_random_seed(0)
     model, rng = build_model(name, "compact"), np.random.default_rng(0)

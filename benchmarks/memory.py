@@ -49,8 +49,8 @@ def main() -> int:
 
 def draw_clip(root: Path) -> Path:
     """A clip of the built-in corpus."""
-    from keras_emo.data.builtin import BuiltinSpec, list_clips
-    from keras_emo.data.builtin.corpus import write_clip
+    from keras_emo.demo_corpus import BuiltinSpec, list_clips
+    from keras_emo.demo_corpus.corpus import write_clip
 
     spec = BuiltinSpec()
     name = list_clips(spec)[0]
@@ -83,7 +83,7 @@ def repeat_clip(clip: Path, target: Path, length_s: float) -> None:
 
 def measure(video: Path, bundle: Path, out: Path) -> tuple[float, dict]:
     """Peak resident memory in MiB of answering the video, and the answer."""
-    command = [sys.executable, "-m", "keras_emo.cli", "predict", str(video), "--timeline",
+    command = [sys.executable, "-m", "keras_emo", "predict", str(video), "--timeline",
                "--bundle", str(bundle), "--format", "json", "--out", str(out)]  # fmt: skip
     process = subprocess.Popen(command)
     _, status, used = os.wait4(process.pid, 0)

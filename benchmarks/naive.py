@@ -24,7 +24,7 @@ class NaivePipeline:
         import keras
         from mtcnn import MTCNN
 
-        import keras_emo.models.layers  # noqa: F401  # the layers the file names
+        import keras_emo.networks.layers  # noqa: F401  # the layers the file names
 
         self.model = keras.models.load_model(model, compile=False)
         self.inputs = list(self.model.input)

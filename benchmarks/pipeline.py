@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, action="append", help="0: the cores at hand")
     parser.add_argument("--alone", action="store_true", help="without the naive pipeline")
     options = parser.parse_args()
-    from keras_emo.runtime.predictor import Predictor
+    from keras_emo.inference.model import Predictor
 
     lacking = missing(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:

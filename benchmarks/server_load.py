@@ -39,7 +39,7 @@ class Served:
     """A service in a process of its own."""
 
     def __init__(self, bundle: Path, queue: int):
-        command = [sys.executable, "-m", "keras_emo.cli", "serve", "--bundle", str(bundle),
+        command = [sys.executable, "-m", "keras_emo", "serve", "--bundle", str(bundle),
                    "--port", "0", "--queue", str(queue)]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

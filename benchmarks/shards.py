@@ -24,15 +24,15 @@ from statistics import median
 
 import numpy as np
 
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data.augment import FaceChanges
 from keras_emo.data.clips import Clips, load_clips, open_clips
 from keras_emo.data.packing import pack_clips
+from keras_emo.data.samples import Sample
 from keras_emo.data.shard_files import verify_files
 from keras_emo.data.shards import open_shards
-from keras_emo.data.takes import Take
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 
 N_CROPS, BATCH = 12, 64
 MIB = 1 << 20
@@ -61,9 +61,9 @@ def write_clips(folder: Path, n: int, spec: ClipSpec) -> dict[str, Path]:
     return files
 
 
-def name_takes(files: dict[str, Path]) -> list[Take]:
+def name_takes(files: dict[str, Path]) -> list[Sample]:
     return [
-        Take(name, "builtin", "builtin/01", "male", EMOTIONS[i % len(EMOTIONS)], ClipSource())
+        Sample(name, "builtin", "builtin/01", "male", EMOTIONS[i % len(EMOTIONS)], ClipSource())
         for i, name in enumerate(files)
     ]
 
@@ -135,9 +135,9 @@ def time_size(root: Path, size_px: int, n: int, rounds: int, n_steps: int) -> No
         f"{n_bytes / MIB / verified_s:.0f} MiB/s, opened in "
         f"{1e3 * (time.perf_counter() - start_s):.0f} ms"
     )
-    takes = name_takes(files)
-    memory = load_clips(takes, files, spec.audio.shape, spec.face.shape)
-    disk = open_clips(takes, files, shards)
+    samples = name_takes(files)
+    memory = load_clips(samples, files, spec.audio.shape, spec.face.shape)
+    disk = open_clips(samples, files, shards)
 
     def read_cold(seed: int) -> float:
         drop_cache(folder)
@@ -166,13 +166,13 @@ def measure_peak(root: Path, n: int, source: str) -> None:
     """In a process of its own: read an epoch of crops and sound, print the peak in MiB."""
     spec = ClipSpec(face=FaceSpec(size_px=64))
     files = name_files(root / "cache", n)
-    takes = name_takes(files)
+    samples = name_takes(files)
     before = read_peak()
     if source == "memory":
-        clips = load_clips(takes, files, spec.audio.shape, spec.face.shape)
+        clips = load_clips(samples, files, spec.audio.shape, spec.face.shape)
     else:
         (folder,) = (root / "shards").iterdir()
-        clips = open_clips(takes, files, open_shards(folder, verify=False))
+        clips = open_clips(samples, files, open_shards(folder, verify=False))
     opened = read_peak()
     for array in (clips.faces, clips.mfcc):
         order = np.random.default_rng(0).permutation(len(array))

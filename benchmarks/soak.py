@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_emo.core.errors import EmoError
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.errors import EmoError
+from keras_emo.inference.model import Predictor
 
 GROWTH = 0.02  # of the memory held after warm-up, until the end
 WARM_UP = 0.2  # of the predictions

@@ -18,10 +18,10 @@ ROUNDS = 3  # the first warms up
 
 
 def main(paths: list[Path]) -> None:
-    from keras_emo.core.media import read_media
-    from keras_emo.core.spec import FaceSpec
-    from keras_emo.core.tracking import FaceTracker, measure_iou
-    from keras_emo.runtime.detector import FaceDetector
+    from keras_emo.features.mtcnn import FaceDetector
+    from keras_emo.features.tracking import FaceTracker, measure_iou
+    from keras_emo.media.reader import read_media
+    from keras_emo.spec import FaceSpec
 
     spec = FaceSpec()
     detector = FaceDetector(spec=spec)
@@ -83,7 +83,7 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         main([Path(p) for p in sys.argv[1:]])
     else:
-        from keras_emo.data.builtin import BuiltinSpec, build_corpus
+        from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 
         with tempfile.TemporaryDirectory() as folder:
             small = BuiltinSpec(n_speakers=2, n_statements=1, strong=False)

@@ -34,8 +34,8 @@ def build(net: str):
     """A fresh network of the size that is compared."""
     import keras
 
-    from keras_emo.core.spec import ClipSpec, FaceSpec
-    from keras_emo.models import build_model
+    from keras_emo.networks import build_model
+    from keras_emo.spec import ClipSpec, FaceSpec
 
     keras.utils.set_random_seed(0)
     spec = ClipSpec(face=FaceSpec(size_px=64 if net == "residual" else 224))

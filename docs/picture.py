@@ -14,11 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import read_media
-from keras_emo.runtime.predictor import Predictor
-from keras_emo.runtime.svg import name_colour
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.model import Predictor
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import read_media
+from keras_emo.render.chart import color_of
 
 WIDTH, HEIGHT = 920, 300
 FRAME_PX, CROP_PX, N_CROPS = 220, 64, 4
@@ -114,7 +114,7 @@ def draw_shares(probs: np.ndarray) -> str:
         shapes.append(
             write(name, 770, y + 15, "end")
             + f'<rect x="778" y="{y}" width="{max(1, 86 * share):.0f}" height="20" '
-            f'fill="{name_colour(name)}"/>' + write(f"{100 * share:.0f} %", 910, y + 15, "end")
+            f'fill="{color_of(name)}"/>' + write(f"{100 * share:.0f} %", 910, y + 15, "end")
         )
     return "".join(shapes)
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from keras_emo.core.errors import Reason
 from keras_emo.data.corpora import register_corpus
 from keras_emo.data.corpus import BadNameError, NameInfo
 from keras_emo.data.recordings import Found
+from keras_emo.errors import Reason
 
 SPEAKER = re.compile(r"([a-z]+)_([fm])")
 TAKE = re.compile(r"([a-z]+)_([0-9]{2})")
 
 
-@register_corpus("folders", licence="our own", about="Recordings of our own, a folder a speaker.")
+@register_corpus("folders", license="our own", about="Recordings of our own, a folder a speaker.")
 def parse_folders(found: Found, root: Path) -> NameInfo:
     """What the path of a file below root says. Raises BadNameError."""
-    speaker, take = SPEAKER.fullmatch(found.path.parent.name), TAKE.fullmatch(found.stem)
-    if not speaker or not take:
+    speaker, sample = SPEAKER.fullmatch(found.path.parent.name), TAKE.fullmatch(found.stem)
+    if not speaker or not sample:
         raise BadNameError(Reason.BAD_NAME, "not as anna_f/angry_01")
     return NameInfo(
-        take_id=f"folders/{speaker[1]}/{take[0]}",
+        sample_id=f"folders/{speaker[1]}/{sample[0]}",
         speaker=f"folders/{speaker[1]}",
         gender="female" if speaker[2] == "f" else "male",
-        emotion=take[1],
+        emotion=sample[1],
         role=found.kind,
     )

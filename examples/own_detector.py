@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_emo.core.face import Box
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.features.face import Box
+from keras_emo.inference.model import Predictor
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import keras
 
-from keras_emo.core.spec import ClipSpec
-from keras_emo.models.layers import MeanAndDeviation, Standardise, classify
-from keras_emo.models.registry import register
+from keras_emo.networks.catalog import register
+from keras_emo.networks.layers import MeanAndDeviation, Standardize, classify
+from keras_emo.spec import ClipSpec
 
 
 @register(
@@ -18,7 +18,7 @@ from keras_emo.models.registry import register
 def build_audio_plain(spec: ClipSpec, units: int) -> keras.Model:
     """Input ``mfcc``: (batch, n_mfcc, n_frames). Outputs: as every network's."""
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
-    x = Standardise(name="mfcc_norm")(mfcc)
+    x = Standardize(name="mfcc_norm")(mfcc)
     x = keras.layers.Permute((2, 1), name="time_first")(x)  # (frames, coefficients)
     x = MeanAndDeviation(name="statistics")(x)
     embedding = keras.layers.Dense(units, activation="relu", name="hidden")(x)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from keras_emo.runtime.formats import register_format
-from keras_emo.runtime.timeline import Segment
-from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer
+from keras_emo.inference.predict import RecordingPredictions, WindowPrediction
+from keras_emo.inference.segments import Segment
+from keras_emo.render.formats import register_format
 
 
 class SubtitleWriter:
@@ -20,10 +20,10 @@ class SubtitleWriter:
     def begin(self, path: Path, window_s: float, hop_s: float) -> None:
         """The windows of another recording come."""
 
-    def add(self, answer: WindowAnswer) -> None:
+    def add(self, answer: WindowPrediction) -> None:
         """Take the next window."""
 
-    def end(self, answers: RecordingAnswers, segments: Sequence[Segment]) -> None:
+    def end(self, answers: RecordingPredictions, segments: Sequence[Segment]) -> None:
         """The recording is done."""
         for s in (s for s in segments if s.label is not None):
             self.n_written += 1

@@ -178,8 +178,8 @@ def make() -> Builders:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
     """A clip of the built-in corpus, three seconds or so, with face and voice; to be read only."""
-    from keras_emo.data.builtin import BuiltinSpec, list_clips
-    from keras_emo.data.builtin.corpus import write_clip
+    from keras_emo.demo_corpus import BuiltinSpec, list_clips
+    from keras_emo.demo_corpus.corpus import write_clip
 
     root, spec = tmp_path_factory.mktemp("drawn"), BuiltinSpec()
     clip = list_clips(spec)[0]

@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 import { answerAsStub } from "./tests/stub.ts";
 
 /** Where the server finds the page; WEB_OUT names another folder. */
-const STATIC = fileURLToPath(new URL("../keras_emo/server/static", import.meta.url));
+const STATIC = fileURLToPath(new URL("../keras_emo/serve/static", import.meta.url));
 
 export default defineConfig({
   base: "./",

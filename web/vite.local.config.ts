@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
 
 /** Where export.py finds the page that answers in the browser; LOCAL_OUT names another folder. */
-const PAGE = fileURLToPath(new URL("../keras_emo/exporting/page", import.meta.url));
+const PAGE = fileURLToPath(new URL("../keras_emo/export/page", import.meta.url));
 const MODULES = fileURLToPath(new URL("node_modules", import.meta.url));
 const WASM = "ort-wasm-simd-threaded.wasm";
 const MIT = `Permission is hereby granted, free of charge, to any person obtaining a copy of this software and

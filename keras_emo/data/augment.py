@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.audio import compute_mfcc, dct_matrix
-from keras_emo.core.clip import check_waveform, read_source
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import ClipSource, resample
-from keras_emo.core.ranges import Range, check_ranges
-from keras_emo.core.spec import AudioSpec, ClipSpec
 from keras_emo.data.draws import Draws
+from keras_emo.errors import ClipError, Reason
+from keras_emo.features.clip import check_waveform, read_source
+from keras_emo.features.mfcc import compute_mfcc, dct_matrix
+from keras_emo.media.reader import ClipSource, resample
+from keras_emo.ranges import Range, check_ranges
+from keras_emo.spec import AudioSpec, ClipSpec
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class WaveSpec:
         return asdict(self)
 
 
-def vary_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, take_id: str) -> np.ndarray:
+def augment_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, take_id: str) -> np.ndarray:
     """MFCC of n_variants altered versions, float32 (n_variants, n_mfcc, n_frames).
 
     The draws depend on the seed and the take alone. Raises ClipError without usable sound.
@@ -57,13 +57,13 @@ def vary_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, take_id: str)
     rate_hz = spec.audio.sample_rate_hz
     return np.stack(
         [
-            compute_mfcc(vary_waveform(waveform, rate_hz, waves, rng), spec.audio)
+            compute_mfcc(augment_waveform(waveform, rate_hz, waves, rng), spec.audio)
             for _ in range(waves.n_variants)
         ]
     )
 
 
-def vary_waveform(
+def augment_waveform(
     waveform: np.ndarray, rate_hz: int, waves: WaveSpec, rng: np.random.Generator
 ) -> np.ndarray:
     """Stretched, shifted in pitch and time, louder or softer, with white noise.
@@ -121,7 +121,7 @@ class MfccChanges:
     floor_db: float = 0.0  # background raised by up to this above the quietest level
 
 
-def change_faces(faces, seed, changes: FaceChanges, rows=None):
+def augment_faces(faces, seed, changes: FaceChanges, rows=None):
     """Augment a batch of faces inside tf.data.
 
     faces: float32 (batch, height, width, 3), 0 to 255. seed: int32 (2,), decides everything.
@@ -226,7 +226,7 @@ def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec, rows=None):
     return tf.einsum("btm,cm->bct", mel[..., 0], dct)
 
 
-def change_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None, rows=None):
+def augment_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None, rows=None):
     """Augment a batch of MFCC inside tf.data: SpecAugment (arXiv:1904.08779), shift, noise.
 
     mfcc: float32 (batch, n_mfcc, n_frames). seed: int32 (2,). rows: of a larger batch, see

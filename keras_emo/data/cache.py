@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.arrays import read_arrays
-from keras_emo.core.clip import ClipInputs, prepare_clip
-from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.spec import ClipSpec
-from keras_emo.data.augment import WaveSpec, vary_clip
-from keras_emo.data.digests import Digests, digest_source
-from keras_emo.data.files import sweep_drafts, write_atomic, write_text
-from keras_emo.data.takes import Take
+from keras_emo.arrays import read_arrays
+from keras_emo.data.augment import WaveSpec, augment_clip
+from keras_emo.data.samples import Sample
 from keras_emo.data.workers import Job, run_jobs
-from keras_emo.runtime.detector import FaceDetector
-from keras_emo.runtime.session import available_cores
+from keras_emo.digests import Digests, digest_source
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.features.clip import ClipInputs, prepare_clip
+from keras_emo.features.mtcnn import FaceDetector
+from keras_emo.inference.session import available_cores
+from keras_emo.io import sweep_drafts, write_atomic, write_text
+from keras_emo.spec import ClipSpec
 
 Progress = Callable[[int, int], None]
 # As run_jobs: a function, jobs and the number of workers, to what became of each job.
@@ -45,7 +45,7 @@ class CacheReport:
 
 
 def build_cache(
-    takes: Sequence[Take],
+    samples: Sequence[Sample],
     spec: ClipSpec,
     root: Path,
     workers: int = 0,
@@ -62,11 +62,11 @@ def build_cache(
     did not change is not read for its digest, see data.digests.
     """
     folder = _open_folder(root, "clips", clips_key(spec))
-    return _fill(takes, folder, _prepare, (spec,), workers, progress, packed, run)
+    return _fill(samples, folder, _prepare, (spec,), workers, progress, packed, run)
 
 
 def build_variants(
-    takes: Sequence[Take],
+    samples: Sequence[Sample],
     spec: ClipSpec,
     waves: WaveSpec,
     root: Path,
@@ -79,7 +79,7 @@ def build_variants(
     Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
     """
     folder = _open_folder(root, "voices", voices_key(spec, waves))
-    return _fill(takes, folder, _vary, (spec, waves), workers, progress, packed)
+    return _fill(samples, folder, _vary, (spec, waves), workers, progress, packed)
 
 
 def clips_key(spec: ClipSpec) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _fill(
-    takes: Sequence[Take],
+    samples: Sequence[Sample],
     folder: Path,
     worker: Callable[..., None],
     arguments: tuple,
@@ -176,33 +176,33 @@ def _fill(
     run: Run = run_jobs,
 ) -> CacheReport:
     report = CacheReport()
-    jobs: list[tuple[Take, Path]] = []
+    jobs: list[tuple[Sample, Path]] = []
     digests = Digests(folder.parent)
     try:
-        for take in takes:
+        for sample in samples:
             try:
-                path = folder / f"{digest_source(take.source, digests)}.npz"
+                path = folder / f"{digest_source(sample.source, digests)}.npz"
             except ClipError as e:
                 report.failures.append(e)
                 continue
             if path.stem in packed or _is_whole(path):
-                report.files[take.take_id] = path
+                report.files[sample.sample_id] = path
             else:
-                jobs.append((take, path))
+                jobs.append((sample, path))
     finally:
         digests.save()
     workers = min(workers or available_cores(), len(jobs))
-    done, total = len(takes) - len(jobs), len(takes)
-    if progress and takes:
+    done, total = len(samples) - len(jobs), len(samples)
+    if progress and samples:
         progress(done, total)
     try:
-        tasks = [(worker, take, path, arguments) for take, path in jobs]
+        tasks = [(worker, sample, path, arguments) for sample, path in jobs]
         with closing(run(_attempt, tasks, workers)) as results:
-            for (_, take, path, _), error in results:
+            for (_, sample, path, _), error in results:
                 if error is not None:
                     report.failures.append(error)
                 else:
-                    report.files[take.take_id] = path
+                    report.files[sample.sample_id] = path
                     report.computed += 1
                 done += 1
                 if progress:
@@ -215,9 +215,9 @@ def _fill(
     return report
 
 
-def _attempt(worker, take: Take, path: Path, arguments: tuple) -> ClipError | None:
+def _attempt(worker, sample: Sample, path: Path, arguments: tuple) -> ClipError | None:
     try:
-        worker(take, path, *arguments)
+        worker(sample, path, *arguments)
     except ClipError as e:
         return e
     return None
@@ -226,10 +226,10 @@ def _attempt(worker, take: Take, path: Path, arguments: tuple) -> ClipError | No
 _detectors: dict[Any, FaceDetector] = {}  # one a process and spec: loading takes longer than a clip
 
 
-def _prepare(take: Take, path: Path, spec: ClipSpec) -> None:
+def _prepare(sample: Sample, path: Path, spec: ClipSpec) -> None:
     if spec.face not in _detectors:
         _detectors[spec.face] = FaceDetector(spec=spec.face)
-    inputs = prepare_clip(take.source, spec, _detectors[spec.face])
+    inputs = prepare_clip(sample.source, spec, _detectors[spec.face])
     arrays: dict[str, Any] = {
         "face_found": inputs.face_found,
         "times_s": inputs.times_s,
@@ -237,7 +237,7 @@ def _prepare(take: Take, path: Path, spec: ClipSpec) -> None:
         "info": np.array(
             json.dumps(
                 {
-                    "take_id": take.take_id,
+                    "take_id": sample.sample_id,
                     "duration_s": inputs.duration_s,
                     "frames_examined": inputs.frames_examined,
                     "states": [str(s) for s in inputs.states],
@@ -253,8 +253,8 @@ def _prepare(take: Take, path: Path, spec: ClipSpec) -> None:
     write_atomic(path, lambda f: np.savez(f, **arrays))
 
 
-def _vary(take: Take, path: Path, spec: ClipSpec, waves: WaveSpec) -> None:
-    mfcc = vary_clip(take.source, spec, waves, take.take_id)
+def _vary(sample: Sample, path: Path, spec: ClipSpec, waves: WaveSpec) -> None:
+    mfcc = augment_clip(sample.source, spec, waves, sample.sample_id)
     write_atomic(path, lambda f: np.savez(f, mfcc=mfcc))
 
 

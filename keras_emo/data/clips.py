@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_emo.core.arrays import read_arrays
-from keras_emo.core.errors import ClipError, Reason
+from keras_emo.arrays import read_arrays
 from keras_emo.data.cache import count_crops, load_mfcc, naming_damage, unpack_clip
+from keras_emo.data.samples import Sample
 from keras_emo.data.shards import Shards
 from keras_emo.data.stored import StoredRows, StoredVariants
-from keras_emo.data.takes import Take
+from keras_emo.errors import ClipError, Reason
 
 SAMPLE = 8192  # clips that a mean is learned from, 185 MB of MFCC
 
@@ -43,7 +43,7 @@ class Clips:
     Of shards these three are read where they are indexed; variants by a pair, clips and versions.
     """
 
-    takes: list[Take]
+    samples: list[Sample]
     faces: Rows
     first: np.ndarray
     count: np.ndarray
@@ -53,7 +53,7 @@ class Clips:
     variants: Rows | None = None
 
     def __len__(self) -> int:
-        return len(self.takes)
+        return len(self.samples)
 
     @property
     def has_face(self) -> np.ndarray:
@@ -70,53 +70,53 @@ class Clips:
 
 
 def load_clips(
-    takes: Sequence[Take],
+    samples: Sequence[Sample],
     files: dict[str, Path],
     mfcc_shape: tuple[int, int],
     face_shape: tuple[int, int, int],
 ) -> Clips:
     """Read the prepared files of takes; takes without a file (they failed) are left out."""
-    takes = [t for t in takes if t.take_id in files]
-    stack = stack_clips([files[t.take_id] for t in takes], mfcc_shape, face_shape)
+    samples = [t for t in samples if t.sample_id in files]
+    stack = stack_clips([files[t.sample_id] for t in samples], mfcc_shape, face_shape)
     count = stack["count"].astype(np.int64)
     return Clips(
-        takes=takes,
+        samples=samples,
         faces=stack["face"],
         first=np.cumsum(count) - count,
         count=count,
         mfcc=stack["mfcc"],
         has_voice=stack["has_voice"],
-        labels=_label(takes),
+        labels=_label(samples),
     )
 
 
-def open_clips(takes: Sequence[Take], files: dict[str, Path], shards: Shards) -> Clips:
+def open_clips(samples: Sequence[Sample], files: dict[str, Path], shards: Shards) -> Clips:
     """The same from shards that hold the files' content, read where it is indexed."""
-    takes, place = find_clips(takes, files, shards)
+    samples, place = find_clips(samples, files, shards)
     count = shards.count[place].astype(np.int64)
     shard, row = shards.shard[place], shards.row[place]
     return Clips(
-        takes=takes,
+        samples=samples,
         faces=StoredRows(shards, "face", shard, shards.first[place], count),
         first=np.cumsum(count) - count,
         count=count,
         mfcc=StoredRows(shards, "mfcc", shard, row, np.ones(len(place), np.int64)),
         has_voice=shards.has_voice[place],
-        labels=_label(takes),
+        labels=_label(samples),
     )
 
 
 def find_clips(
-    takes: Sequence[Take], files: dict[str, Path], shards: Shards
-) -> tuple[list[Take], np.ndarray]:
+    samples: Sequence[Sample], files: dict[str, Path], shards: Shards
+) -> tuple[list[Sample], np.ndarray]:
     """Takes that have a file, and their numbers in shards. Raises ClipError for one not there."""
-    takes = [t for t in takes if t.take_id in files]
-    place = shards.find([files[t.take_id].stem for t in takes])
+    samples = [t for t in samples if t.sample_id in files]
+    place = shards.find([files[t.sample_id].stem for t in samples])
     if (place < 0).any():
-        missing = takes[int(np.argmin(place))]
-        cause = f"{missing.take_id} is in none of its shards; run again"
+        missing = samples[int(np.argmin(place))]
+        cause = f"{missing.sample_id} is in none of its shards; run again"
         raise ClipError(shards.folder, Reason.NOT_FOUND, cause)
-    return takes, place
+    return samples, place
 
 
 def stack_clips(
@@ -159,9 +159,9 @@ def load_variants(clips: Clips, files: dict[str, Path], n_variants: int) -> np.n
     if not n_variants:
         return None
     variants = np.repeat(clips.mfcc[:, None], n_variants, axis=1)
-    for i, take in enumerate(clips.takes):
-        if take.take_id in files:
-            variants[i] = load_mfcc(files[take.take_id])
+    for i, sample in enumerate(clips.samples):
+        if sample.sample_id in files:
+            variants[i] = load_mfcc(files[sample.sample_id])
     return variants
 
 
@@ -169,16 +169,16 @@ def open_variants(
     clips: Clips, files: dict[str, Path], n_variants: int, shards: Shards
 ) -> StoredVariants:
     """The same from shards of altered voices; n_variants at least 1."""
-    _, place = find_clips(clips.takes, files, shards)
+    _, place = find_clips(clips.samples, files, shards)
     count = shards.count[place].astype(np.int64)
     if (count != n_variants).any():
         cause = f"not {n_variants} altered versions of every voice"
         raise ClipError(shards.folder, Reason.UNREADABLE, cause)
     rows = StoredRows(shards, "mfcc", shards.shard[place], shards.first[place], count)
-    at = np.cumsum([t.take_id in files for t in clips.takes]) - 1
-    at[[t.take_id not in files for t in clips.takes]] = -1
+    at = np.cumsum([t.sample_id in files for t in clips.samples]) - 1
+    at[[t.sample_id not in files for t in clips.samples]] = -1
     return StoredVariants(rows, at, n_variants, clips.mfcc)
 
 
-def _label(takes: Sequence[Take]) -> np.ndarray:
-    return np.array([t.label for t in takes], np.int32)
+def _label(samples: Sequence[Sample]) -> np.ndarray:
+    return np.array([t.label for t in samples], np.int32)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from keras_emo.core.errors import ClipError, EmoError, Reason, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource, check_file
 from keras_emo.data.recordings import Found, Problem, walk
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
+from keras_emo.errors import ClipError, EmoError, Reason, UsageError
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource, check_file
 
 
 class CorpusError(EmoError):
@@ -47,7 +47,7 @@ class Corpus:
     """
 
     name: str
-    takes: list[Take]
+    samples: list[Sample]
     problems: list[Problem] = field(default_factory=list)
     duplicates: int = 0
     notes: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class NameInfo:
     raises BadNameError for another.
     """
 
-    take_id: str
+    sample_id: str
     speaker: str
     gender: Literal["male", "female"]
     emotion: str
@@ -104,27 +104,29 @@ def gather(
             continue
         if faults := _faults(item):
             problems += faults
-            bad.add(info.take_id)
+            bad.add(info.sample_id)
         else:
             named[item] = info
 
     digests = _digests(named, problems, bad)
     kept, duplicates = _drop_copies(named, digests, problems, bad)
-    notes = _compare_takes(kept, named, digests, problems, bad)
+    notes = _compare_samples(kept, named, digests, problems, bad)
     problems.sort(key=lambda p: str(p.path))
 
-    takes = []
-    for take_id in sorted(kept.keys() - bad):
-        roles = kept[take_id]
+    samples = []
+    for sample_id in sorted(kept.keys() - bad):
+        roles = kept[sample_id]
         info = named[next(iter(roles.values()))]
-        takes.append(Take(take_id, name, info.speaker, info.gender, info.emotion, join(roles)))
-    if problems and not (skip_bad and takes):
+        samples.append(
+            Sample(sample_id, name, info.speaker, info.gender, info.emotion, join(roles))
+        )
+    if problems and not (skip_bad and samples):
         raise CorpusError(root, problems)
-    if not takes:
+    if not samples:
         raise UsageError(
             root, Reason.NO_CLIPS, f"no {name} clip ({n_unwanted} others not asked for)"
         )
-    return Corpus(name, takes, problems, duplicates, notes)
+    return Corpus(name, samples, problems, duplicates, notes)
 
 
 def choose_source(
@@ -177,7 +179,7 @@ def _digests(
                         digest.update(block)
         except OSError as e:
             problems.append(Problem(item.path, Reason.UNREADABLE, e.strerror or str(e)))
-            bad.add(named.pop(item).take_id)
+            bad.add(named.pop(item).sample_id)
             continue
         digests[item] = digest.hexdigest()
     return digests
@@ -194,19 +196,19 @@ def _drop_copies(
     duplicates = 0
     for item in sorted(named, key=lambda f: (len(f.path.parts), str(f.path))):
         info = named[item]
-        first = kept[info.take_id].setdefault(info.role, item)
+        first = kept[info.sample_id].setdefault(info.role, item)
         if first is item:
             continue
         if item in digests and digests[item] == digests.get(first):
             duplicates += 1
         else:
-            cause = f"the same part of {info.take_id} as {str(first.path)!r}, other content"
+            cause = f"the same part of {info.sample_id} as {str(first.path)!r}, other content"
             problems.append(Problem(item.path, Reason.DUPLICATE, cause))
-            bad.add(info.take_id)
+            bad.add(info.sample_id)
     return kept, duplicates
 
 
-def _compare_takes(
+def _compare_samples(
     kept: Mapping[str, Mapping[str, Found]],
     named: Mapping[Found, NameInfo],
     digests: Mapping[Found, str],
@@ -220,7 +222,7 @@ def _compare_takes(
     notes = []
     for items in by_digest.values():
         infos = [named[i] for i in items]
-        take_ids = sorted({info.take_id for info in infos})
+        take_ids = sorted({info.sample_id for info in infos})
         if len(take_ids) == 1:
             continue
         if len({info.speaker for info in infos}) > 1:

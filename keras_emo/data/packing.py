@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import (
     Progress,
@@ -25,11 +23,13 @@ from keras_emo.data.cache import (
     voices_key,
 )
 from keras_emo.data.clips import stack_clips
-from keras_emo.data.files import open_draft
 from keras_emo.data.shard_files import FORMAT, NAME, digest_file
 from keras_emo.data.shard_index import record_shards, settle_index
 from keras_emo.data.shards import open_shards
 from keras_emo.data.workers import run_jobs
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.io import open_draft
+from keras_emo.spec import ClipSpec
 
 SHARD_BYTES = 256 << 20  # of prepared files a shard, at most; a longer clip has one of its own
 Write = Callable[..., dict[str, Any]]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.labels import N_EMOTIONS
-from keras_emo.core.spec import AudioSpec
-from keras_emo.data.augment import FaceChanges, MfccChanges, change_faces, change_mfcc
+from keras_emo.data.augment import FaceChanges, MfccChanges, augment_faces, augment_mfcc
 from keras_emo.data.clips import Clips
+from keras_emo.errors import Reason, UsageError
+from keras_emo.labels import N_EMOTIONS
+from keras_emo.spec import AudioSpec
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def stream_faces(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s, rows: change_faces(x, s, changes, rows),
+        None if changes is None else lambda x, s, rows: augment_faces(x, s, changes, rows),
         share,
     )
 
@@ -121,7 +121,7 @@ def stream_voices(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s, rows: change_mfcc(x, s, changes, spec, rows),
+        None if changes is None else lambda x, s, rows: augment_mfcc(x, s, changes, spec, rows),
         share,
     )
 
@@ -150,7 +150,7 @@ def stream_images(
         batch,
         seed,
         first_epoch,
-        None if changes is None else lambda x, s, rows: change_faces(x, s, changes, rows),
+        None if changes is None else lambda x, s, rows: augment_faces(x, s, changes, rows),
         share,
     )
 

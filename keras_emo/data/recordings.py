@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.media import IMAGE_SUFFIXES
+from keras_emo.errors import Reason, UsageError
+from keras_emo.media.reader import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg")

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.progress import Progress
-from keras_emo.runtime.session import available_cores
+from keras_emo.errors import ClipError, Reason
+from keras_emo.inference.session import available_cores
+from keras_emo.progress import Progress
 
 FORMAT = 1  # of the index and the shards; another number, another folder
 INDEX = "index.json"

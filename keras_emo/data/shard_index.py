@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from keras_emo.core.errors import EnvironmentFailure, Reason
-from keras_emo.data.files import read_json, write_json
 from keras_emo.data.shard_files import FORMAT, INDEX, refusing
+from keras_emo.errors import EnvironmentFailure, Reason
+from keras_emo.io import read_json, write_json
 
 JOURNAL = "journal.jsonl"
 RECORD = {"file": str, "clips": int, "rows": int, "bytes": int, "sha256": str}

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.arrays import read_arrays
-from keras_emo.core.errors import ClipError
+from keras_emo.arrays import read_arrays
 from keras_emo.data.shard_files import (
     INDEX,
     NAME,
@@ -29,6 +28,7 @@ from keras_emo.data.shard_files import (
     verify_files,
 )
 from keras_emo.data.shard_index import read_index
+from keras_emo.errors import ClipError
 
 OPEN_FILES = 256  # at most, of one set of shards
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.data.files import naming_content, read_record
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
+from keras_emo.errors import Reason, UsageError
+from keras_emo.io import naming_content, read_record
+from keras_emo.labels import EMOTIONS
 
 PARTS = ("train", "val", "test")
 SPLIT_FILE = "split.json"
@@ -40,9 +40,9 @@ class Split:
         for part in PARTS:
             object.__setattr__(self, part, tuple(sorted(getattr(self, part))))
 
-    def part_of(self, take: Take) -> str | None:
+    def part_of(self, sample: Sample) -> str | None:
         """One of PARTS, or None for a speaker the split does not know."""
-        return next((part for part in PARTS if take.speaker in getattr(self, part)), None)
+        return next((part for part in PARTS if sample.speaker in getattr(self, part)), None)
 
     def to_dict(self) -> dict[str, list[str]]:
         return {part: list(getattr(self, part)) for part in PARTS}
@@ -67,7 +67,7 @@ class Split:
 
 
 def make_split(
-    takes: Sequence[Take],
+    samples: Sequence[Sample],
     test: Sequence[str],
     val: Sequence[str] | int = 2,
     seed: int = 0,
@@ -79,7 +79,7 @@ def make_split(
     validates and one more learns. Raises UsageError on unknown speakers and on whatever
     assert_disjoint refuses.
     """
-    genders = {t.speaker: t.gender for t in takes}
+    genders = {t.speaker: t.gender for t in samples}
     tested = resolve_speakers(test, genders, "test")
     if isinstance(val, int):
         checked = _draw({s: g for s, g in genders.items() if s not in tested}, val, seed)
@@ -87,28 +87,28 @@ def make_split(
         checked = resolve_speakers(val, genders, "val")
     train = genders.keys() - tested - checked
     split = Split(tuple(train), tuple(checked), tuple(tested))
-    assert_disjoint(split, takes)
+    assert_disjoint(split, samples)
     return split
 
 
 def fold_split(
-    takes: Sequence[Take], fold: int, seed: int = 0, val: Sequence[str] | int = 2
+    samples: Sequence[Sample], fold: int, seed: int = 0, val: Sequence[str] | int = 2
 ) -> Split:
     """make_split with the test actors of RAVDESS_FOLDS[fold]."""
     if fold not in range(len(RAVDESS_FOLDS)):
         raise _bad(f"no fold {fold}; they are 0 to {len(RAVDESS_FOLDS) - 1}")
-    return make_split(takes, RAVDESS_FOLDS[fold], val, seed)
+    return make_split(samples, RAVDESS_FOLDS[fold], val, seed)
 
 
-def select(takes: Iterable[Take], split: Split, part: str) -> list[Take]:
+def select(samples: Iterable[Sample], split: Split, part: str) -> list[Sample]:
     """Takes of one part, in their order."""
     if part not in PARTS:
         raise _bad(f"no part {part!r}; they are {', '.join(PARTS)}")
     speakers = set(getattr(split, part))
-    return [t for t in takes if t.speaker in speakers]
+    return [t for t in samples if t.speaker in speakers]
 
 
-def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
+def assert_disjoint(split: Split, samples: Sequence[Sample]) -> None:
     """Raise UsageError unless no speaker, take or file is in two parts and each part serves.
 
     Each part needs takes, but for validation and test without speakers; train needs all the
@@ -126,13 +126,13 @@ def assert_disjoint(split: Split, takes: Sequence[Take]) -> None:
         for speaker in getattr(split, part):
             claim("speaker", speaker, part)
     for part in PARTS:
-        chosen = select(takes, split, part)
+        chosen = select(samples, split, part)
         # a shipped network may train on everybody
         if not chosen and (part == "train" or getattr(split, part)):
             raise _bad(f"{part} has no takes")
-        for take in chosen:
-            claim("take", take.take_id, part)
-            for path in take.source.files:
+        for sample in chosen:
+            claim("take", sample.sample_id, part)
+            for path in sample.source.files:
                 claim("file", os.path.realpath(path), part)
         if part == "train":
             missing = [e for e in EMOTIONS if e not in {t.emotion for t in chosen}]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import ClipError, Reason
 from keras_emo.data.cache import unpack_clip
 from keras_emo.data.shard_files import PACK_AGAIN
 from keras_emo.data.shards import Shards
+from keras_emo.errors import ClipError, Reason
+from keras_emo.features.clip import ClipInputs
 
 KEPT_CLIPS = 16  # whole clips that stay read: a validation batch looks at each several times
 

@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from keras_emo import __version__
-from keras_emo.core.errors import BundleError, ClipError, EnvironmentFailure, Reason
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.data.digests import digest_source
-from keras_emo.runtime.bundle import DESCRIPTION, digest_file
-from keras_emo.runtime.gathered import GatheredWindows
-from keras_emo.runtime.predictor import Prediction, Predictor
-from keras_emo.runtime.windows import RecordingAnswers, WindowAnswer
+from keras_emo.digests import digest_source
+from keras_emo.errors import BundleError, ClipError, EnvironmentFailure, Reason
+from keras_emo.inference.bundle import DESCRIPTION, digest_file
+from keras_emo.inference.gathered import GatheredWindows
+from keras_emo.inference.model import Prediction, Predictor
+from keras_emo.inference.predict import RecordingPredictions, WindowPrediction
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
 from keras_emo.scale.schema import Row, make_table
 
 DIED = "its worker died each time, perhaps for want of memory, or in the decoder"
@@ -161,7 +161,7 @@ def describe_clip(p: Prediction) -> Row:
     }
 
 
-def describe_window(answer: WindowAnswer) -> Row:
+def describe_window(answer: WindowPrediction) -> Row:
     """The row of a window, but for its number and what is of the whole recording."""
     row: Row = {
         "start_s": answer.start_s,
@@ -178,7 +178,7 @@ def describe_window(answer: WindowAnswer) -> Row:
     return row
 
 
-def describe_recording(answers: RecordingAnswers) -> Row:
+def describe_recording(answers: RecordingPredictions) -> Row:
     """What all rows of a recording share."""
     return {
         "warnings": answers.warnings,

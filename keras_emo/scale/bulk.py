@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from keras_emo.core.progress import Progress
+from keras_emo.progress import Progress
 from keras_emo.scale.answers import ClipAnswer
 from keras_emo.scale.plan import Shard
 from keras_emo.scale.store import Counts, Store

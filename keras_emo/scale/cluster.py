@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.runtime.session import available_cores
+from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.inference.session import available_cores
 from keras_emo.scale.family import end_family, list_family
 
 STORE_BYTES = 100 << 20  # of Ray's shared memory: paths and rows go through it, no pictures

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from keras_emo.core.labels import EMOTIONS
+from keras_emo.labels import EMOTIONS
 
 Row = dict[str, Any]  # cells by column; a column that is not there is null
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from keras_emo.core.errors import ClipTimeout, EnvironmentFailure, Reason, UsageError
-from keras_emo.data.files import DRAFT, open_draft, read_json, sweep_drafts, write_json
+from keras_emo.errors import ClipTimeout, EnvironmentFailure, Reason, UsageError
+from keras_emo.io import DRAFT, open_draft, read_json, sweep_drafts, write_json
 from keras_emo.scale.answers import ClipAnswer
 from keras_emo.scale.plan import Plan, Shard
 

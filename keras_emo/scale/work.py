@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import cv2
 import pyarrow as pa
 
-from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
-from keras_emo.core.progress import Progress
+from keras_emo.errors import EmoError, EnvironmentFailure, Reason
+from keras_emo.progress import Progress
 from keras_emo.scale.cluster import Cluster, open_cluster
 
 Result = TypeVar("Result")

@@ -10,10 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_emo.core.errors import EmoError, Reason
-from keras_emo.core.metrics import confusion, score
-from keras_emo.core.progress import Progress
-from keras_emo.data.files import open_draft
+from keras_emo.errors import EmoError, Reason
+from keras_emo.io import open_draft
+from keras_emo.metrics import confusion, score
+from keras_emo.progress import Progress
 from keras_emo.training.checkpoint import Arrays, Checkpoints
 from keras_emo.training.config import StageConfig
 from keras_emo.training.distributed import Crew

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Any
 
-from keras_emo.core.errors import EnvironmentFailure, Reason
+from keras_emo.errors import EnvironmentFailure, Reason
 from keras_emo.training.members import Members
 
 JOIN_S = 600.0  # machines of a cluster start minutes apart

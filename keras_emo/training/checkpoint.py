@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.data.files import sweep_drafts, write_atomic, write_json, write_text
-from keras_emo.runtime.bundle import digest_file
+from keras_emo.errors import Reason, UsageError
+from keras_emo.inference.bundle import digest_file
+from keras_emo.io import sweep_drafts, write_atomic, write_json, write_text
 
 MANIFEST = "state.json"
 HISTORY = "history.csv"

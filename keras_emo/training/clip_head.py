@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_emo.core.progress import Progress
-from keras_emo.models.registry import ModelEntry
+from keras_emo.networks.catalog import ModelEntry
+from keras_emo.progress import Progress
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
 from keras_emo.training.features import fit_head
@@ -37,9 +37,9 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
     seen = (clips.faces[clips.first[i] : clips.first[i] + clips.count[i]] for i in usable)
     pooled = pool_clips(model, seen, len(usable))
     statistics.adapt(pooled)
-    known = {STATISTICS: _standardise(statistics, pooled, clips.count[usable])}
+    known = {STATISTICS: _standardize(statistics, pooled, clips.count[usable])}
     pooled = pool_clips(model, (face for _, face in val), len(val))
-    looked_at = {STATISTICS: _standardise(statistics, pooled, [len(face) for _, face in val])}
+    looked_at = {STATISTICS: _standardize(statistics, pooled, [len(face) for _, face in val])}
     labels = np.array([t.label for t, _ in val])
     fit_head(run, entry.name, head, stage, (known, clips.labels[usable]), (looked_at, labels))
     return model
@@ -67,7 +67,7 @@ def pool_clips(model: keras.Model, clips: Iterable[np.ndarray], n: int) -> np.nd
     return out
 
 
-def _standardise(statistics: keras.layers.Layer, pooled: np.ndarray, counts) -> np.ndarray:
+def _standardize(statistics: keras.layers.Layer, pooled: np.ndarray, counts) -> np.ndarray:
     n = np.asarray(counts, np.float32)[:, None]
-    standard: np.ndarray = keras.ops.convert_to_numpy(statistics.standardise(pooled, n))
+    standard: np.ndarray = keras.ops.convert_to_numpy(statistics.standardize(pooled, n))
     return standard

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.ranges import POSITIVE, Range, check_ranges
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
+from keras_emo.errors import Reason, UsageError
+from keras_emo.ranges import POSITIVE, Range, check_ranges
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.training.networks import find_added
 
 PRETRAIN = "pretrain"

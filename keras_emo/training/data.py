@@ -8,12 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import ClipError, Reason, UsageError
-from keras_emo.core.progress import Progress
-from keras_emo.core.spec import ClipSpec
 from keras_emo.data.augment import WaveSpec
-from keras_emo.data.builtin import BuiltinSpec, build_corpus
 from keras_emo.data.cache import (
     CacheReport,
     build_cache,
@@ -30,12 +25,17 @@ from keras_emo.data.clips import (
 )
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus
-from keras_emo.data.files import write_json
 from keras_emo.data.packing import pack_clips, pack_voices, settle_clips, settle_voices
+from keras_emo.data.samples import Sample
 from keras_emo.data.shards import Shards, open_shards
 from keras_emo.data.splits import Split, fold_split, make_split, select
 from keras_emo.data.stored import ClipReader, StoredClip
-from keras_emo.data.takes import Take
+from keras_emo.demo_corpus import BuiltinSpec, build_corpus
+from keras_emo.errors import ClipError, Reason, UsageError
+from keras_emo.features.clip import ClipInputs
+from keras_emo.io import write_json
+from keras_emo.progress import Progress
+from keras_emo.spec import ClipSpec
 from keras_emo.training.config import TrainConfig
 
 
@@ -77,39 +77,42 @@ class Prepared:
                     raise shards.failure from e
             raise
 
-    def takes(self, part: str) -> list[Take]:
-        return select(self.corpus.takes, self.split, part)
+    def samples(self, part: str) -> list[Sample]:
+        return select(self.corpus.samples, self.split, part)
 
-    def clips(self, part: str) -> list[tuple[Take, ClipInputs | None]]:
+    def clips(self, part: str) -> list[tuple[Sample, ClipInputs | None]]:
         """Takes of a part with what was prepared of them; None for those that failed.
 
         Those in shards are read when they are looked at.
         """
-        takes, files = self.takes(part), self.cache.files
+        samples, files = self.samples(part), self.cache.files
         if self.shards is None:
-            return [(t, load_clip(files[t.take_id]) if t.take_id in files else None) for t in takes]
-        known, numbers = find_clips(takes, files, self.shards)
+            return [
+                (t, load_clip(files[t.sample_id]) if t.sample_id in files else None)
+                for t in samples
+            ]
+        known, numbers = find_clips(samples, files, self.shards)
         reader = ClipReader(self.shards)
-        stored = {t.take_id: StoredClip(reader, i) for t, i in zip(known, numbers, strict=True)}
-        return [(t, stored.get(t.take_id)) for t in takes]
+        stored = {t.sample_id: StoredClip(reader, i) for t, i in zip(known, numbers, strict=True)}
+        return [(t, stored.get(t.sample_id)) for t in samples]
 
-    def load(self, take: Take) -> ClipInputs:
+    def load(self, sample: Sample) -> ClipInputs:
         """What was prepared of one take that did not fail."""
         if self.shards is None:
-            return load_clip(self.cache.files[take.take_id])
-        _, (number,) = find_clips([take], self.cache.files, self.shards)
+            return load_clip(self.cache.files[sample.sample_id])
+        _, (number,) = find_clips([sample], self.cache.files, self.shards)
         return StoredClip(ClipReader(self.shards), number)
 
     def training_clips(self) -> Clips:
         """All training clips, in memory unless they are in shards."""
-        takes, files, spec = self.takes("train"), self.cache.files, self.spec
+        samples, files, spec = self.samples("train"), self.cache.files, self.spec
         if self.shards is not None:
-            return open_clips(takes, files, self.shards)
-        return load_clips(takes, files, spec.audio.shape, spec.face.shape)
+            return open_clips(samples, files, self.shards)
+        return load_clips(samples, files, spec.audio.shape, spec.face.shape)
 
-    def alter_voices(self, clips: Clips, waves: WaveSpec) -> None:
+    def augment_voices(self, clips: Clips, waves: WaveSpec) -> None:
         """Add altered versions of the sound to training clips, made on first use."""
-        heard = [t for t, has in zip(clips.takes, clips.has_voice, strict=True) if has]
+        heard = [t for t, has in zip(clips.samples, clips.has_voice, strict=True) if has]
         storage = self.storage or Storage(self.root)
         packed: Container[str] = ()
         if storage.shards is not None:
@@ -161,8 +164,8 @@ def open_corpus(
 def split_corpus(corpus: Corpus, config: TrainConfig, fold: int | None) -> Split:
     """The split of one run: a fold's, or the configuration's own."""
     if fold is None:
-        return make_split(corpus.takes, config.test, config.val, config.seed)
-    return fold_split(corpus.takes, fold, config.seed, config.val)
+        return make_split(corpus.samples, config.test, config.val, config.seed)
+    return fold_split(corpus.samples, fold, config.seed, config.val)
 
 
 def prepare(
@@ -175,18 +178,18 @@ def prepare(
     """
     if isinstance(storage, Path):
         storage = Storage(storage)
-    takes = [t for part in ("train", "val", "test") for t in select(corpus.takes, split, part)]
+    samples = [t for part in ("train", "val", "test") for t in select(corpus.samples, split, part)]
     packed: Container[str] = ()
     if storage.shards is not None:
         packed = open_shards(settle_clips(storage.shards, spec), verify=False)
     with Progress("prepared clips", "clips", lines=True) as progress:
-        report = build_cache(takes, spec, storage.cache, workers, progress, packed)
+        report = build_cache(samples, spec, storage.cache, workers, progress, packed)
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
     prepared = Prepared(corpus, split, report, spec, storage.cache, workers, storage)
     for part in [p for p in ("train", "val") if getattr(split, p)]:
-        if not any(t.take_id in report.files for t in prepared.takes(part)):
-            cause = f"none of its {len(prepared.takes(part))} {part} clips could be prepared"
+        if not any(t.sample_id in report.files for t in prepared.samples(part)):
+            cause = f"none of its {len(prepared.samples(part))} {part} clips could be prepared"
             raise UsageError(corpus.name, Reason.NO_CLIPS, cause)
     if storage.shards is not None:
         with Progress("packed clips", "clips", lines=True) as progress:

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.data.pipeline import Share
+from keras_emo.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.training.interrupt import heed_again
 from keras_emo.training.team import Kind, Team
 

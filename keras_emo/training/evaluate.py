@@ -10,14 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.inputs import Feed, answer_clips
-from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.core.metrics import report
-from keras_emo.core.spec import ClipSpec
-from keras_emo.data.files import write_json
-from keras_emo.data.takes import Take
-from keras_emo.models.registry import ModelEntry
+from keras_emo.data.samples import Sample
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.batch import Batch, predict_clips
+from keras_emo.io import write_json
+from keras_emo.labels import EMOTIONS, N_EMOTIONS
+from keras_emo.metrics import report
+from keras_emo.networks.catalog import ModelEntry
+from keras_emo.spec import ClipSpec
 
 
 def run_keras(model: keras.Model):
@@ -30,48 +30,48 @@ def run_keras(model: keras.Model):
     }
     step = tf.function(lambda x: model(x, training=False)).get_concrete_function(specs)
 
-    def run(feed: Feed) -> dict[str, np.ndarray]:
+    def run(feed: Batch) -> dict[str, np.ndarray]:
         outputs = step({name: tf.constant(array) for name, array in feed.items()})
         return {name: value.numpy() for name, value in outputs.items()}
 
     return run
 
 
-def answer_part(
+def predict_split(
     model: keras.Model,
     entry: ModelEntry,
-    clips: Sequence[tuple[Take, ClipInputs | None]],
+    clips: Sequence[tuple[Sample, ClipInputs | None]],
     spec: ClipSpec,
 ) -> np.ndarray:
     """Probabilities (n_clips, 7); NaN rows for clips that failed or lack the modality."""
     probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
     whole = [i for i, (_, clip) in enumerate(clips) if clip is not None]
     ready = [clip for _, clip in clips if clip is not None]
-    probs[whole] = answer_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
+    probs[whole] = predict_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
     return probs
 
 
-def report_part(clips: Sequence[tuple[Take, Any]], probs: np.ndarray) -> dict[str, Any]:
+def evaluate_split(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray) -> dict[str, Any]:
     """core.metrics.report for the takes of a part."""
-    takes = [take for take, _ in clips]
+    samples = [sample for sample, _ in clips]
     return report(
-        np.array([t.label for t in takes]),
+        np.array([t.label for t in samples]),
         probs,
-        [t.speaker for t in takes],
-        [t.gender for t in takes],
+        [t.speaker for t in samples],
+        [t.gender for t in samples],
     )
 
 
-def write_predictions(clips: Sequence[tuple[Take, Any]], probs: np.ndarray, path: Path) -> None:
+def write_predictions(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray, path: Path) -> None:
     """One line a clip: take, true label, answer, probabilities (empty where it abstained)."""
     with open(path, "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow(["take_id", "label", "answer", *EMOTIONS])
-        for (take, _), row in zip(clips, probs, strict=True):
+        for (sample, _), row in zip(clips, probs, strict=True):
             known = bool(np.isfinite(row).all())
             answer = EMOTIONS[int(row.argmax())] if known else ""
             values = [f"{p:.6f}" for p in row] if known else [""] * N_EMOTIONS
-            writer.writerow([take.take_id, take.emotion, answer, *values])
+            writer.writerow([sample.sample_id, sample.emotion, answer, *values])
 
 
 def write_report(results: dict[str, Any], folder: Path) -> None:

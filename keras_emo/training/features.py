@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_emo.core.inputs import choose_frame, softmax
-from keras_emo.core.progress import Progress
-from keras_emo.data.augment import change_faces, change_mfcc
+from keras_emo.data.augment import augment_faces, augment_mfcc
 from keras_emo.data.clips import Clips
 from keras_emo.data.pipeline import WHOLE, Share, class_weights
-from keras_emo.models.registry import MODELS
+from keras_emo.inference.batch import choose_frame, softmax
+from keras_emo.networks.catalog import MODELS
+from keras_emo.progress import Progress
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
 from keras_emo.training.fit import fit, restore, take_over
@@ -38,11 +38,11 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
         return model
     head = model.get_layer("head")
     one_frame = MODELS[name].frames == "one"
-    val = describe_clips(visual, audio, [c for _, c in run.val], one_frame)
+    val = extract_features(visual, audio, [c for _, c in run.val], one_frame)
     labels = np.array([t.label for t, _ in run.val])
     if MODELS[name].trained_head:
         passes = [
-            describe_altered(visual, audio, run.train_voices, run.config, number)
+            extract_augmented(visual, audio, run.train_voices, run.config, number)
             for number in range(max(1, stage.passes))
         ]
         for number, seen in enumerate(passes):
@@ -104,7 +104,7 @@ def hide_modalities(seen: Features, share: float, seed: tuple[int, ...]) -> None
     seen["has_voice"][both & (draws >= share) & (draws < 2 * share)] = 0.0
 
 
-def describe_clips(visual, audio, clips, one_frame: bool) -> Features:
+def extract_features(visual, audio, clips, one_frame: bool) -> Features:
     """Logits and embeddings of both networks for prepared clips, float32 (n_clips, ...)."""
     see, hear = run_keras(visual), run_keras(audio)
     n = len(clips)
@@ -130,7 +130,7 @@ def _see_clip(see, visual, crops: np.ndarray) -> Features:
     return {k: v[0] for k, v in said.items()}
 
 
-def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> Features:
+def extract_augmented(visual, audio, clips: Clips, config: Any, number: int) -> Features:
     """The same for training clips, each with augmented crops and one altered version."""
     see, hear = run_keras(visual), run_keras(audio)
     rng = np.random.default_rng((config.seed, number, 2))
@@ -144,7 +144,7 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
         see,
         "face",
         len(index),
-        lambda s: change_faces(
+        lambda s: augment_faces(
             clips.faces[index[s]].astype(np.float32), _seed(rng), config.faces
         ).numpy(),
     )
@@ -165,7 +165,7 @@ def describe_altered(visual, audio, clips: Clips, config: Any, number: int) -> F
         hear,
         "mfcc",
         len(clips),
-        lambda s: change_mfcc(fetch(s), _seed(rng), config.mfcc, config.clip.audio).numpy(),
+        lambda s: augment_mfcc(fetch(s), _seed(rng), config.mfcc, config.clip.audio).numpy(),
     )
     for i in np.flatnonzero(clips.has_voice):
         _put(out, "voice", int(i), {k: v[i] for k, v in said.items()})

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 from keras_emo.training.callbacks import (
     ClipValidation,
     EpochLine,
@@ -35,7 +35,7 @@ def restore(checkpoints: Checkpoints, crew: Crew) -> int:
         checkpoints.restore()
         return checkpoints.state
 
-    checkpoints.state = crew.team.ask_chief(take_up)
+    checkpoints.state = crew.team.run_on_coordinator(take_up)
     return checkpoints.state["epoch"] + 1
 
 
@@ -70,7 +70,7 @@ def fit(
         print(f"{folder.name}: resumed after epoch {first}", flush=True)
     if not state["done"]:
         callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, crew)]
-        if crew.team.is_chief:
+        if crew.team.is_coordinator:
             callbacks += [ClipValidation(answer, labels)] if answer is not None else []
             callbacks += [
                 KeepBest(checkpoints, stage),
@@ -83,7 +83,7 @@ def fit(
             training_norms(model, crew.many, xla),
         ):
             run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, crew)
-    if crew.team.is_chief:
+    if crew.team.is_coordinator:
         assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
         checkpoints.write_history()
         draw_curves(folder / HISTORY, folder / "curves.png")
@@ -125,7 +125,7 @@ def run_epochs(
         with crew.heed_losses():
             losses[-1] = float(losses[-1])
         loss = float(np.mean(losses))
-        if crew.team.ask_chief(partial(end_epoch, epoch, loss)):
+        if crew.team.run_on_coordinator(partial(end_epoch, epoch, loss)):
             break
     every.on_train_end()
 

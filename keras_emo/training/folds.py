@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-from keras_emo.core.errors import Reason, UsageError
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.splits import RAVDESS_FOLDS
+from keras_emo.errors import Reason, UsageError
 from keras_emo.training.config import PRETRAIN, TrainConfig
 from keras_emo.training.data import Storage, prepare, split_corpus
 from keras_emo.training.distributed import Crew
@@ -59,7 +59,7 @@ def train_runs(
     for plan in plans:
         seeded = replace(config, seed=plan.seed)
         split = split_corpus(corpus, seeded, plan.fold)
-        prepared = crew.team.follow_chief(
+        prepared = crew.team.run_coordinator_first(
             partial(prepare, corpus, split, config.clip, cache, workers)
         )
         print(f"{plan.folder}: test {', '.join(split.test) or 'nobody'}; "
@@ -81,9 +81,11 @@ def pretrain_once(
     alone = replace(config, stages=(PRETRAIN, config.visual))
     folder = root / PRETRAIN
     split = split_corpus(corpus, config, None)
-    prepared = crew.team.follow_chief(lambda: prepare(corpus, split, config.clip, cache, workers))
+    prepared = crew.team.run_coordinator_first(
+        lambda: prepare(corpus, split, config.clip, cache, workers)
+    )
     run = open_run(folder, alone, prepared, start, crew)
-    if not crew.team.ask_chief(lambda: (folder / PRETRAIN / METRICS_FILE).exists()):
+    if not crew.team.run_on_coordinator(lambda: (folder / PRETRAIN / METRICS_FILE).exists()):
         keras.utils.set_random_seed(seed_stage(config.seed, PRETRAIN))
         pretrain_visual(run, pictures, None)
         keras.backend.clear_session()

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from keras_emo.core.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 
 LOCK_FILE = ".lock"
 SHARED_S = 30.0  # a network's file system may show a file that late

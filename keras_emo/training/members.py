@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from keras_emo.core.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 
 VARIABLE = "TF_CONFIG"
 

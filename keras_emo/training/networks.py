@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keras_emo.models.registry import ModelEntry
+    from keras_emo.networks.catalog import ModelEntry
 
 PREFIXES = ("visual_", "audio_", "fusion_")  # as models.registry.register demands
 
@@ -14,6 +14,6 @@ def find_added(name: str) -> ModelEntry | None:
     """A registered network by name, None where there is none. Loads Keras, which takes seconds."""
     if not name.startswith(PREFIXES):
         return None
-    from keras_emo.models import MODELS
+    from keras_emo.networks import MODELS
 
     return MODELS.get(name)

@@ -27,7 +27,7 @@ def training_norms(model: keras.Model, many: bool, xla: bool = False) -> Iterato
     for layer in layers:
         layer.synchronized = many
         if not many and not xla:
-            layer.call = partial(_normalise, layer, layer.call)
+            layer.call = partial(_normalize, layer, layer.call)
     try:
         yield
     finally:
@@ -36,7 +36,7 @@ def training_norms(model: keras.Model, many: bool, xla: bool = False) -> Iterato
             vars(layer).pop("call", None)
 
 
-def _normalise(
+def _normalize(
     layer: keras.layers.BatchNormalization, plain: Any, inputs: Any, training: Any = None,
     mask: Any = None,
 ) -> Any:  # fmt: skip

@@ -8,14 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.inputs import softmax
-from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS
-from keras_emo.core.media import IMAGE_SUFFIXES, read_image
-from keras_emo.core.metrics import confusion, score
-from keras_emo.core.progress import Progress
-from keras_emo.data.files import write_json
 from keras_emo.data.pipeline import stream_images
+from keras_emo.errors import Reason, UsageError
+from keras_emo.inference.batch import softmax
+from keras_emo.io import write_json
+from keras_emo.labels import EMOTION_INDEX, EMOTIONS
+from keras_emo.media.reader import IMAGE_SUFFIXES, read_image
+from keras_emo.metrics import confusion, score
+from keras_emo.progress import Progress
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN
@@ -35,7 +35,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     """
     stage = run.config.of_stage(PRETRAIN)
     folder, team = run.folder / PRETRAIN, run.crew.team
-    team.ask_chief(lambda: folder.mkdir(exist_ok=True))
+    team.run_on_coordinator(lambda: folder.mkdir(exist_ok=True))
     faces, labels, held = read_images_by_class(root, run.config.clip.face.size_px)
     if not held.any() or held.all():
         cause = f"{len(faces)} pictures are too few to hold a tenth back"
@@ -79,7 +79,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         write_json(folder / METRICS_FILE, figures)
         drop_checkpoints(folder)
 
-    team.ask_chief(finish)
+    team.run_on_coordinator(finish)
 
 
 def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

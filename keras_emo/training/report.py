@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.files import write_text
-from keras_emo.runtime.page import encode_image, escape, render_page, render_table
+from keras_emo.io import write_text
+from keras_emo.render.html import encode_image, escape, render_page, render_table
 from keras_emo.training.evaluate import shade_confusion
 
 TITLE = "Emotion recognition on speakers never seen in training"

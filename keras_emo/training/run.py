@@ -9,13 +9,13 @@ from typing import IO, Any
 
 import keras
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.data.clips import Clips
-from keras_emo.data.files import naming_content, read_record, sweep_drafts, write_json
+from keras_emo.data.samples import Sample
 from keras_emo.data.splits import SPLIT_FILE
-from keras_emo.data.takes import Take
-from keras_emo.models.registry import MODELS, build_model
+from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.features.clip import ClipInputs
+from keras_emo.io import naming_content, read_record, sweep_drafts, write_json
+from keras_emo.networks.catalog import MODELS, build_model
 from keras_emo.training.checkpoint import Checkpoints
 from keras_emo.training.config import PLAIN, PLAIN_STAGE, TrainConfig
 from keras_emo.training.data import Prepared, write_failures
@@ -38,7 +38,7 @@ class Run:
         self.folder, self.config, self.prepared = folder, config, prepared
         self.crew = crew or Crew()
         self._train: Clips | None = None
-        self._val: list[tuple[Take, ClipInputs]] | None = None
+        self._val: list[tuple[Sample, ClipInputs]] | None = None
         self.lock: IO[str] | None = None
 
     @property
@@ -51,18 +51,18 @@ class Run:
     def train_voices(self) -> Clips:
         """The training clips with altered versions of their sound."""
         if self.train.variants is None and self.config.waves.n_variants:
-            self.crew.team.follow_chief(
-                lambda: self.prepared.alter_voices(self.train, self.config.waves)
+            self.crew.team.run_coordinator_first(
+                lambda: self.prepared.augment_voices(self.train, self.config.waves)
             )
         return self.train
 
     @property
-    def val(self) -> list[tuple[Take, ClipInputs]]:
+    def val(self) -> list[tuple[Sample, ClipInputs]]:
         if self._val is None:
             self._val = [(t, c) for t, c in self.prepared.clips("val") if c is not None]
         return self._val
 
-    def check_modality(self, name: str, modality: str) -> list[tuple[Take, ClipInputs]]:
+    def check_modality(self, name: str, modality: str) -> list[tuple[Sample, ClipInputs]]:
         """The validation clips that have a modality, face or voice.
 
         Raises UsageError where no training or validation clip has it.
@@ -162,7 +162,7 @@ def open_run(
         run.lock = _create(folder, json.loads(json.dumps(asked)), prepared)
         return [asked, leave_mark(run.lock)]
 
-    theirs, mark = team.ask_chief(create)
+    theirs, mark = team.run_on_coordinator(create)
 
     def join() -> None:
         different = _differences(_comparable(theirs), _comparable(asked))
@@ -170,7 +170,7 @@ def open_run(
             who = f"worker {team.number} of {team.size}"
             cause = f"started with other settings than the chief: {'; '.join(different)}"
             raise UsageError(who, Reason.BAD_CONFIG, cause)
-        if not team.is_chief:
+        if not team.is_coordinator:
             await_mark(folder, mark, team.number)
 
     team.agree(join)
@@ -221,7 +221,7 @@ def check_models(config: TrainConfig) -> None:
 
 def digest_clips(prepared: Prepared) -> str:
     """Sixteen hex digits of which clips, by content, were prepared."""
-    names = [f"{take} {path.name}" for take, path in sorted(prepared.cache.files.items())]
+    names = [f"{sample} {path.name}" for sample, path in sorted(prepared.cache.files.items())]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 

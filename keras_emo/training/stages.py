@@ -12,18 +12,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.inputs import answer_clips
-from keras_emo.data.files import naming_content, read_record
 from keras_emo.data.pipeline import stream_faces, stream_voices
-from keras_emo.models.registry import MODELS, ModelEntry
+from keras_emo.errors import Reason, UsageError
+from keras_emo.inference.batch import predict_clips
+from keras_emo.io import naming_content, read_record
+from keras_emo.networks.catalog import MODELS, ModelEntry
 from keras_emo.training import clip_head, features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN, StageConfig
 from keras_emo.training.evaluate import (
-    answer_part,
-    report_part,
+    evaluate_split,
+    predict_split,
     run_keras,
     write_predictions,
     write_report,
@@ -31,7 +31,7 @@ from keras_emo.training.evaluate import (
 from keras_emo.training.fit import fit, load_initial, restore, take_over
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
-from keras_emo.training.summary import summarise
+from keras_emo.training.summary import summarize
 
 
 def train_stages(
@@ -49,7 +49,7 @@ def train_stages(
         tf.config.experimental.enable_op_determinism()
     _check_starts(run, init_from)
     for name in run.config.stages:
-        if team.ask_chief(partial(_is_finished, run.folder / name)):
+        if team.run_on_coordinator(partial(_is_finished, run.folder / name)):
             continue
         # by stage, so that one trained alone or after a stop starts as in a whole run
         keras.utils.set_random_seed(seed_stage(run.config.seed, name))
@@ -61,7 +61,7 @@ def train_stages(
         else:
             with run.prepared.naming_reads():
                 train_network(run, name, init_from)
-    return team.ask_chief(lambda: summarise(run.folder))
+    return team.run_on_coordinator(lambda: summarize(run.folder))
 
 
 def _check_starts(run: Run, init_from: Path | None) -> None:
@@ -99,7 +99,7 @@ def train_network(run: Run, name: str, init_from: Path | None = None) -> None:
         folder.mkdir(exist_ok=True)
         return (folder / MODEL_FILE).exists()  # stopped while it was scored
 
-    trained = None if team.ask_chief(begin) else _train(run, name, init_from)
+    trained = None if team.run_on_coordinator(begin) else _train(run, name, init_from)
 
     def finish() -> None:
         model = run.load(name) if trained is None else run.settle(name, trained)
@@ -108,7 +108,7 @@ def train_network(run: Run, name: str, init_from: Path | None = None) -> None:
         score_network(run, name, model)
         drop_checkpoints(folder)  # model.keras holds the best of them
 
-    team.ask_chief(finish)
+    team.run_on_coordinator(finish)
 
 
 def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
@@ -135,7 +135,7 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
             facts["pretrained"] = _tell_source(start)
         fit_part(run, model, MODELS[name], stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)
-    run.crew.team.ask_chief(lambda: run.note(name, {**facts, "minutes": minutes}))
+    run.crew.team.run_on_coordinator(lambda: run.note(name, {**facts, "minutes": minutes}))
     return model
 
 
@@ -190,7 +190,7 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
 def follow_answers(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:
     """A function that answers clips with the network as it stands."""
     forward = run_keras(model)
-    return lambda: answer_clips(forward, clips, entry.inputs, entry.frames, run.config.clip)
+    return lambda: predict_clips(forward, clips, entry.inputs, entry.frames, run.config.clip)
 
 
 def score_network(run: Run, name: str, model: keras.Model) -> None:
@@ -208,7 +208,7 @@ def score_network(run: Run, name: str, model: keras.Model) -> None:
     for part in ("val", "test"):
         clips = run.prepared.clips(part)
         if clips:
-            probs = answer_part(model, MODELS[name], clips, run.config.clip)
-            results[part] = report_part(clips, probs)
+            probs = predict_split(model, MODELS[name], clips, run.config.clip)
+            results[part] = evaluate_split(clips, probs)
             write_predictions(clips, probs, folder / f"predictions_{part}.csv")
     write_report(results, folder)

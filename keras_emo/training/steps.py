@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_emo.core.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 from keras_emo.training.contrast import contrast_embeddings
 from keras_emo.training.distributed import Crew
 

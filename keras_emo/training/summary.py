@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.files import naming_content, read_record, write_json, write_text
 from keras_emo.data.splits import SPLIT_FILE, check_scored, read_split
-from keras_emo.models.registry import MODELS
+from keras_emo.io import naming_content, read_record, write_json, write_text
+from keras_emo.networks.catalog import MODELS
 
 
-def summarise(folder: Path) -> dict[str, Any]:
+def summarize(folder: Path) -> dict[str, Any]:
     """summary.json and summary.md: a line for each network scored so far.
 
     Raises UsageError for a split.json or a metrics.json that is damaged.

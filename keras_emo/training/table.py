@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.core.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
-from keras_emo.core.metrics import measure_reliability, report
-from keras_emo.data.files import naming_content, read_record, write_json, write_text
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
+from keras_emo.errors import Reason, UsageError
+from keras_emo.io import naming_content, read_record, write_json, write_text
+from keras_emo.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
+from keras_emo.metrics import measure_reliability, report
 from keras_emo.training.folds import Plan
 from keras_emo.training.report import write_report_page
 from keras_emo.training.run import METRICS_FILE
@@ -67,9 +67,11 @@ def average(answers: Sequence[Answers]) -> Answers:
     return Answers(first.take_ids, first.labels, probs / probs.sum(axis=1, keepdims=True))
 
 
-def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take]) -> dict[str, Any]:
+def collect(
+    plans: Sequence[Plan], stages: Sequence[str], samples: Sequence[Sample]
+) -> dict[str, Any]:
     """Figures by network: every fold and seed alone, seeds averaged, all folds together."""
-    known = {t.take_id: t for t in takes}
+    known = {t.sample_id: t for t in samples}
     by_fold: dict[int | None, list[Plan]] = defaultdict(list)
     for plan in plans:
         by_fold[plan.fold].append(plan)
@@ -78,7 +80,7 @@ def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take])
         folds: dict[str, dict[str, Any]] = {}
         singles: list[float] = []
         joined: list[Answers] = []
-        together: list[Take] = []
+        together: list[Sample] = []
         for fold, members in by_fold.items():
             read = [read_predictions(p.folder / name / PREDICTIONS) for p in members]
             scores = [float((a.probs.argmax(axis=1) == a.labels).mean()) for a in read]
@@ -111,7 +113,7 @@ def collect(plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take])
 
 
 def write_table(
-    root: Path, plans: Sequence[Plan], stages: Sequence[str], takes: Sequence[Take]
+    root: Path, plans: Sequence[Plan], stages: Sequence[str], samples: Sequence[Sample]
 ) -> str:
     """table.json, table.md and report.html below root; returns the Markdown.
 
@@ -119,7 +121,7 @@ def write_table(
     """
     if not all((p.folder / s / PREDICTIONS).exists() for p in plans for s in stages):
         return ""
-    figures = collect(plans, stages, takes)
+    figures = collect(plans, stages, samples)
     text = format_table(figures)
     write_json(root / TABLE_FILE, figures)
     write_text(root / "table.md", text)

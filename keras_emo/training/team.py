@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar, get_args
 
-from keras_emo.core import errors
-from keras_emo.core.errors import EmoError, EnvironmentFailure, Reason
+from keras_emo import errors
+from keras_emo.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.training.channel import connect, receive, send
 from keras_emo.training.members import VARIABLE, read_members
 
@@ -49,17 +49,17 @@ class Team:
         self.number, self.size, self.peers = number, size, peers or {}
 
     @property
-    def is_chief(self) -> bool:
+    def is_coordinator(self) -> bool:
         return self.number == 0
 
-    def ask_chief(self, function: Callable[[], Result]) -> Result:
+    def run_on_coordinator(self, function: Callable[[], Result]) -> Result:
         """What function returned in the chief; it is called there only, the others wait.
 
         The result is plain values, as JSON has them, where there are others. An EmoError raised
         by the function is raised in every process. Raises EnvironmentFailure, worker_died, where
         a process is gone.
         """
-        if not self.is_chief:
+        if not self.is_coordinator:
             return _open_answer(self._hear(0))
         try:
             value = function()
@@ -69,13 +69,13 @@ class Team:
         self._tell({"value": value if self.size > 1 else None})
         return value
 
-    def follow_chief(self, function: Callable[[], Result]) -> Result:
+    def run_coordinator_first(self, function: Callable[[], Result]) -> Result:
         """Call function in the chief and, once that is done, in the others: what it makes is there.
 
         Errors as in ask_chief.
         """
         made: list[Result] = []
-        self.ask_chief(lambda: made.append(function()))
+        self.run_on_coordinator(lambda: made.append(function()))
         return made[0] if made else function()
 
     def agree(self, function: Callable[[], None]) -> None:
@@ -85,7 +85,7 @@ class Team:
             function()
         except EmoError as e:
             failure = e
-        if not self.is_chief:
+        if not self.is_coordinator:
             self._say(0, _pack_error(failure) if failure else {"value": None})
 
         def gather() -> None:
@@ -98,7 +98,7 @@ class Team:
             if failures:
                 raise failures[0]
 
-        self.ask_chief(gather)
+        self.run_on_coordinator(gather)
 
     def blame(self, error: Exception) -> EmoError:
         """The failure to end with after a collective operation did: who is gone, by the chief.
@@ -106,7 +106,7 @@ class Team:
         Waits LAST_WORD_S for a connection to end, the others a little longer for the chief's word.
         """
         cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no cause given"
-        end_s = time.monotonic() + LAST_WORD_S * (1.0 if self.is_chief else 1.3)
+        end_s = time.monotonic() + LAST_WORD_S * (1.0 if self.is_coordinator else 1.3)
         try:
             while (left_s := end_s - time.monotonic()) > 0:
                 ready, _, _ = select.select(list(self.peers.values()), [], [], left_s)
@@ -117,16 +117,16 @@ class Team:
             failure = e
         else:
             failure = EnvironmentFailure(f"a worker of {self.size}", Reason.WORKER_DIED, cause)
-        if self.is_chief:
+        if self.is_coordinator:
             with contextlib.suppress(EmoError):
                 self._tell(_pack_error(failure))
         return failure
 
     @contextlib.contextmanager
-    def one_voice(self) -> Iterator[None]:
+    def one_output(self) -> Iterator[None]:
         """Only the chief prints inside the block; the others are heard when they fail."""
         with contextlib.ExitStack() as stack:
-            if not self.is_chief:
+            if not self.is_coordinator:
                 nowhere = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))

@@ -45,7 +45,11 @@ class Clips:
 @contextmanager
 def run_service(*options: str, **environment: str) -> Iterator[str]:
     """The address of `keras-emo serve`, ready to answer."""
-    command = [sys.executable, "-c", "from keras_emo.cli import main; raise SystemExit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        "import keras_emo.cli.main as m; raise SystemExit(m.main())",
+    ]
     command += ["serve", "--bundle", str(BUNDLE), "--port", "0", *options]
     env = {**os.environ, **environment}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=env, text=True)
@@ -90,8 +94,8 @@ def strict_service() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def clips(make, tmp_path_factory) -> Clips:
-    from keras_emo.data.builtin import BuiltinSpec
-    from keras_emo.data.builtin.corpus import render_clip
+    from keras_emo.demo_corpus import BuiltinSpec
+    from keras_emo.demo_corpus.corpus import render_clip
 
     folder = tmp_path_factory.mktemp("clips")
     takes = [render_clip(TAKE.format(code), BuiltinSpec()) for code in ("03", "04")]

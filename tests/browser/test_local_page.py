@@ -18,12 +18,12 @@ import pytest
 pytest.importorskip("selenium")
 pytest.importorskip("keras")
 
-from keras_emo.core.errors import EnvironmentFailure
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.exporting.browser import find_wasm, write_browser
-from keras_emo.models import MODELS
-from keras_emo.runtime.bundle import load_bundle
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.errors import EnvironmentFailure
+from keras_emo.export.browser import find_wasm, write_browser
+from keras_emo.inference.bundle import load_bundle
+from keras_emo.inference.model import Predictor
+from keras_emo.labels import EMOTIONS
+from keras_emo.networks import MODELS
 
 from .conftest import BUNDLE, ROOT, Clips
 from .visitor import Visitor
@@ -156,10 +156,10 @@ def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_p
     """The same path without int8, whose rounding would hide small faults."""
     import keras
 
-    from keras_emo.core.spec import ClipSpec, FaceSpec
-    from keras_emo.exporting.bundle import export_bundle
-    from keras_emo.models import build_model
-    from keras_emo.models.layers import Standardise
+    from keras_emo.export.bundle import export_bundle
+    from keras_emo.networks import build_model
+    from keras_emo.networks.layers import Standardize
+    from keras_emo.spec import ClipSpec, FaceSpec
 
     name, spec = "fusion_multi_tdnn", ClipSpec(face=FaceSpec(size_px=64))
     keras.utils.set_random_seed(5)
@@ -169,7 +169,7 @@ def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_p
         if weight.path.rsplit("/", 1)[-1] in ("bias", "beta", "moving_mean"):
             weight.assign(rng.normal(0, 0.2, weight.shape))
     for layer in model._flatten_layers():
-        if isinstance(layer, Standardise):
+        if isinstance(layer, Standardize):
             layer.adapt(rng.normal(0, 100, (8, *spec.audio.shape)))
     facts = {"preset": "compact", "metrics": {}, "corpus": {"name": "builtin", "split": SPLIT}}
     export_bundle(model, MODELS[name], spec, facts, tmp_path / "net", ("onnx",))
@@ -210,7 +210,7 @@ def test_other_codings_make_no_difference(ask, predictor, clips, make, tmp_path,
     """VP9 and Opus, two channels at 44.1 kHz, 50 pictures a second, 720 rows, an upright phone."""
     import cv2
 
-    from keras_emo.core.media import read_media
+    from keras_emo.media.reader import read_media
 
     media = read_media(clips.talk, frame_rate_hz=30, max_frames=120)
     frames, sound = media.frames, media.waveform[: 4 * 48_000]

@@ -15,7 +15,7 @@ pytest.importorskip("fastapi")
 
 from selenium.webdriver.common.action_chains import ActionChains
 
-from keras_emo.core.labels import EMOTIONS
+from keras_emo.labels import EMOTIONS
 
 from .conftest import BUNDLE
 
@@ -68,7 +68,7 @@ def test_the_files_say_what_the_command_line_says(visitor, fetch, clips):
     assert answer["path"] == "talk.mp4"
     assert answer["windows"][0]["probs_face"] != answer["windows"][0]["probs_voice"]
     rows = list(csv.reader(fetch("Download CSV", "talk.csv").read_text().splitlines()))
-    command = "from keras_emo.cli import main; raise SystemExit(main())"
+    command = "from keras_emo.cli.main import main; raise SystemExit(main())"
     options = ["predict", str(clips.talk), "--timeline", "--format", "csv", "--bundle", str(BUNDLE)]
     ran = subprocess.run(
         [sys.executable, "-c", command, *options], capture_output=True, text=True, check=True

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
-from keras_emo.models import build_model
-from keras_emo.models.clip import ClipStatistics
-from keras_emo.models.layers import Standardise
+from keras_emo.networks import build_model
+from keras_emo.networks.clip import ClipStatistics
+from keras_emo.networks.layers import Standardize
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 SPEC = ClipSpec()
 SHORT_SPEC = ClipSpec(
@@ -41,7 +41,7 @@ def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:
         elif kind == "moving_variance":
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
     for layer in model._flatten_layers():
-        if isinstance(layer, Standardise):
+        if isinstance(layer, Standardize):
             layer.adapt(rng.normal(0, 25, (8, *spec.audio.shape)))
         if isinstance(layer, ClipStatistics):
             layer.adapt(rng.normal(0.5, 0.5, (8, layer.mean.shape[0])))

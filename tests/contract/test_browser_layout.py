@@ -8,20 +8,20 @@ import pytest
 
 pytest.importorskip("keras")
 
-from keras_emo.core.errors import EnvironmentFailure, UsageError
-from keras_emo.exporting import browser
-from keras_emo.exporting.browser import (
+from keras_emo.errors import EnvironmentFailure, UsageError
+from keras_emo.export import browser
+from keras_emo.export.browser import (
     MANIFEST,
     check_files,
     check_graphs,
     find_wasm,
     write_browser,
 )
-from keras_emo.exporting.layouts import check_layouts
-from keras_emo.exporting.onnx import ExportError
-from keras_emo.models import MODELS
-from keras_emo.runtime.bundle import digest_file
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.export.layouts import check_layouts
+from keras_emo.export.onnx import ExportError
+from keras_emo.inference.bundle import digest_file
+from keras_emo.inference.model import Predictor
+from keras_emo.networks import MODELS
 
 pytestmark = pytest.mark.tensorflow
 

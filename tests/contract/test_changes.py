@@ -5,14 +5,14 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
-from keras_emo.core.spec import AudioSpec  # noqa: E402
 from keras_emo.data.augment import (  # noqa: E402
     FaceChanges,
     MfccChanges,
-    change_faces,
-    change_mfcc,
+    augment_faces,
+    augment_mfcc,
     warp_mel,
 )
+from keras_emo.spec import AudioSpec  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -25,7 +25,7 @@ def test_warped_mel_without_changes_is_the_same_and_with_them_is_not():
     same = warp_mel(tf.constant(mfcc), seed, MfccChanges(), spec).numpy()
     np.testing.assert_allclose(same, mfcc, atol=1e-3)
     still = MfccChanges(time_masks=0, coefficient_masks=0, shift_frames=0, noise=0.0)
-    np.testing.assert_allclose(change_mfcc(tf.constant(mfcc), seed, still, spec), mfcc, atol=1e-3)
+    np.testing.assert_allclose(augment_mfcc(tf.constant(mfcc), seed, still, spec), mfcc, atol=1e-3)
     louder = MfccChanges(gain_db=6.0)
     moved = warp_mel(tf.constant(mfcc), seed, louder, spec).numpy() - mfcc
     # a gain moves the first coefficient alone, by its share in every band
@@ -42,9 +42,9 @@ def test_warped_mel_without_changes_is_the_same_and_with_them_is_not():
 def test_faces_keep_shape_and_range_with_every_change():
     faces = tf.random.stateless_uniform([3, 48, 48, 3], [1, 2], 0.0, 255.0)
     changes = FaceChanges(aspect=0.2, light=0.3, erase=1.0)
-    changed = change_faces(faces, tf.constant([3, 4]), changes).numpy()
+    changed = augment_faces(faces, tf.constant([3, 4]), changes).numpy()
     assert changed.shape == faces.shape
     assert changed.min() >= 0.0
     assert changed.max() <= 255.0
-    plain = change_faces(faces, tf.constant([3, 4]), FaceChanges(erase=1.0)).numpy()
+    plain = augment_faces(faces, tf.constant([3, 4]), FaceChanges(erase=1.0)).numpy()
     assert np.abs(changed - plain).max() > 1.0

@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from keras_emo.exporting.bundle import export_bundle
-from keras_emo.exporting.parity import sample_feed
-from keras_emo.models import MODELS
-from keras_emo.models.ensemble import average_models
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.export.bundle import export_bundle
+from keras_emo.export.parity import sample_feed
+from keras_emo.inference.model import Predictor
+from keras_emo.networks import MODELS
+from keras_emo.networks.ensemble import average_models
 from keras_emo.training.evaluate import run_keras
 
 from .small_networks import FACTS, build_tiny

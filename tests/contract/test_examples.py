@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.core.labels import EMOTIONS
+from keras_emo.labels import EMOTIONS
 
 pytest.importorskip("tensorflow")
 
@@ -72,5 +72,5 @@ def test_a_corpus_and_a_network_of_another_package_are_trained_and_exported(make
     assert "a folder a speaker" in (bundle / "README.md").read_text()
     assert json.loads((bundle / "bundle.json").read_text())["licence"] == "our own"
     clip = corpus / "ben_m/sad_01.wav"  # answered where neither package is
-    said = run("-m", "keras_emo.cli", "predict", clip, "--bundle", bundle, "--format", "csv")
+    said = run("-m", "keras_emo", "predict", clip, "--bundle", bundle, "--format", "csv")
     assert f"{clip}," in said

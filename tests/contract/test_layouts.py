@@ -11,19 +11,19 @@ pytest.importorskip("tensorflow")
 
 import tensorflow as tf  # noqa: E402
 
-from keras_emo.core.errors import EnvironmentFailure, UsageError  # noqa: E402
-from keras_emo.core.labels import EMOTIONS  # noqa: E402
-from keras_emo.exporting import layouts, triton  # noqa: E402
-from keras_emo.exporting.bundle import export_bundle  # noqa: E402
-from keras_emo.exporting.command import build_parser, split_names  # noqa: E402
-from keras_emo.exporting.layouts import check_layouts, draft_version, write_layout  # noqa: E402
-from keras_emo.exporting.onnx import ExportError  # noqa: E402
-from keras_emo.exporting.parity import sample_feed  # noqa: E402
-from keras_emo.exporting.tf_serving import WARM_UP, read_warm_up  # noqa: E402
-from keras_emo.models import MODELS  # noqa: E402
-from keras_emo.models.ensemble import average_models  # noqa: E402
-from keras_emo.runtime.predictor import Predictor  # noqa: E402
-from keras_emo.runtime.session import open_session  # noqa: E402
+from keras_emo.cli.export import build_parser, split_names  # noqa: E402
+from keras_emo.errors import EnvironmentFailure, UsageError  # noqa: E402
+from keras_emo.export import layouts, triton  # noqa: E402
+from keras_emo.export.bundle import export_bundle  # noqa: E402
+from keras_emo.export.layouts import check_layouts, draft_version, write_layout  # noqa: E402
+from keras_emo.export.onnx import ExportError  # noqa: E402
+from keras_emo.export.parity import sample_feed  # noqa: E402
+from keras_emo.export.tf_serving import WARM_UP, read_warm_up  # noqa: E402
+from keras_emo.inference.model import Predictor  # noqa: E402
+from keras_emo.inference.session import open_session  # noqa: E402
+from keras_emo.labels import EMOTIONS  # noqa: E402
+from keras_emo.networks import MODELS  # noqa: E402
+from keras_emo.networks.ensemble import average_models  # noqa: E402
 
 from .small_networks import FACTS, build_tiny  # noqa: E402
 from .small_networks import SHORT_SPEC as SPEC  # noqa: E402

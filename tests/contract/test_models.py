@@ -8,17 +8,17 @@ import pytest
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
-from keras_emo.core.errors import ExitCode  # noqa: E402
-from keras_emo.core.inputs import FRAMES  # noqa: E402
-from keras_emo.core.labels import EMOTIONS  # noqa: E402
-from keras_emo.core.spec import ClipSpec  # noqa: E402
-from keras_emo.exporting.bundle import export_bundle  # noqa: E402
-from keras_emo.exporting.onnx import ExportError  # noqa: E402
-from keras_emo.exporting.parity import sample_feed  # noqa: E402
-from keras_emo.models import MODELS, build_model  # noqa: E402
-from keras_emo.models.layers import Standardise, WeightedAverage  # noqa: E402
-from keras_emo.models.registry import register  # noqa: E402
-from keras_emo.runtime.predictor import Predictor  # noqa: E402
+from keras_emo.errors import ExitCode  # noqa: E402
+from keras_emo.export.bundle import export_bundle  # noqa: E402
+from keras_emo.export.onnx import ExportError  # noqa: E402
+from keras_emo.export.parity import sample_feed  # noqa: E402
+from keras_emo.inference.batch import FRAMES  # noqa: E402
+from keras_emo.inference.model import Predictor  # noqa: E402
+from keras_emo.labels import EMOTIONS  # noqa: E402
+from keras_emo.networks import MODELS, build_model  # noqa: E402
+from keras_emo.networks.catalog import register  # noqa: E402
+from keras_emo.networks.layers import Standardize, WeightedAverage  # noqa: E402
+from keras_emo.spec import ClipSpec  # noqa: E402
 from keras_emo.training import config as training  # noqa: E402
 from keras_emo.training.evaluate import run_keras  # noqa: E402
 
@@ -52,7 +52,7 @@ def test_training_knows_how(case, preset):
     stage = training.default_stage(entry.name, preset)
     assert {k: getattr(stage, k) for k in entry.stage} == entry.stage
     if entry.modalities == ("voice",) and not entry.parts:
-        assert isinstance(model.get_layer("mfcc_norm"), Standardise)
+        assert isinstance(model.get_layer("mfcc_norm"), Standardize)
     if entry.parts and not entry.is_fusion:
         assert {MODELS[p].modalities for p in entry.parts} == {entry.modalities}
         assert all(model.get_layer(p) for p in entry.parts)
@@ -175,7 +175,7 @@ def test_gate_refuses_an_untrained_network(tmp_path):
 
 def test_gate_refuses_a_graph_that_disagrees(tmp_path, monkeypatch):
     """A file that differs from Keras is not written, and an older bundle stays."""
-    from keras_emo.exporting import bundle, onnx
+    from keras_emo.export import bundle, onnx
 
     entry, model = MODELS["audio_cnn"], build_tiny("audio_cnn")
     export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",))

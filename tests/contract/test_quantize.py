@@ -13,31 +13,31 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import numpy_helper  # noqa: E402
 
-from keras_emo.core.clip import ClipInputs  # noqa: E402
-from keras_emo.core.errors import EnvironmentFailure, ExitCode, Reason, UsageError  # noqa: E402
-from keras_emo.core.inputs import answer_clips  # noqa: E402
-from keras_emo.core.labels import EMOTIONS  # noqa: E402
-from keras_emo.core.media import ClipSource  # noqa: E402
 from keras_emo.data.cache import CacheReport, load_clip  # noqa: E402
+from keras_emo.data.samples import Sample  # noqa: E402
 from keras_emo.data.splits import Split  # noqa: E402
-from keras_emo.data.takes import Take  # noqa: E402
-from keras_emo.exporting import gate as gating  # noqa: E402
-from keras_emo.exporting import quantize  # noqa: E402
-from keras_emo.exporting.bundle import export_bundle  # noqa: E402
-from keras_emo.exporting.calibration import choose_takes  # noqa: E402
-from keras_emo.exporting.folding import fold_graph  # noqa: E402
-from keras_emo.exporting.gate import Gate, Judge, check_drop, quantize_gated  # noqa: E402
-from keras_emo.exporting.onnx import ExportError, convert_onnx  # noqa: E402
-from keras_emo.exporting.parity import sample_feed  # noqa: E402
-from keras_emo.exporting.quantize import (  # noqa: E402
-    NothingToQuantise,
+from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, UsageError  # noqa: E402
+from keras_emo.export import gate as gating  # noqa: E402
+from keras_emo.export import quantize  # noqa: E402
+from keras_emo.export.bundle import export_bundle  # noqa: E402
+from keras_emo.export.calibration import choose_samples  # noqa: E402
+from keras_emo.export.folding import fold_graph  # noqa: E402
+from keras_emo.export.gate import Gate, Judge, check_drop, quantize_gated  # noqa: E402
+from keras_emo.export.onnx import ExportError, convert_onnx  # noqa: E402
+from keras_emo.export.parity import sample_feed  # noqa: E402
+from keras_emo.export.quantize import (  # noqa: E402
+    NothingToQuantize,
     halve_gated,
     open_run,
     quantize_int8,
     store_half,
 )
-from keras_emo.models import MODELS  # noqa: E402
-from keras_emo.runtime.predictor import Predictor  # noqa: E402
+from keras_emo.features.clip import ClipInputs  # noqa: E402
+from keras_emo.inference.batch import predict_clips  # noqa: E402
+from keras_emo.inference.model import Predictor  # noqa: E402
+from keras_emo.labels import EMOTIONS  # noqa: E402
+from keras_emo.media.reader import ClipSource  # noqa: E402
+from keras_emo.networks import MODELS  # noqa: E402
 from keras_emo.training.data import Prepared  # noqa: E402
 
 from .small_networks import FACTS, SPEC, build_tiny  # noqa: E402
@@ -52,20 +52,20 @@ NAMES = ("visual_alexnet", "audio_cnn", "fusion_concat", "fusion_multi_lstm")
 def prepared(tmp_path_factory) -> Prepared:
     """Four speakers with one clip a class each, prepared; one clip has no face, one no sound."""
     root, rng = tmp_path_factory.mktemp("cache"), np.random.default_rng(0)
-    takes, files = [], {}
+    samples, files = [], {}
     for speaker in "abcd":
         for emotion in EMOTIONS:
-            take_id = f"{speaker}/{emotion}"
+            sample_id = f"{speaker}/{emotion}"
             source = ClipSource(video=root / "none.mp4")
-            takes.append(Take(take_id, "builtin", speaker, "female", emotion, source))
+            samples.append(Sample(sample_id, "builtin", speaker, "female", emotion, source))
             clip = make_clip(rng)
-            if take_id == "a/angry":
+            if sample_id == "a/angry":
                 clip["face"] = None
-            if take_id == "b/angry":
+            if sample_id == "b/angry":
                 clip["mfcc"] = None
-            files[take_id] = root / f"{speaker}-{emotion}.npz"
-            np.savez(files[take_id], **{k: v for k, v in clip.items() if v is not None})
-    corpus = SimpleNamespace(takes=takes, name="builtin")
+            files[sample_id] = root / f"{speaker}-{emotion}.npz"
+            np.savez(files[sample_id], **{k: v for k, v in clip.items() if v is not None})
+    corpus = SimpleNamespace(samples=samples, name="builtin")
     return Prepared(corpus, SPLIT, CacheReport(files), SPEC, root, 1)
 
 
@@ -85,7 +85,7 @@ def make_clip(rng) -> dict:
 
 
 def clips_of(prepared: Prepared, part: str) -> list[ClipInputs]:
-    return [load_clip(prepared.cache.files[t.take_id]) for t in prepared.takes(part)]
+    return [load_clip(prepared.cache.files[t.sample_id]) for t in prepared.samples(part)]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -112,7 +112,7 @@ def test_folding_changes_nothing(case):
 def test_int8_says_nearly_the_same(case, prepared):
     entry, proto, small, _ = case
     answers = [
-        answer_clips(open_run(p), clips_of(prepared, "test"), entry.inputs, entry.frames, SPEC)
+        predict_clips(open_run(p), clips_of(prepared, "test"), entry.inputs, entry.frames, SPEC)
         for p in (proto, small)
     ]
     assert np.abs(answers[0] - answers[1]).max() < 0.1
@@ -190,16 +190,16 @@ def test_only_training_clips_are_read_for_calibration(prepared, monkeypatch):
 
 def test_speakers_of_other_parts_are_refused(prepared, monkeypatch):
     """Should the choice of takes ever go wrong, nothing is calibrated on them."""
-    wrong = [*prepared.takes("train"), *prepared.takes("val")]
+    wrong = [*prepared.samples("train"), *prepared.samples("val")]
     leaky = replace(prepared)
     monkeypatch.setattr(leaky, "takes", lambda part: wrong, raising=False)
     with pytest.raises(UsageError, match="nobody else"):
-        choose_takes(leaky, MODELS["audio_cnn"], 20)
+        choose_samples(leaky, MODELS["audio_cnn"], 20)
 
 
 def test_classes_are_even_and_the_choice_repeats(prepared):
     entry = MODELS["fusion_concat"]
-    first, again = (choose_takes(prepared, entry, 1) for _ in range(2))
+    first, again = (choose_samples(prepared, entry, 1) for _ in range(2))
     assert [t.emotion for t in first] == list(EMOTIONS)
     assert first == again
 
@@ -208,13 +208,13 @@ def test_classes_are_even_and_the_choice_repeats(prepared):
 def agreeing(prepared):
     """The prepared clips with the float32 network's own answers as labels; and that network."""
     model, entry = build_tiny("audio_cnn"), MODELS["audio_cnn"]
-    run, takes = open_run(convert_onnx(model, {})), []
+    run, samples = open_run(convert_onnx(model, {})), []
     for part in ("train", "val", "test"):
-        probs = answer_clips(run, clips_of(prepared, part), entry.inputs, entry.frames, SPEC)
-        for take, row in zip(prepared.takes(part), probs, strict=True):
+        probs = predict_clips(run, clips_of(prepared, part), entry.inputs, entry.frames, SPEC)
+        for sample, row in zip(prepared.samples(part), probs, strict=True):
             label = EMOTIONS[int(np.nan_to_num(row).argmax())]
-            takes.append(replace(take, emotion=label))
-    corpus = SimpleNamespace(takes=takes, name="builtin")
+            samples.append(replace(sample, emotion=label))
+    corpus = SimpleNamespace(samples=samples, name="builtin")
     return replace(prepared, corpus=corpus), model, entry
 
 
@@ -238,7 +238,7 @@ def test_int8_bundle_answers_through_the_predictor(agreeing, tmp_path):
     clips = clips_of(prepared, "val")
     answers = predictor.answer(clips)
     assert np.isfinite(answers).all()
-    right = (answers.argmax(axis=1) == [t.label for t in prepared.takes("val")]).mean()
+    right = (answers.argmax(axis=1) == [t.label for t in prepared.samples("val")]).mean()
     assert right == info["quantisation"]["accuracy"]["val"]["int8"]
     proto = onnx.load(tmp_path / "b/model.onnx")
     metadata = {p.key: p.value for p in proto.metadata_props}
@@ -347,7 +347,7 @@ def test_one_point_is_the_limit(before, after, allowed):
 
 def test_a_network_of_recurrent_layers_alone_is_refused():
     proto = convert_onnx(build_tiny("audio_lstm"), {})
-    with pytest.raises(NothingToQuantise, match="no convolution"):
+    with pytest.raises(NothingToQuantize, match="no convolution"):
         quantize_int8(proto, [], "audio_lstm")
 
 
@@ -387,7 +387,7 @@ def test_half_keeps_small_kernels_where_it_must(monkeypatch):
     with pytest.raises(ExportError, match="differ"):
         halve_gated(proto, entry, SPEC, "audio_cnn")
     monkeypatch.undo()
-    with pytest.raises(NothingToQuantise, match="float16"):
+    with pytest.raises(NothingToQuantize, match="float16"):
         store_half(proto, "audio_cnn", 1 << 30)
 
 

@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from keras_emo.core.errors import ExitCode, Reason, UsageError
-from keras_emo.exporting.command import main
-from keras_emo.exporting.members import check_soup, load_network
-from keras_emo.exporting.parity import sample_feed
-from keras_emo.models import MODELS
-from keras_emo.models.ensemble import average_models
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.cli.export import main
+from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.export.ensemble import check_soup, load_network
+from keras_emo.export.parity import sample_feed
+from keras_emo.inference.model import Predictor
+from keras_emo.networks import MODELS
+from keras_emo.networks.ensemble import average_models
 from keras_emo.training.evaluate import run_keras
 
 from .small_networks import SHORT_SPEC as SPEC

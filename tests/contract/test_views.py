@@ -7,9 +7,9 @@ import pytest
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
-from keras_emo.core.audio import dct_matrix  # noqa: E402
-from keras_emo.models import build_model  # noqa: E402
-from keras_emo.models.views import MeanOverViews, MelShifts, Zoom, shift_matrix  # noqa: E402
+from keras_emo.features.mfcc import dct_matrix  # noqa: E402
+from keras_emo.networks import build_model  # noqa: E402
+from keras_emo.networks.views import MeanOverViews, MelShifts, Zoom, shift_matrix  # noqa: E402
 
 from .small_networks import SHORT_SPEC as SPEC  # noqa: E402
 from .small_networks import TINY, build_tiny  # noqa: E402

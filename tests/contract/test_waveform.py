@@ -9,17 +9,17 @@ import pytest
 pytest.importorskip("tensorflow")
 onnx = pytest.importorskip("onnx")
 
-from keras_emo.core.audio import compute_mfcc  # noqa: E402
-from keras_emo.core.spec import AudioSpec  # noqa: E402
-from keras_emo.exporting import waveform  # noqa: E402
-from keras_emo.exporting.bundle import export_bundle  # noqa: E402
-from keras_emo.exporting.onnx import ExportError, convert_onnx  # noqa: E402
-from keras_emo.exporting.parity import sample_feed, sample_sounds  # noqa: E402
-from keras_emo.exporting.quantize import open_run  # noqa: E402
-from keras_emo.exporting.waveform import build_features, fourier_constants  # noqa: E402
-from keras_emo.models import MODELS  # noqa: E402
-from keras_emo.runtime.predictor import Predictor  # noqa: E402
-from keras_emo.runtime.session import open_session  # noqa: E402
+from keras_emo.export import waveform  # noqa: E402
+from keras_emo.export.bundle import export_bundle  # noqa: E402
+from keras_emo.export.onnx import ExportError, convert_onnx  # noqa: E402
+from keras_emo.export.parity import sample_feed, sample_sounds  # noqa: E402
+from keras_emo.export.quantize import open_run  # noqa: E402
+from keras_emo.export.waveform import build_features, fourier_constants  # noqa: E402
+from keras_emo.features.mfcc import compute_mfcc  # noqa: E402
+from keras_emo.inference.model import Predictor  # noqa: E402
+from keras_emo.inference.session import open_session  # noqa: E402
+from keras_emo.networks import MODELS  # noqa: E402
+from keras_emo.spec import AudioSpec  # noqa: E402
 
 from .small_networks import FACTS, SPEC, build_tiny  # noqa: E402
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.inference.model import Predictor
 
 pytestmark = pytest.mark.slow
 BUNDLE = Path(__file__).resolve().parents[2] / "saved_models" / "default"

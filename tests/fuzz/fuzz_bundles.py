@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from mutation import mutate_bytes, mutate_json, mutate_one_of, mutate_zip
 
-from keras_emo.core.errors import BundleError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import ClipSpec
-from keras_emo.runtime.bundle import digest_file, load_bundle, load_golden
-from keras_emo.runtime.detector import NETWORKS, PACKAGE_DATA
-from keras_emo.runtime.session import open_session
+from keras_emo.errors import BundleError
+from keras_emo.features.mtcnn import NETWORKS, PACKAGE_DATA
+from keras_emo.inference.bundle import digest_file, load_bundle, load_golden
+from keras_emo.inference.session import open_session
+from keras_emo.labels import EMOTIONS
+from keras_emo.spec import ClipSpec
 
 FILES = ("model.onnx", "golden.npz", *(f"detector/{n}" for n in NETWORKS))
 FOLDER = Path(tempfile.mkdtemp())

@@ -15,9 +15,9 @@ import av
 import numpy as np
 from mutation import mutate_bytes, mutate_one_of
 
-from keras_emo.core.errors import ClipError
-from keras_emo.core.media import read_image, read_media, stream_media
-from keras_emo.core.recording import Media
+from keras_emo.errors import ClipError
+from keras_emo.media.reader import read_image, read_media, stream_media
+from keras_emo.media.recording import Media
 
 FOLDER = Path(tempfile.mkdtemp())
 SUFFIXES = (".mp4", ".mkv", ".avi", ".wav", ".flac", ".ogg", ".mp3", ".png")

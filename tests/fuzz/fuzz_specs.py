@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mutation import mutate_json as mutate  # noqa: F401
 
-from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.spec import ClipSpec, FaceSpec
 
 
 def make_seeds() -> Iterator[bytes]:

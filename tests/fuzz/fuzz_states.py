@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from mutation import mutate_json, mutate_one_of, mutate_zip
 
-from keras_emo.core.errors import EmoError
 from keras_emo.data.cache import count_crops, load_clip, load_mfcc
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.splits import Split
+from keras_emo.errors import EmoError
 from keras_emo.training.checkpoint import Checkpoints
 
 IDENTITY = {"seed": 0, "split": "a"}
@@ -40,7 +40,7 @@ def make_seeds() -> Iterator[bytes]:
              face=np.zeros((2, 4, 4, 3), np.uint8))  # fmt: skip
     np.savez(voice, mfcc=np.zeros((1, 2, 3), np.float32))
     yield from (b"\1" + f.getvalue() for f in (clip, voice))
-    yield b"\2" + json.dumps({"generator": "keras_emo.data.builtin", "note": "x"}).encode()
+    yield b"\2" + json.dumps({"generator": "keras_emo.demo_corpus", "note": "x"}).encode()
     yield b"\3" + json.dumps(Split(("a", "b"), ("c",), ()).to_dict()).encode()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.data.builtin import BuiltinSpec, build_corpus
+from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = """
@@ -92,7 +92,7 @@ class Trained:
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """keras-emo in a process in which the training packages cannot be imported."""
-    code = f"{BLOCK}\nfrom keras_emo.cli import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"{BLOCK}\nfrom keras_emo.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
 

@@ -16,7 +16,16 @@ import pytest
 httpx = pytest.importorskip("httpx2")
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "default"
-SERVE = (sys.executable, "-m", "keras_emo.cli", "serve", "--bundle", str(BUNDLE), "--workers", "1")
+SERVE = (
+    sys.executable,
+    "-m",
+    "keras_emo.cli.main",
+    "serve",
+    "--bundle",
+    str(BUNDLE),
+    "--workers",
+    "1",
+)
 
 
 class Running:

@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip("tensorflow")
 pytest.importorskip("mtcnn")
 
-from keras_emo.data.builtin import BuiltinSpec, list_clips
-from keras_emo.data.builtin.corpus import render_clip
+from keras_emo.demo_corpus import BuiltinSpec, list_clips
+from keras_emo.demo_corpus.corpus import render_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 

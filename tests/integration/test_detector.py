@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.spec import FaceSpec
-from keras_emo.runtime.detector import FaceDetector
+from keras_emo.features.mtcnn import FaceDetector
+from keras_emo.spec import FaceSpec
 
 mtcnn = pytest.importorskip("mtcnn")
 

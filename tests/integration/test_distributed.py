@@ -17,14 +17,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.command import run_command
-from keras_emo.core.errors import ExitCode
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.cli.run import run_command
 from keras_emo.data.cache import CacheReport
+from keras_emo.data.samples import Sample
 from keras_emo.data.splits import Split
-from keras_emo.data.takes import Take
+from keras_emo.errors import ExitCode
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.training.config import StageConfig, TrainConfig
 from keras_emo.training.data import Prepared
 from keras_emo.training.interrupt import run_until_stopped
@@ -49,27 +49,27 @@ CONFIG = TrainConfig(
 def prepared(tmp_path_factory) -> Path:
     """Four speakers with two clips a class, prepared, as a file that the workers read."""
     root = tmp_path_factory.mktemp("distributed")
-    takes, files = [], {}
+    samples, files = [], {}
     for i, (speaker, emotion, n) in enumerate(
         (s, e, n) for s in "abcd" for e in EMOTIONS for n in range(2)
     ):
-        take_id = f"{speaker}/{emotion}{n}"
+        sample_id = f"{speaker}/{emotion}{n}"
         source = ClipSource(video=root / f"{i}.mp4")
-        takes.append(Take(take_id, "builtin", speaker, "female", emotion, source))
+        samples.append(Sample(sample_id, "builtin", speaker, "female", emotion, source))
         rng = np.random.default_rng(i)
         across = np.linspace(0, 20 * EMOTIONS.index(emotion), 32)[None, None, :, None]
         noise = rng.integers(0, 90, (3, *SPEC.face.shape))
         info = {"duration_s": 1.0, "frames_examined": 3, "states": [], "warnings": []}
-        files[take_id] = root / f"{i:024d}.npz"
+        files[sample_id] = root / f"{i:024d}.npz"
         np.savez(
-            files[take_id],
+            files[sample_id],
             face=(across + noise).astype(np.uint8),
             face_found=np.ones(3, bool),
             times_s=np.arange(3, dtype=np.float32),
             boxes=np.zeros((3, 4), np.float32),
             info=np.array(json.dumps(info)),
         )
-    corpus = SimpleNamespace(takes=takes, name="builtin")
+    corpus = SimpleNamespace(samples=samples, name="builtin")
     path = root / "prepared.pickle"
     made = Prepared(corpus, SPLIT, CacheReport(files), SPEC, root, 1)
     path.write_bytes(pickle.dumps(made))
@@ -80,9 +80,9 @@ def add_network() -> None:
     """One that takes little time to trace, with what has to be summed over workers."""
     import keras
 
-    from keras_emo.models.layers import classify
-    from keras_emo.models.registry import register
-    from keras_emo.models.visual import convolve
+    from keras_emo.networks.catalog import register
+    from keras_emo.networks.layers import classify
+    from keras_emo.networks.visual import convolve
 
     @register(STAGE, inputs=("face",), frames="each", presets={"compact": {"dropout": 0.0}})
     def build(spec: ClipSpec, dropout: float) -> keras.Model:
@@ -122,7 +122,7 @@ def work(prepared: Path, folder: Path, kind: str, die_at: int, changes: dict) ->
     lock.SHARED_S = 1.0
 
     def train() -> int:
-        with gather_team(kind) as team, team.one_voice():
+        with gather_team(kind) as team, team.one_output():
             add_network()
             crew = open_crew(kind, team)
             stage = replace(CONFIG.stage[STAGE], **changes.pop("stage", {}))

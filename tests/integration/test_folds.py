@@ -11,12 +11,12 @@ import sys
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import ExitCode, UsageError
+from keras_emo.errors import ExitCode, UsageError
 
 from .conftest import ROOT, run_cli
 
 keras = pytest.importorskip("keras")
-pytest.importorskip("keras_emo.models")  # registers the layers that saved networks name
+pytest.importorskip("keras_emo.networks")  # registers the layers that saved networks name
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 SMALL = """

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.labels import EMOTIONS
+from keras_emo.labels import EMOTIONS
 
 from .conftest import Trained
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data.cache import build_cache
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 from keras_emo.training.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.slow
@@ -49,9 +49,9 @@ def save_states(folder: Path, epochs: int) -> None:
         checkpoints.save(epoch, arrays_of(epoch), rank_of(epoch), figures, epoch + 1 == epochs)
 
 
-def list_takes(folder: Path) -> list[Take]:
+def list_takes(folder: Path) -> list[Sample]:
     return [
-        Take(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", source)
+        Sample(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", source)
         for p in sorted(folder.iterdir())
         for source in [ClipSource(**{"video" if p.suffix == ".mp4" else "audio": p})]
     ]
@@ -124,9 +124,9 @@ def test_a_kill_while_preparing_leaves_whole_clips(make, tmp_path, capsys):
             make.wav(clips / f"{i:02d}.wav", sound)
         else:
             make.video(clips / f"{i:02d}.mp4", make.grey_frames(10 + i), sound=sound)
-    takes = list_takes(clips)
+    samples = list_takes(clips)
     begun_s = time.monotonic()
-    report = build_cache(takes, SPEC, tmp_path / "whole", workers=1)
+    report = build_cache(samples, SPEC, tmp_path / "whole", workers=1)
     spent_s = time.monotonic() - begun_s
     whole = {p.name: p.read_bytes() for p in report.files.values()}
     assert len(whole) == N_CLIPS
@@ -140,12 +140,12 @@ def test_a_kill_while_preparing_leaves_whole_clips(make, tmp_path, capsys):
         assert all(p.read_bytes() == whole[p.name] for p in found)
         n_found += len(found)
         n_torn += bool(list(root.rglob(".part-*")))
-        report = build_cache(takes, SPEC, root, workers=1)
+        report = build_cache(samples, SPEC, root, workers=1)
         assert report.failures == []
         assert report.computed <= N_CLIPS - len(found)
         assert {p.name: p.read_bytes() for p in report.files.values()} == whole
         time.sleep(0.1)  # a worker sees its parent's end a moment later
-        assert build_cache(takes, SPEC, root, workers=1).computed == 0
+        assert build_cache(samples, SPEC, root, workers=1).computed == 0
         assert not list(root.rglob(".part-*"))
     with capsys.disabled():
         share = n_found / max(1, N_KILLS * N_CLIPS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core.media import read_media
+from keras_emo.media.reader import read_media
 
 from .conftest import ROOT, run_cli
 

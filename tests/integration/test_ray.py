@@ -21,15 +21,15 @@ if importlib.util.find_spec("ray") is None:  # it is imported once its environme
     pytest.skip("needs the extra scale", allow_module_level=True)
 import pyarrow.parquet as pq
 
-from keras_emo import cli
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.data.builtin import BuiltinSpec, build_corpus
+from keras_emo.cli import main as cli
 from keras_emo.data.cache import build_cache
 from keras_emo.data.corpora import read_corpus
+from keras_emo.demo_corpus import BuiltinSpec, build_corpus
+from keras_emo.labels import EMOTIONS
 from keras_emo.scale.cluster import open_cluster
 from keras_emo.scale.family import is_alive, list_family
 from keras_emo.scale.work import run_on_cluster
+from keras_emo.spec import ClipSpec, FaceSpec
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def temporary():
 def start(out: Path, *options: object) -> subprocess.Popen:
     """predict on Ray, in a process of its own."""
     command = [
-        sys.executable, "-m", "keras_emo.cli", "predict", "--bundle", BUNDLE, "--format", "parquet",
+        sys.executable, "-m", "keras_emo", "predict", "--bundle", BUNDLE, "--format", "parquet",
         "--engine", "ray", "--out", out, "--shard-clips", SHARD_CLIPS, *options,
     ]  # fmt: skip
     words = list(map(str, command))
@@ -171,15 +171,15 @@ def test_a_job_that_kills_its_worker_fails_alone(cluster):
 
 
 def test_prepared_clips_are_those_of_the_plain_cache(cluster, clips, tmp_path):
-    takes, spec = read_corpus(clips).takes[:6], ClipSpec(face=FaceSpec(size_px=32))
+    samples, spec = read_corpus(clips).samples[:6], ClipSpec(face=FaceSpec(size_px=32))
 
     def run(function, jobs, workers):
         return run_on_cluster(cluster, function, jobs, lambda *_: pytest.fail("gave up"))
 
-    one = build_cache(takes, spec, tmp_path / "one", 1)
-    other = build_cache(takes, spec, tmp_path / "other", run=run)
+    one = build_cache(samples, spec, tmp_path / "one", 1)
+    other = build_cache(samples, spec, tmp_path / "other", run=run)
     assert (other.computed, other.failures) == (6, [])
-    for take_id, path in one.files.items():
-        assert other.files[take_id].read_bytes() == path.read_bytes()
-        assert other.files[take_id].name == path.name
-    assert build_cache(takes, spec, tmp_path / "other", 1).computed == 0
+    for sample_id, path in one.files.items():
+        assert other.files[sample_id].read_bytes() == path.read_bytes()
+        assert other.files[sample_id].name == path.name
+    assert build_cache(samples, spec, tmp_path / "other", 1).computed == 0

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.data.builtin import BuiltinSpec
-from keras_emo.data.builtin.corpus import EMOTION_CODES, write_clip
+from keras_emo.demo_corpus import BuiltinSpec
+from keras_emo.demo_corpus.corpus import EMOTION_CODES, write_clip
 from keras_emo.training.config import DEFAULT_STAGES
 
 from .conftest import SMALL

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.cli import main as run_cli
-from keras_emo.core.inputs import feed_clips
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.cli.main import main as run_cli
+from keras_emo.inference.batch import collate_clips
+from keras_emo.inference.model import Predictor
 
 from .service import BUNDLE, Running, check_equal, httpx, wait_until
 
@@ -185,7 +185,7 @@ def test_a_standard_client_of_the_inference_protocol(server, clip):
     client_module = pytest.importorskip("tritonclient.http")
     predictor = Predictor(BUNDLE)
     bundle = predictor.bundle
-    feed = feed_clips([predictor.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
+    feed = collate_clips([predictor.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
     expected = predictor.run(feed)
     with client_module.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         assert client.is_server_live()
@@ -272,7 +272,7 @@ def test_what_does_not_end_is_not_waited_for(start, clip, way):
 
 
 def serve(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "keras_emo.cli", "serve", *options]
+    command = [sys.executable, "-m", "keras_emo", "serve", *options]
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_EMO_API_KEY"}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
 

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import ClipError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.data.cache import CacheReport
 from keras_emo.data.packing import pack_clips, pack_voices
+from keras_emo.data.samples import Sample
 from keras_emo.data.splits import Split
-from keras_emo.data.takes import Take
+from keras_emo.errors import ClipError
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 from keras_emo.training import data as training_data
 from keras_emo.training.config import StageConfig, TrainConfig
 from keras_emo.training.data import Storage, prepare
@@ -37,14 +37,14 @@ STAGES = ("visual_alexnet", "audio_cnn", "fusion_concat")
 def made(tmp_path_factory):
     """Five speakers with two clips a class, prepared; some without a face, or sound, or both."""
     root = tmp_path_factory.mktemp("sharded")
-    takes, files, voices = [], {}, {}
+    samples, files, voices = [], {}, {}
     for i, (speaker, emotion, n) in enumerate(
         (s, e, n) for s in "abcde" for e in EMOTIONS for n in range(2)
     ):
         rng = np.random.default_rng(i)
-        take_id = f"{speaker}/{emotion}{n}"
-        source = ClipSource(video=root / f"{take_id.replace('/', '-')}.mp4")
-        takes.append(Take(take_id, "builtin", speaker, "female", emotion, source))
+        sample_id = f"{speaker}/{emotion}{n}"
+        source = ClipSource(video=root / f"{sample_id.replace('/', '-')}.mp4")
+        samples.append(Sample(sample_id, "builtin", speaker, "female", emotion, source))
         if i % 19 == 5:
             continue  # one of those that failed
         n_crops = 0 if i % 11 == 2 else int(rng.integers(1, 7))
@@ -63,12 +63,12 @@ def made(tmp_path_factory):
         if i % 11 != 7:
             arrays["mfcc"] = rng.normal(level, 25, SPEC.audio.shape).astype(np.float32)
             if i % 3:
-                voices[take_id] = root / f"voice{i:019d}.npz"
+                voices[sample_id] = root / f"voice{i:019d}.npz"
                 altered = rng.normal(level, 25, (2, *SPEC.audio.shape)).astype(np.float32)
-                np.savez(voices[take_id], mfcc=altered)
+                np.savez(voices[sample_id], mfcc=altered)
         np.savez(path, **arrays)
-        files[take_id] = path
-    return SimpleNamespace(root=root, takes=takes, files=files, voices=voices)
+        files[sample_id] = path
+    return SimpleNamespace(root=root, samples=samples, files=files, voices=voices)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def train(made, folder: Path, storage: Storage) -> Path:
     from keras_emo.training.stages import train_stages
 
     config = small_config()
-    corpus = SimpleNamespace(takes=made.takes, name="builtin")
+    corpus = SimpleNamespace(samples=made.samples, name="builtin")
     run = open_run(folder, config, prepare(corpus, SPLIT, config.clip, storage))
     train_stages(run)
     run.lock.close()
@@ -155,11 +155,11 @@ def test_a_shard_cut_short_during_training_is_one_error(cache, tmp_path, monkeyp
 
 
 def test_damage_is_refused_before_training(cache, tmp_path):
-    corpus = SimpleNamespace(takes=cache.takes, name="builtin")
+    corpus = SimpleNamespace(samples=cache.samples, name="builtin")
     storage = Storage(tmp_path, tmp_path / "shards")
     prepared = prepare(corpus, SPLIT, SPEC, storage)
     assert [c is None for _, c in prepared.clips("val")].count(True) == sum(
-        t.take_id not in cache.files for t in prepared.takes("val")
+        t.sample_id not in cache.files for t in prepared.samples("val")
     )
     victim = prepared.shards.files[0]
     data = bytearray(victim.read_bytes())

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import prepare_clip
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import ClipSpec
 from keras_emo.data.cache import build_cache, load_clip
 from keras_emo.data.corpora import read_corpus
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.features.clip import prepare_clip
+from keras_emo.inference.model import Predictor
+from keras_emo.labels import EMOTIONS
+from keras_emo.spec import ClipSpec
 
 from .conftest import run_cli
 
@@ -176,11 +176,11 @@ def test_predict_json(trained, bundles):
 def test_cache_holds_what_the_predictor_sees(trained, bundles):
     """One transform: prepared for training, prepared for an answer, the same arrays."""
     predictor = Predictor(bundles / "fusion_multi_cnn", threads=1)
-    takes = read_corpus(trained.corpus).takes[:3]
-    files = build_cache(takes, ClipSpec(), trained.cache, workers=1)
+    samples = read_corpus(trained.corpus).samples[:3]
+    files = build_cache(samples, ClipSpec(), trained.cache, workers=1)
     assert files.computed == 0
-    for take in takes:
-        cached, seen = load_clip(files.files[take.take_id]), predictor.prepare(take.source)
+    for sample in samples:
+        cached, seen = load_clip(files.files[sample.sample_id]), predictor.prepare(sample.source)
         np.testing.assert_array_equal(cached.face, seen.face)
         np.testing.assert_array_equal(cached.face_found, seen.face_found)
         np.testing.assert_array_equal(cached.mfcc, seen.mfcc)

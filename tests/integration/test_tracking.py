@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.media import read_media
-from keras_emo.core.spec import FaceSpec
-from keras_emo.core.tracking import FaceTracker, measure_iou
-from keras_emo.runtime.detector import FaceDetector
+from keras_emo.features.mtcnn import FaceDetector
+from keras_emo.features.tracking import FaceTracker, measure_iou
+from keras_emo.media.reader import read_media
+from keras_emo.spec import FaceSpec
 
 RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 ACTORS = 6

@@ -137,9 +137,9 @@ units = 8
 time_pool = 6
 TOML
 python="$work/train/bin/python"
-"$python" -c 'import sys; from keras_emo.training.command import main; sys.exit(main())' \
+"$python" -c 'import sys; from keras_emo.cli.train import main; sys.exit(main())' \
   --data corpus --config small.toml --out run
-"$python" -c 'import sys; from keras_emo.exporting.command import main; sys.exit(main())' \
+"$python" -c 'import sys; from keras_emo.cli.export import main; sys.exit(main())' \
   --run run --model audio_lstm --out bundle
 "$run" predict corpus/KL/sa01.wav --bundle bundle --format csv
 echo "$(basename "$wheel"): trained, exported"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.core.errors import Reason
 from keras_emo.data.corpus import Corpus, CorpusError
+from keras_emo.errors import Reason
 
 
 def put(root: Path, name: str, content: str | None = None) -> Path:

@@ -7,21 +7,21 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import ClipError, EnvironmentFailure, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.runtime import plot
-from keras_emo.runtime.annotate import write_annotated
-from keras_emo.runtime.output import replace_file
-from keras_emo.runtime.overlay import Annotations, FaceTrail
-from keras_emo.runtime.plot import COLOURS, draw_plot, write_plot
-from keras_emo.runtime.timeline import Segment, find_edges
-from keras_emo.runtime.windows import WindowAnswer
+from keras_emo.errors import ClipError, EnvironmentFailure, UsageError
+from keras_emo.inference.predict import WindowPrediction
+from keras_emo.inference.segments import Segment, find_edges
+from keras_emo.labels import EMOTIONS
+from keras_emo.output import replace_file
+from keras_emo.render import plot
+from keras_emo.render.annotate import write_annotated
+from keras_emo.render.overlay import Annotations, FaceTrail
+from keras_emo.render.plot import COLOURS, draw_plot, write_plot
 
 
 def make_answer(start_s, box, label="happy"):
     times_s = np.arange(3 * start_s, 3 * start_s + 9, dtype=np.float32) / 3
     boxes = np.tile(np.array(box, np.float32), (9, 1))
-    return WindowAnswer(start_s, start_s + 3.0, label, None, [], [], 0, times_s, boxes)
+    return WindowPrediction(start_s, start_s + 3.0, label, None, [], [], 0, times_s, boxes)
 
 
 def make_notes(n=3, label="happy", box=(60, 40, 80, 90)):

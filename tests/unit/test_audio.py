@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_emo.core import audio
-from keras_emo.core.audio import compute_mfcc, dct_matrix, hann_window, mel_filters
-from keras_emo.core.spec import AudioSpec
+from keras_emo.features import mfcc as audio
+from keras_emo.features.mfcc import compute_mfcc, dct_matrix, hann_window, mel_filters
+from keras_emo.spec import AudioSpec
 
 SPEC = AudioSpec()
 SPECS = {

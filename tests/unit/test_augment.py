@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import prepare_clip
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import AudioSpec, ClipSpec
-from keras_emo.data.augment import WaveSpec, vary_clip, vary_waveform
+from keras_emo.data.augment import WaveSpec, augment_clip, augment_waveform
 from keras_emo.data.pipeline import class_weights
+from keras_emo.errors import ClipError, Reason
+from keras_emo.features.clip import prepare_clip
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import AudioSpec, ClipSpec
 
 RATE_HZ = 16_000
 SPEC = ClipSpec(audio=AudioSpec(sample_rate_hz=RATE_HZ, duration_s=1.0, fmax_hz=4000.0, n_fft=1024))
@@ -31,7 +31,7 @@ def wav(make, tmp_path_factory):
 
 
 def vary(waves: WaveSpec, sound: np.ndarray, seed: int = 0) -> np.ndarray:
-    return vary_waveform(sound, RATE_HZ, waves, np.random.default_rng(seed))
+    return augment_waveform(sound, RATE_HZ, waves, np.random.default_rng(seed))
 
 
 def peak_hz(sound: np.ndarray) -> float:
@@ -39,30 +39,30 @@ def peak_hz(sound: np.ndarray) -> float:
 
 
 def test_variants_depend_on_seed_and_take_alone(wav, make, tmp_path):
-    first = vary_clip(wav, SPEC, WAVES, "savee/DC/a01")
+    first = augment_clip(wav, SPEC, WAVES, "savee/DC/a01")
     assert (first.shape, first.dtype) == ((2, *SPEC.audio.shape), np.float32)
     assert np.isfinite(first).all()
     np.random.seed(5)  # the global generator has no say
-    np.testing.assert_array_equal(vary_clip(wav, SPEC, WAVES, "savee/DC/a01"), first)
+    np.testing.assert_array_equal(augment_clip(wav, SPEC, WAVES, "savee/DC/a01"), first)
     copy = ClipSource(audio=make.wav(tmp_path / "b.wav", make.sine(1.5, RATE_HZ), RATE_HZ))
-    np.testing.assert_array_equal(vary_clip(copy, SPEC, WAVES, "savee/DC/a01"), first)
+    np.testing.assert_array_equal(augment_clip(copy, SPEC, WAVES, "savee/DC/a01"), first)
     for other in (
-        vary_clip(wav, SPEC, WAVES, "savee/DC/a02"),
-        vary_clip(wav, SPEC, replace(WAVES, seed=1), "savee/DC/a01"),
+        augment_clip(wav, SPEC, WAVES, "savee/DC/a02"),
+        augment_clip(wav, SPEC, replace(WAVES, seed=1), "savee/DC/a01"),
         first[::-1],
     ):
         assert np.abs(other - first).mean() > 0.1
 
 
 def test_more_variants_begin_with_the_same(wav):
-    few = vary_clip(wav, SPEC, WAVES, "a")
-    more = vary_clip(wav, SPEC, replace(WAVES, n_variants=3), "a")
+    few = augment_clip(wav, SPEC, WAVES, "a")
+    more = augment_clip(wav, SPEC, replace(WAVES, n_variants=3), "a")
     np.testing.assert_array_equal(more[:2], few)
 
 
 def test_no_change_gives_the_clip_itself(wav, make):
     own = prepare_clip(wav, SPEC, make.detector([])).mfcc
-    np.testing.assert_allclose(vary_clip(wav, SPEC, STILL, "a")[0], own, atol=3)
+    np.testing.assert_allclose(augment_clip(wav, SPEC, STILL, "a")[0], own, atol=3)
 
 
 @pytest.mark.parametrize(("rate", "length"), [(0.8, 1.25), (1.25, 0.8)])
@@ -104,7 +104,7 @@ def test_gain_and_noise(make):
 def test_clip_without_sound_is_refused(make, tmp_path):
     silent = make.wav(tmp_path / "a.wav", np.zeros(RATE_HZ), RATE_HZ)
     with pytest.raises(ClipError) as caught:
-        vary_clip(ClipSource(audio=silent), SPEC, WAVES, "a")
+        augment_clip(ClipSource(audio=silent), SPEC, WAVES, "a")
     assert caught.value.reason is Reason.SILENT_AUDIO
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import EnvironmentFailure, UsageError
-from keras_emo.core.media import read_media
-from keras_emo.data.builtin import SPEAKER_NOTE, BuiltinSpec, build_corpus, list_clips
-from keras_emo.data.builtin.corpus import EMOTION_CODES, render_clip, write_clip
 from keras_emo.data.corpora.ravdess import EMOTION_OF
+from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec, build_corpus, list_clips
+from keras_emo.demo_corpus.corpus import EMOTION_CODES, render_clip, write_clip
+from keras_emo.errors import EnvironmentFailure, UsageError
+from keras_emo.media.reader import read_media
 
 SMALL = BuiltinSpec(
     n_speakers=2, n_statements=1, strong=False, min_duration_s=0.9, max_duration_s=1.1
@@ -181,8 +181,8 @@ def test_a_root_that_cannot_be_made_is_named(tmp_path):
 def test_a_full_disk_is_reported_and_leaves_no_part(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path;"
-        "from keras_emo.data.builtin import BuiltinSpec, build_corpus;"
-        "from keras_emo.core.errors import EnvironmentFailure;"
+        "from keras_emo.demo_corpus import BuiltinSpec, build_corpus;"
+        "from keras_emo.errors import EnvironmentFailure;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
         "try: build_corpus(Path(sys.argv[1]), BuiltinSpec(n_speakers=1), workers=1)\n"
         "except EnvironmentFailure as e: print(e)"
@@ -221,9 +221,9 @@ def test_default_durations_and_leading_silence():
 
 @pytest.mark.parametrize("actor", [1, 2, 3, 4])
 def test_anger_is_higher_and_louder_than_sadness(actor):
-    takes = [(s, r) for s in (1, 2) for r in (1, 2, 3)]
-    angry = [sound_of(ANGRY, actor, s, r) for s, r in takes]
-    sad = [sound_of(SAD, actor, s, r) for s, r in takes]
+    samples = [(s, r) for s in (1, 2) for r in (1, 2, 3)]
+    angry = [sound_of(ANGRY, actor, s, r) for s, r in samples]
+    sad = [sound_of(SAD, actor, s, r) for s, r in samples]
     pitches = [np.median([median_pitch_hz(x) for x in sounds]) for sounds in (angry, sad)]
     levels = [np.median([x.std() for x in sounds]) for sounds in (angry, sad)]
     assert pitches[0] > 1.1 * pitches[1]
@@ -231,7 +231,7 @@ def test_anger_is_higher_and_louder_than_sadness(actor):
 
 
 def test_the_package_draws_without_training_packages():
-    code = "import sys, keras_emo.data.builtin as b; print(sorted(sys.modules))"
+    code = "import sys, keras_emo.demo_corpus as b; print(sorted(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"'tensorflow'", "'keras'", "'scipy'", "'librosa'"} & set(
         out.stdout.strip("[]\n").split(", ")

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_emo.core.errors import BundleError, ExitCode, Reason
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.runtime import bundle, predictor
-from keras_emo.runtime.bundle import REQUIRED, digest_file, load_bundle
-from keras_emo.runtime.detector import NETWORKS
+from keras_emo.errors import BundleError, ExitCode, Reason
+from keras_emo.features.mtcnn import NETWORKS
+from keras_emo.inference import bundle
+from keras_emo.inference import model as predictor
+from keras_emo.inference.bundle import REQUIRED, digest_file, load_bundle
+from keras_emo.labels import EMOTIONS
+from keras_emo.spec import ClipSpec, FaceSpec
 
 SPEC = ClipSpec(face=FaceSpec(size_px=64))
 FILES = ("model.onnx", "golden.npz", *(f"detector/{n}" for n in NETWORKS))

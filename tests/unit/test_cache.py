@@ -9,25 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import prepare_clip
-from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data import cache
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import build_cache, build_variants, load_clip, write_atomic
-from keras_emo.data.digests import DIGESTS
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
+from keras_emo.digests import DIGESTS
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.features.clip import prepare_clip
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 
 SPEC = ClipSpec(face=FaceSpec(size_px=32))
 
 
-def take_of(name: str, **source: Path) -> Take:
-    return Take(f"builtin/{name}", "builtin", "builtin/01", "male", "happy", ClipSource(**source))
+def take_of(name: str, **source: Path) -> Sample:
+    return Sample(f"builtin/{name}", "builtin", "builtin/01", "male", "happy", ClipSource(**source))
 
 
 @pytest.fixture(scope="module")
-def takes(make, tmp_path_factory) -> list[Take]:
+def samples(make, tmp_path_factory) -> list[Sample]:
     """Half a second each: a clip, its picture alone, and sound alone."""
     folder = tmp_path_factory.mktemp("cache")
     frames, sound = make.grey_frames(15), make.sine(0.5)
@@ -42,13 +42,13 @@ def results(root: Path) -> list[Path]:
     return sorted(root.rglob("*.npz"))
 
 
-def test_files_hold_what_prepare_clip_gives(takes, box, tmp_path):
-    report = build_cache(takes, SPEC, tmp_path, workers=1)
+def test_files_hold_what_prepare_clip_gives(samples, box, tmp_path):
+    report = build_cache(samples, SPEC, tmp_path, workers=1)
     assert (report.computed, report.failures) == (3, [])
-    assert set(report.files) == {t.take_id for t in takes}
-    for take in takes:
-        stored = load_clip(report.files[take.take_id])
-        fresh = prepare_clip(take.source, SPEC, box())
+    assert set(report.files) == {t.sample_id for t in samples}
+    for sample in samples:
+        stored = load_clip(report.files[sample.sample_id])
+        fresh = prepare_clip(sample.source, SPEC, box())
         for name in ("face", "face_found", "times_s", "boxes", "mfcc"):
             np.testing.assert_array_equal(getattr(stored, name), getattr(fresh, name))
         assert (stored.states, stored.warnings) == (fresh.states, fresh.warnings)
@@ -57,41 +57,43 @@ def test_files_hold_what_prepare_clip_gives(takes, box, tmp_path):
     assert load_clip(report.files["builtin/voice"]).states == [Reason.NO_VIDEO]
 
 
-def test_second_run_computes_nothing(takes, box, tmp_path, monkeypatch):
-    first = build_cache(takes, SPEC, tmp_path, workers=1)
+def test_second_run_computes_nothing(samples, box, tmp_path, monkeypatch):
+    first = build_cache(samples, SPEC, tmp_path, workers=1)
     stamps = [p.stat().st_mtime_ns for p in results(tmp_path)]
     monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("computed again"))
-    again = build_cache(takes, SPEC, tmp_path, workers=1)
+    again = build_cache(samples, SPEC, tmp_path, workers=1)
     assert (again.computed, again.files) == (0, first.files)
     assert [p.stat().st_mtime_ns for p in results(tmp_path)] == stamps
 
 
-def test_worker_processes_and_progress(takes, tmp_path):
+def test_worker_processes_and_progress(samples, tmp_path):
     """With the real detector, which finds no face in grey: the mute clip fails."""
     seen = []
-    report = build_cache(takes, SPEC, tmp_path, workers=2, progress=lambda *n: seen.append(n))
+    report = build_cache(samples, SPEC, tmp_path, workers=2, progress=lambda *n: seen.append(n))
     assert set(report.files) == {"builtin/whole", "builtin/voice"}
     assert [e.reason for e in report.failures] == [Reason.NO_MODALITY]
     assert load_clip(report.files["builtin/whole"]).states == [Reason.NO_FACE]
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert len(results(tmp_path)) == report.computed == 2
-    assert build_cache(takes[::2], SPEC, tmp_path, workers=2).computed == 0
+    assert build_cache(samples[::2], SPEC, tmp_path, workers=2).computed == 0
 
 
-def test_failing_clips_do_not_stop_the_others(takes, box, tmp_path):
+def test_failing_clips_do_not_stop_the_others(samples, box, tmp_path):
     damaged = tmp_path / "damaged.mp4"
-    damaged.write_bytes(takes[0].source.path.read_bytes()[:2000])
+    damaged.write_bytes(samples[0].source.path.read_bytes()[:2000])
     bad = [take_of("gone", video=tmp_path / "gone.mp4"), take_of("damaged", video=damaged)]
-    report = build_cache([bad[0], takes[0], bad[1], takes[2]], SPEC, tmp_path / "root", workers=1)
+    report = build_cache(
+        [bad[0], samples[0], bad[1], samples[2]], SPEC, tmp_path / "root", workers=1
+    )
     assert set(report.files) == {"builtin/whole", "builtin/voice"}
     failed = {Path(e.path).name: e.reason for e in report.failures}
     assert failed == {"gone.mp4": Reason.NOT_FOUND, "damaged.mp4": Reason.TRUNCATED_CONTAINER}
     assert all(isinstance(e, ClipError) for e in report.failures)
 
 
-def test_other_settings_use_another_folder(takes, box, tmp_path, monkeypatch):
+def test_other_settings_use_another_folder(samples, box, tmp_path, monkeypatch):
     def file_of(spec):
-        return build_cache(takes[:1], spec, tmp_path, workers=1).files["builtin/whole"]
+        return build_cache(samples[:1], spec, tmp_path, workers=1).files["builtin/whole"]
 
     first = file_of(SPEC)
     other = file_of(replace(SPEC, face=FaceSpec(size_px=48)))
@@ -104,9 +106,9 @@ def test_other_settings_use_another_folder(takes, box, tmp_path, monkeypatch):
     assert len({(p / "spec.json").read_text() for p in folders}) == 3
 
 
-def test_key_is_content_and_role(takes, box, tmp_path):
+def test_key_is_content_and_role(samples, box, tmp_path):
     """A copy under another name is the same clip; one file as picture or as sound is not."""
-    path = takes[0].source.path
+    path = samples[0].source.path
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(path.read_bytes())
     root = tmp_path / "root"
@@ -118,17 +120,17 @@ def test_key_is_content_and_role(takes, box, tmp_path):
 
 
 @pytest.mark.parametrize("left", [0, 100, 5000, -30])
-def test_cut_file_is_computed_again(left, takes, box, tmp_path):
-    path = build_cache(takes[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
+def test_cut_file_is_computed_again(left, samples, box, tmp_path):
+    path = build_cache(samples[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
-    report = build_cache(takes[:1], SPEC, tmp_path, workers=1)
+    report = build_cache(samples[:1], SPEC, tmp_path, workers=1)
     assert (report.computed, report.files["builtin/whole"]) == (1, path)
     assert path.read_bytes() == whole
 
 
-def test_damage_inside_a_file_is_named(takes, box, tmp_path):
-    path = build_cache(takes[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
+def test_damage_inside_a_file_is_named(samples, box, tmp_path):
+    path = build_cache(samples[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -142,7 +144,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from tests_takes import takes
-from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.spec import ClipSpec, FaceSpec
 from keras_emo.data import cache
 
 whole, done = np.savez, []
@@ -161,13 +163,13 @@ cache.build_cache(takes, ClipSpec(face=FaceSpec(size_px=32)), Path(sys.argv[1]),
 """
 
 
-def test_killed_build_is_completed(takes, tmp_path):
+def test_killed_build_is_completed(samples, tmp_path):
     """A process killed while it writes leaves whole files and parts that nobody takes."""
-    takes = takes[::2]
+    samples = samples[::2]
     root = tmp_path / "root"
     (tmp_path / "tests_takes.py").write_text(
-        "from pathlib import PosixPath\nfrom keras_emo.core.media import ClipSource\n"
-        f"from keras_emo.data.takes import Take\ntakes = {takes!r}\n"
+        "from pathlib import PosixPath\nfrom keras_emo.media.reader import ClipSource\n"
+        f"from keras_emo.data.samples import Sample\ntakes = {samples!r}\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(root)],
@@ -183,7 +185,7 @@ def test_killed_build_is_completed(takes, tmp_path):
         process.stdout.close()
     assert len(results(root)) == 1
     assert list(root.rglob(".part-*"))
-    report = build_cache(takes, SPEC, root, workers=1)
+    report = build_cache(samples, SPEC, root, workers=1)
     assert (report.computed, report.failures) == (1, [])
     assert sorted(report.files.values()) == results(root)
     assert [load_clip(p).modalities for p in report.files.values()] == [["voice"]] * 2
@@ -218,35 +220,35 @@ def test_written_files_have_the_usual_rights(tmp_path):
     assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_root_that_cannot_be_written_is_named(takes, box, tmp_path):
+def test_root_that_cannot_be_written_is_named(samples, box, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(EnvironmentFailure) as caught:
-            build_cache(takes[:1], SPEC, root, workers=1)
+            build_cache(samples[:1], SPEC, root, workers=1)
         assert (caught.value.reason, caught.value.path) == (Reason.WRITE_FAILED, str(root))
 
 
-def test_full_disk_stops_the_build(takes, box, tmp_path, monkeypatch):
+def test_full_disk_stops_the_build(samples, box, tmp_path, monkeypatch):
     def savez(file, **arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez", savez)
     with pytest.raises(EnvironmentFailure, match="No space left"):
-        build_cache(takes, SPEC, tmp_path, workers=1)
+        build_cache(samples, SPEC, tmp_path, workers=1)
     left = [p for p in tmp_path.rglob("*") if p.is_file() and p != tmp_path / DIGESTS]
     assert [p.name for p in left] == ["spec.json"]
 
 
-def test_variants_of_the_sound(takes, tmp_path):
+def test_variants_of_the_sound(samples, tmp_path):
     pytest.importorskip("librosa")
     waves = WaveSpec(n_variants=2)
-    report = build_variants(takes, SPEC, waves, tmp_path, workers=1)
+    report = build_variants(samples, SPEC, waves, tmp_path, workers=1)
     assert set(report.files) == {"builtin/whole", "builtin/voice"}
     assert [e.reason for e in report.failures] == [Reason.NO_AUDIO]
     with np.load(report.files["builtin/voice"]) as data:
         assert data["mfcc"].shape == (2, *SPEC.audio.shape)
-    assert build_variants(takes[::2], SPEC, waves, tmp_path, workers=1).computed == 0
-    other = build_variants(takes[2:], SPEC, replace(waves, seed=1), tmp_path, workers=1)
+    assert build_variants(samples[::2], SPEC, waves, tmp_path, workers=1).computed == 0
+    other = build_variants(samples[2:], SPEC, replace(waves, seed=1), tmp_path, workers=1)
     assert other.computed == 1
 
 

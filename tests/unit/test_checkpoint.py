@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import EnvironmentFailure, UsageError
+from keras_emo.errors import EnvironmentFailure, UsageError
 from keras_emo.training.checkpoint import Checkpoints, drop_checkpoints
 
 IDENTITY = {"seed": 3, "split": "abc"}
@@ -101,7 +101,7 @@ def test_a_state_of_another_seed_or_split_is_refused(folder, other):
 
 @pytest.mark.parametrize("torn", ["epoch-0003.npz", "state.json"])
 def test_a_save_that_fails_leaves_the_state_before(folder, monkeypatch, torn):
-    from keras_emo.data import files
+    from keras_emo import io as files
 
     replace = files.os.replace
 

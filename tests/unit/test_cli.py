@@ -9,16 +9,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo import cli
-from keras_emo.commands import evaluate, live, predict
-from keras_emo.core.command import run_command
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.cli import evaluate, live, predict
+from keras_emo.cli import main as cli
+from keras_emo.cli.run import run_command
 from keras_emo.data.corpus import Corpus
-from keras_emo.data.takes import Take
-from keras_emo.runtime.predictor import Prediction
+from keras_emo.data.samples import Take
+from keras_emo.errors import ClipError, Reason
+from keras_emo.inference.model import Prediction
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 
 
 class StubPredictor:
@@ -150,7 +150,7 @@ def test_bugs_are_not_hidden():
 
 
 def test_full_disk_behind_stdout():
-    script = "from keras_emo.core.command import run_command as r; import sys; "
+    script = "from keras_emo.cli.run import run_command as r; import sys; "
     script += "sys.exit(r(lambda: print('x') or 0))"
     with open("/dev/full", "w") as full:
         done = subprocess.run(

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import prepare_clip
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.errors import ClipError, Reason
+from keras_emo.features.clip import prepare_clip
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 
 SPEC = ClipSpec(face=FaceSpec(size_px=32, min_confidence=0.8))
 

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from keras_emo.models.clip import ClipStatistics
+from keras_emo.networks.clip import ClipStatistics
 
 pytestmark = pytest.mark.tensorflow
 
@@ -71,7 +71,7 @@ def test_training_clips_have_mean_zero_and_deviation_one():
     pooled = pool(layer, clips)
     layer.adapt(pooled)
     counts = np.array([[len(clip)] for clip in clips], np.float32)  # as many as the layer asks
-    standard = np.array(layer.standardise(pooled, counts))
+    standard = np.array(layer.standardize(pooled, counts))
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-3)
 
@@ -80,7 +80,7 @@ def test_few_frames_say_less():
     layer, rng = ClipStatistics(1, enough_frames=8), np.random.default_rng(4)
     layer.build((None, 2), (None, None))
     pooled = rng.normal(size=(1, 4)).astype(np.float32)
-    said = {n: np.array(layer.standardise(pooled, np.ones((1, n)))) for n in (2, 8, 20)}
+    said = {n: np.array(layer.standardize(pooled, np.ones((1, n)))) for n in (2, 8, 20)}
     np.testing.assert_allclose(said[8], pooled, atol=1e-5)
     np.testing.assert_array_equal(said[20], said[8])
     np.testing.assert_allclose(said[2], pooled / 2, atol=1e-5)

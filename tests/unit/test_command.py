@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from keras_emo.core.command import TERMINATED, heed_sigterm, require, run_command
-from keras_emo.core.errors import EnvironmentFailure, ExitCode, Reason
+from keras_emo.cli.run import TERMINATED, exit_on_sigterm, require, run_command
+from keras_emo.errors import EnvironmentFailure, ExitCode, Reason
 
 
 def test_sigterm_ends_the_work_with_its_code_and_is_given_back(capsys):
@@ -16,7 +16,7 @@ def test_sigterm_ends_the_work_with_its_code_and_is_given_back(capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("still at work")
 
-    assert heed_sigterm(work) == TERMINATED == 143
+    assert exit_on_sigterm(work) == TERMINATED == 143
     assert signal.getsignal(signal.SIGTERM) is before
     assert capsys.readouterr().err == "stopped\n"
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from keras_emo.core.errors import ExitCode, Reason, UsageError
+from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.training.config import (
     DEFAULT_STAGES,
     STAGES,

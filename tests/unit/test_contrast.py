@@ -8,8 +8,8 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
-from keras_emo.core.errors import UsageError  # noqa: E402
-from keras_emo.models.layers import classify  # noqa: E402
+from keras_emo.errors import UsageError  # noqa: E402
+from keras_emo.networks.layers import classify  # noqa: E402
 from keras_emo.training.config import StageConfig, TrainConfig  # noqa: E402
 from keras_emo.training.contrast import TEMPERATURE, contrast_embeddings  # noqa: E402
 from keras_emo.training.distributed import Crew  # noqa: E402

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from keras_emo.core.errors import EnvironmentFailure, ExitCode, Reason, UsageError
-from keras_emo.core.extensions import load_extensions
 from keras_emo.data.corpora import known_corpora, read_corpus, register_corpus
 from keras_emo.data.corpora.registry import CORPORA, GROUP
 from keras_emo.data.corpus import BadNameError, NameInfo
+from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, UsageError
+from keras_emo.extensions import load_extensions
 
 from .named_files import list_problems, put
 
@@ -27,7 +27,7 @@ def _registry_stays():
 
 def test_those_of_this_project():
     assert list(known_corpora()) == ["builtin", "ravdess", "savee"]
-    assert all(e.licence and e.about for e in known_corpora().values())
+    assert all(e.license and e.about for e in known_corpora().values())
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def test_one_of_an_installed_package(tmp_path, kind):
         put(root, name)
     corpus = read_corpus(root, kind)
     assert corpus.name == "folders"
-    assert [(t.take_id, t.speaker, t.gender, t.emotion) for t in corpus.takes] == [
+    assert [(t.sample_id, t.speaker, t.gender, t.emotion) for t in corpus.samples] == [
         ("folders/anna/angry_01", "folders/anna", "female", "angry"),
         ("folders/anna/sad_02", "folders/anna", "female", "sad"),
         ("folders/ben/angry_01", "folders/ben", "male", "angry"),
     ]
-    assert corpus.takes[2].source.audio == root / "ben_m/angry_01.wav"
+    assert corpus.samples[2].source.audio == root / "ben_m/angry_01.wav"
 
 
 @pytest.mark.usefixtures("installed")
@@ -62,7 +62,7 @@ def test_its_bad_names_are_told_all_at_once(tmp_path):
         "anna_f/cross_02.mp4": Reason.UNKNOWN_CODE,
         "ben/angry_01.mp4": Reason.BAD_NAME,
     }
-    assert len(read_corpus(root, skip_bad=True).takes) == 1
+    assert len(read_corpus(root, skip_bad=True).samples) == 1
 
 
 def test_without_it_the_names_mean_nothing(tmp_path):
@@ -83,7 +83,7 @@ def test_a_package_that_cannot_be_imported_is_told(tmp_path, monkeypatch, make):
 @pytest.mark.parametrize("name", ["ravdess", "auto", "", "My corpus", "../x"])
 def test_names_that_are_refused(name):
     with pytest.raises(ValueError, match="corpus"):
-        register_corpus(name, licence="none", about="none")(lambda found, root: None)
+        register_corpus(name, license="none", about="none")(lambda found, root: None)
 
 
 def test_an_emotion_that_is_none_of_the_seven():

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.cli import main
-from keras_emo.commands.verify import INT8_TOLERANCES
-from keras_emo.core.errors import ExitCode
-from keras_emo.runtime.bundle import GOLDEN, digest_file, load_bundle
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.cli.main import main
+from keras_emo.cli.verify import INT8_TOLERANCES
+from keras_emo.errors import ExitCode
+from keras_emo.inference.bundle import GOLDEN, digest_file, load_bundle
+from keras_emo.inference.model import Predictor
 
 FOLDER = Path(__file__).resolve().parents[2] / "saved_models" / "default"
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import BundleError, EnvironmentFailure, Reason
-from keras_emo.core.spec import FaceSpec
-from keras_emo.runtime import session
-from keras_emo.runtime.boxes import crop_bilinear, overlapped
-from keras_emo.runtime.detector import PACKAGE_DATA, FaceDetector
-from keras_emo.runtime.pyramid import levels_near, normalise, pyramid_scales
+from keras_emo.errors import BundleError, EnvironmentFailure, Reason
+from keras_emo.features.boxes import crop_bilinear, overlapped
+from keras_emo.features.mtcnn import PACKAGE_DATA, FaceDetector
+from keras_emo.features.pyramid import levels_near, normalize, pyramid_scales
+from keras_emo.inference import session
+from keras_emo.spec import FaceSpec
 
 
 class Network:
@@ -143,7 +143,7 @@ def test_parts_of_levels_are_cut_from_the_whole_ones():
     scale = pyramid_scales(80, 84, 40)[0]
     (whole,) = levels_near(picture, [scale], np.array([[7.0, 5.0, 77.0, 75.0]]))
     size = (int(84 * scale), int(80 * scale))
-    expected = cv2.resize(normalise(picture), size, interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(normalize(picture), size, interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(whole[0], expected)
     assert whole[1:] == (scale, 0, 0)
     assert list(levels_near(picture, [scale], np.array([[10.0, 0.0, 15.0, 5.0]]))) == []
@@ -157,7 +157,7 @@ def test_what_is_looked_at_is_halved_as_the_whole_picture_is(size):
     scales = pyramid_scales(*size, 40)
     found = list(levels_near(picture, scales, box))
     assert len(found) >= 2
-    half = cv2.resize(normalise(picture), (size[1] // 2, size[0] // 2), None, 0, 0, cv2.INTER_AREA)
+    half = cv2.resize(normalize(picture), (size[1] // 2, size[0] // 2), None, 0, 0, cv2.INTER_AREA)
     for level, scale, left, top in found:
         height, width = int(size[0] * scale), int(size[1] * scale)
         down, along = half.shape[0] / height, half.shape[1] / width
@@ -238,7 +238,7 @@ def test_export_reproduces_the_shipped_networks(tmp_path):
     pytest.importorskip("lz4")
     if importlib.util.find_spec("mtcnn") is None:  # importing it would load TensorFlow
         pytest.skip("mtcnn is not installed")
-    from keras_emo.exporting.detector import export_detector
+    from keras_emo.export.detector import export_detector
 
     paths = export_detector(tmp_path / "new")
     assert set(paths) == {"pnet", "rnet", "onet"}

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_emo.core.errors import EmoError
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec
-from keras_emo.data import digests
+from keras_emo import digests
 from keras_emo.data.cache import build_cache
-from keras_emo.data.digests import DIGESTS, Digests, digest_content, digest_source
+from keras_emo.digests import DIGESTS, Digests, digest_content, digest_source
+from keras_emo.errors import EmoError
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def test_the_name_of_a_clip_is_the_same(tmp_path, reads):
 
 def test_a_second_start_reads_no_source(make, box, tmp_path, reads):
     path = make.video(tmp_path / "a.mp4", make.grey_frames(15), sound=make.sine(0.5))
-    take = SimpleNamespace(take_id="a", source=ClipSource(video=path))
-    first = build_cache([take], ClipSpec(), tmp_path / "cache", 1)
+    sample = SimpleNamespace(sample_id="a", source=ClipSource(video=path))
+    first = build_cache([sample], ClipSpec(), tmp_path / "cache", 1)
     assert reads == ["a.mp4"]
-    again = build_cache([take], ClipSpec(), tmp_path / "cache", 1)
+    again = build_cache([sample], ClipSpec(), tmp_path / "cache", 1)
     assert again.files == first.files
     assert reads == ["a.mp4"]

@@ -11,17 +11,17 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
-from keras_emo.core.errors import UsageError  # noqa: E402
-from keras_emo.core.spec import AudioSpec  # noqa: E402
 from keras_emo.data.augment import (  # noqa: E402
     FaceChanges,
     MfccChanges,
-    change_faces,
-    change_mfcc,
+    augment_faces,
+    augment_mfcc,
 )
 from keras_emo.data.cache import CacheReport  # noqa: E402
 from keras_emo.data.pipeline import Share, stream_images  # noqa: E402
 from keras_emo.data.splits import Split  # noqa: E402
+from keras_emo.errors import UsageError  # noqa: E402
+from keras_emo.spec import AudioSpec  # noqa: E402
 from keras_emo.training.config import StageConfig, TrainConfig, read_config  # noqa: E402
 from keras_emo.training.distributed import Crew  # noqa: E402
 from keras_emo.training.features import stream_features  # noqa: E402
@@ -65,8 +65,8 @@ def test_slices_are_changed_as_in_the_whole_batch():
         time_scale=0.1, mel_scale=0.1, mel_shift=0.1, mel_mask=0.2, gain_db=3.0, floor_db=3.0
     )
     for whole, change in (
-        (faces, lambda x, rows: change_faces(x, seed, FaceChanges(light=0.3, aspect=0.1), rows)),
-        (mfcc, lambda x, rows: change_mfcc(x, seed, warps, spec, rows)),
+        (faces, lambda x, rows: augment_faces(x, seed, FaceChanges(light=0.3, aspect=0.1), rows)),
+        (mfcc, lambda x, rows: augment_mfcc(x, seed, warps, spec, rows)),
     ):
         changed = change(tf.constant(whole), None).numpy()
         assert np.abs(changed - whole).max() > 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from keras_emo.core.errors import ClipError, EmoError, EnvironmentFailure, Reason, UsageError
+from keras_emo.errors import ClipError, EmoError, EnvironmentFailure, Reason, UsageError
 from keras_emo.training import channel, team
 from keras_emo.training.channel import connect
 from keras_emo.training.members import Members, read_members
@@ -103,8 +103,14 @@ def test_the_chief_is_asked_alone_and_all_hear_it():
     asked = []
 
     def work(one: Team) -> Any:
-        first = one.ask_chief(lambda: asked.append(one.number) or {"epoch": 3, "best": [0.5, -1]})
-        return first, one.ask_chief(lambda: True), one.follow_chief(lambda: object())
+        first = one.run_on_coordinator(
+            lambda: asked.append(one.number) or {"epoch": 3, "best": [0.5, -1]}
+        )
+        return (
+            first,
+            one.run_on_coordinator(lambda: True),
+            one.run_coordinator_first(lambda: object()),
+        )
 
     said = together(3, work)
     assert asked == [0]
@@ -114,8 +120,8 @@ def test_the_chief_is_asked_alone_and_all_hear_it():
 
 def test_alone_nothing_is_sent():
     nothing = object()
-    assert Team().ask_chief(lambda: nothing) is nothing
-    assert Team().follow_chief(lambda: nothing) is nothing
+    assert Team().run_on_coordinator(lambda: nothing) is nothing
+    assert Team().run_coordinator_first(lambda: nothing) is nothing
     with pytest.raises(UsageError):
         Team().agree(fail)
 
@@ -131,10 +137,10 @@ def test_a_failure_of_the_chief_is_everyones():
     def break_down() -> None:
         raise LocalError("clip.mp4", Reason.NO_FACE, "nobody there")
 
-    for error in together(3, lambda one: one.ask_chief(break_down)):
+    for error in together(3, lambda one: one.run_on_coordinator(break_down)):
         assert isinstance(error, ClipError)
         assert str(error) == "'clip.mp4': no_face: nobody there"
-    for error in together(2, lambda one: one.follow_chief(fail)):
+    for error in together(2, lambda one: one.run_coordinator_first(fail)):
         assert isinstance(error, UsageError)
 
 
@@ -214,6 +220,6 @@ def test_who_has_not_come_is_named():
 
 def test_only_the_chief_prints(capsys):
     for one in (Team(0, 2), Team(1, 2)):
-        with one.one_voice():
+        with one.one_output():
             print(f"worker {one.number}")
     assert capsys.readouterr().out == "worker 0\n"

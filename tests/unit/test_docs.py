@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from keras_emo import cli
-from keras_emo.exporting import command as exporting
-from keras_emo.training import command as training
+from keras_emo.cli import export as exporting
+from keras_emo.cli import main as cli
+from keras_emo.cli import train as training
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -133,7 +133,7 @@ def defined_names(path: Path) -> set[str]:
 
 
 def test_missing_names_are_noticed():
-    assert missing_names("from keras_emo.runtime.predictor import Predictor, Oracle")
+    assert missing_names("from keras_emo.inference.model import Predictor, Oracle")
     assert missing_names("import keras_emo.no_such")
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core import edits, media
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import read_media
+from keras_emo.errors import ClipError, Reason
+from keras_emo.media import edits
+from keras_emo.media import reader as media
+from keras_emo.media.reader import read_media
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.cli import main
-from keras_emo.core.errors import ExitCode
-from keras_emo.core.extensions import load_extensions
-from keras_emo.runtime import formats
-from keras_emo.runtime.predictor import Predictor
-from keras_emo.runtime.timeline import Segment
+from keras_emo.cli.main import main
+from keras_emo.errors import ExitCode
+from keras_emo.extensions import load_extensions
+from keras_emo.inference.model import Predictor
+from keras_emo.inference.segments import Segment
+from keras_emo.render import formats
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "default"

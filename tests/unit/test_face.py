@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.face import FaceTrack, crop_face
-from keras_emo.core.spec import FaceSpec
+from keras_emo.features.face import FaceTrack, crop_face
+from keras_emo.spec import FaceSpec
 
 SPEC = FaceSpec(size_px=32)
 HEIGHT, WIDTH = 60, 80

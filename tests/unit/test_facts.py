@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.core.errors import Reason, UsageError
-from keras_emo.exporting.facts import read_alike, read_runs
+from keras_emo.errors import Reason, UsageError
+from keras_emo.export.provenance import read_alike, read_runs
 
 pytest.importorskip("keras")
 from keras_emo.training.config import StageConfig, TrainConfig

@@ -4,16 +4,16 @@ import sys
 
 import pytest
 
-from keras_emo.core.errors import EnvironmentFailure, Reason
-from keras_emo.data.files import open_draft, sweep_drafts, write_atomic, write_json
-from keras_emo.runtime.bundle import digest_file
+from keras_emo.errors import EnvironmentFailure, Reason
+from keras_emo.inference.bundle import digest_file
+from keras_emo.io import open_draft, sweep_drafts, write_atomic, write_json
 
 # A full disk: no file may grow beyond 1000 bytes.
 FULL = """
 import resource, sys
 from pathlib import Path
-from keras_emo.core.command import run_command
-from keras_emo.data.files import write_text
+from keras_emo.cli.run import run_command
+from keras_emo.io import write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 sys.exit(run_command(lambda: write_text(Path(sys.argv[1]), "x" * 5000)))
 """

@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo import cli
-from keras_emo.commands import evaluate
-from keras_emo.commands.fold_bundles import check_folds, describe_folds, find_folds
-from keras_emo.core.errors import ExitCode, Reason, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
+from keras_emo.cli import evaluate
+from keras_emo.cli import main as cli
+from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
 from keras_emo.data.corpus import Corpus
-from keras_emo.data.takes import Take
-from keras_emo.exporting.card import format_figures
-from keras_emo.exporting.facts import _read_folds
-from keras_emo.runtime.predictor import Prediction
+from keras_emo.data.samples import Sample
+from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.export.card import format_figures
+from keras_emo.export.provenance import _read_folds
+from keras_emo.inference.model import Prediction
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
 
 SPEAKERS = ("1", "2", "3")
 
@@ -48,13 +48,13 @@ class FoldPredictor:
 
 @pytest.fixture
 def corpus(monkeypatch):
-    def take(speaker: str, i: int, emotion: str) -> Take:
+    def sample(speaker: str, i: int, emotion: str) -> Sample:
         gender, video = "male" if speaker == "1" else "female", Path(f"{speaker}{i}.mp4")
-        return Take(f"{speaker}-{i}", "stub", speaker, gender, emotion, ClipSource(video=video))
+        return Sample(f"{speaker}-{i}", "stub", speaker, gender, emotion, ClipSource(video=video))
 
-    takes = [take("1", i, "happy" if i < 3 else "sad") for i in range(4)]
-    takes += [take("2", i, "sad") for i in range(2)] + [take("3", 0, "angry")]
-    monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", takes))
+    samples = [sample("1", i, "happy" if i < 3 else "sad") for i in range(4)]
+    samples += [sample("2", i, "sad") for i in range(2)] + [sample("3", 0, "angry")]
+    monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", samples))
     monkeypatch.setattr(evaluate, "Predictor", FoldPredictor)
 
 

@@ -17,27 +17,37 @@ SERVER_PACKAGES = (
 )  # fmt: skip
 SCALE_PACKAGES = ("ray", "pyarrow", "pandas")
 
-# part: (packages from outside, parts of keras_emo)
+# package, or module at the top: (packages from outside, parts of keras_emo)
+BASE = {"__version__", "errors", "labels", "spec", "metrics", "io", "ranges", "arrays", "output",
+        "digests", "extensions", "progress"}  # fmt: skip
+MEDIA = BASE | {"media"}
+FEATURES = MEDIA | {"features"}
+INFERENCE = FEATURES | {"inference"}
 ALLOWED = {
-    "core": ({"numpy", "cv2", "av", "soxr"}, {"core"}),
-    "runtime": ({"numpy", "cv2", "onnxruntime", "av", "soxr"}, {"core", "runtime"}),
-    "commands": ({"numpy"}, {"core", "runtime", "data", "scale", "commands", "server"}),
-    "server": ({"numpy", *SERVER_PACKAGES}, {"__version__", "core", "runtime", "server"}),
-    "data": ({"numpy", "cv2", "av", "soxr"}, {"core", "runtime", "data"}),
-    "scale": ({"cv2", "pyarrow"}, {"__version__", "core", "runtime", "data", "scale"}),
-    "models": ({"numpy", "keras"}, {"core", "models"}),
-}
+    "media": ({"numpy", "cv2", "av", "soxr"}, MEDIA),
+    "features": ({"numpy", "cv2", "onnxruntime"}, FEATURES | {"inference"}),
+    "inference": ({"numpy", "cv2", "onnxruntime", "soxr"}, INFERENCE),
+    "render": ({"numpy", "cv2", "av"}, INFERENCE | {"render"}),
+    "sandbox": ({"numpy", "av"}, INFERENCE | {"sandbox"}),
+    "demo_corpus": ({"numpy", "cv2", "av"}, INFERENCE | {"demo_corpus", "data"}),
+    "data": ({"numpy", "cv2", "av", "soxr"}, INFERENCE | {"data", "demo_corpus"}),
+    "serve": ({"numpy", *SERVER_PACKAGES}, INFERENCE | {"sandbox", "render", "serve"}),
+    "scale": ({"cv2", "pyarrow"}, INFERENCE | {"render", "sandbox", "data", "scale"}),
+    "networks": ({"numpy", "keras"}, BASE | {"features", "networks"}),
+    "cli": (
+        {"numpy"},
+        INFERENCE | {"render", "sandbox", "data", "demo_corpus", "scale", "serve", "cli",
+                     "networks", "training", "export"},
+    ),
+}  # fmt: skip
 LAZY = {
     "data/augment.py": {"librosa", "tensorflow"},
     "data/draws.py": {"tensorflow"},
     "data/pipeline.py": {"tensorflow"},
-    "runtime/signature.py": {"cryptography"},  # only where a bundle is signed
     "scale/cluster.py": {"ray"},  # once its environment is set
     "scale/work.py": {"ray"},
 }
-PARTS_TOO = {  # its corpus and its configuration are read as train.py reads them
-    "commands/preprocess.py": {"keras_emo.training.config", "keras_emo.training.data"},
-}
+PARTS_TOO: dict[str, set[str]] = {}
 
 MODULES = [
     path.relative_to(ROOT).as_posix()
@@ -70,11 +80,11 @@ def imports_of(source: str, package: str, by_name: bool = False) -> list[tuple[s
 
 
 def breaches(module: str, source: str) -> list[str]:
-    """Imports in a module, as core/face.py, that the rules forbid."""
+    """Imports in a module, as features/face.py, that the rules forbid."""
     packages, parts = ALLOWED[module.split("/")[0]]
     package = ".".join(["keras_emo", *module.split("/")[:-1]])
     wrong = []
-    for name, lazy in imports_of(source, package, module == "core/extensions.py"):
+    for name, lazy in imports_of(source, package, module == "extensions.py"):
         top, *rest = name.split(".")
         if top == "keras_emo":
             allowed = PARTS_TOO.get(module, set())
@@ -93,25 +103,25 @@ def test_rules_hold(module):
 
 def test_every_part_was_read():
     assert {m.split("/")[0] for m in MODULES} == set(ALLOWED)
-    assert {"core/media.py", "runtime/predictor.py", "data/cache.py"} <= set(MODULES)
+    assert {"media/reader.py", "inference/model.py", "data/cache.py"} <= set(MODULES)
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("core/face.py", "import keras_emo.data.takes"),
-        ("core/face.py", "def f():\n    import onnxruntime"),
-        ("runtime/bundle.py", "from keras_emo.data import cache"),
-        ("runtime/bundle.py", "from keras_emo import training"),
-        ("runtime/bundle.py", "from ..data import cache"),
-        ("runtime/predictor.py", "def f():\n    import fastapi"),
-        ("runtime/predictor.py", "from keras_emo.server import settings"),
-        ("server/app.py", "from keras_emo.commands import predict"),
-        ("server/body.py", "import requests"),
+        ("features/face.py", "import keras_emo.data.samples"),
+        ("features/face.py", "def f():\n    import fastapi"),
+        ("inference/bundle.py", "from keras_emo.data import cache"),
+        ("inference/bundle.py", "from keras_emo import training"),
+        ("inference/bundle.py", "from ..data import cache"),
+        ("inference/model.py", "def f():\n    import fastapi"),
+        ("inference/model.py", "from keras_emo.serve import settings"),
+        ("serve/app.py", "from keras_emo.cli import predict"),
+        ("serve/body.py", "import requests"),
         ("data/augment.py", "import librosa"),
         ("data/cache.py", "def f():\n    import tensorflow as tf"),
-        ("data/builtin/corpus.py", "from keras_emo.models.registry import MODELS"),
-        ("models/audio.py", "class A:\n    from keras_emo.runtime import session"),
+        ("demo_corpus/corpus.py", "from keras_emo.networks.catalog import MODELS"),
+        ("networks/audio.py", "class A:\n    from keras_emo.runtime import session"),
     ],
 )
 def test_breaches_are_found(module, source):
@@ -120,16 +130,19 @@ def test_breaches_are_found(module, source):
 
 def test_lazy_imports_that_are_allowed():
     assert breaches("data/augment.py", "def f():\n    import librosa") == []
-    assert breaches("data/builtin/corpus.py", "from . import faces\nfrom ..takes import Take") == []
+    assert (
+        breaches("demo_corpus/corpus.py", "from . import faces\nfrom ..data.samples import Take")
+        == []
+    )
 
 
 INFERENCE = """
-import keras_emo.cli, keras_emo.runtime.predictor, keras_emo.data.corpora
-import keras_emo.commands.timeline, keras_emo.commands.live, keras_emo.commands.evaluate
-import keras_emo.runtime.annotate, keras_emo.runtime.plot
-import keras_emo.data.builtin, keras_emo.data.cache, keras_emo.data.pipeline
-import keras_emo.data.augment, keras_emo.training.command, keras_emo.exporting.command
-import keras_emo.commands.preprocess
+import keras_emo.cli.main, keras_emo.inference.model, keras_emo.data.corpora
+import keras_emo.cli.timeline, keras_emo.cli.live, keras_emo.cli.evaluate
+import keras_emo.render.annotate, keras_emo.render.plot
+import keras_emo.demo_corpus, keras_emo.data.cache, keras_emo.data.pipeline
+import keras_emo.data.augment, keras_emo.cli.train, keras_emo.cli.export
+import keras_emo.cli.preprocess
 """
 
 
@@ -137,7 +150,7 @@ import keras_emo.commands.preprocess
     ("blocked", "imports"),
     [
         (TRAINING_PACKAGES + SERVER_PACKAGES + SCALE_PACKAGES, INFERENCE),
-        (TRAINING_PACKAGES, "import keras_emo.commands.serve"),
+        (TRAINING_PACKAGES, "import keras_emo.cli.serve"),
     ],
 )
 def test_inference_needs_no_other_package(blocked, imports):

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.inputs import answer_clips, can_answer, choose_frame, feed_clips, softmax
-from keras_emo.core.labels import N_EMOTIONS
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.batch import (
+    can_predict,
+    choose_frame,
+    collate_clips,
+    predict_clips,
+    softmax,
+)
+from keras_emo.labels import N_EMOTIONS
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 SPEC = ClipSpec(
     FaceSpec(size_px=16), AudioSpec(sample_rate_hz=16_000, duration_s=0.2, n_mfcc=5, n_mels=20)
@@ -44,26 +50,26 @@ def test_middle_of_the_found(found, chosen):
 
 def test_no_picture():
     clips = [clip(2), clip(0)]
-    feed = feed_clips(clips, ("mfcc",), "none", SPEC)
+    feed = collate_clips(clips, ("mfcc",), "none", SPEC)
     assert list(feed) == ["mfcc"]
     np.testing.assert_array_equal(feed["mfcc"], [c.mfcc for c in clips])
     assert feed["mfcc"].dtype == np.float32
 
 
 def test_each_crop_is_a_row():
-    feed = feed_clips([clip(2), clip(1), clip(3, voice=False)], ("face",), "each", SPEC)
+    feed = collate_clips([clip(2), clip(1), clip(3, voice=False)], ("face",), "each", SPEC)
     assert levels(feed["face"]) == [10, 11, 10, 10, 11, 12]
     assert feed["face"].shape == (6, 16, 16, 3)
 
 
 def test_one_crop_a_clip():
-    feed = feed_clips([clip(5), clip(5, found=[0, 3, 4])], ("face",), "one", SPEC)
+    feed = collate_clips([clip(5), clip(5, found=[0, 3, 4])], ("face",), "one", SPEC)
     assert feed["face"].shape == (2, 16, 16, 3)
     assert levels(feed["face"]) == [12, 13]
 
 
 def test_one_crop_with_masks():
-    feed = feed_clips([clip(3), clip(0), clip(1, voice=False)], BOTH, "one", SPEC)
+    feed = collate_clips([clip(3), clip(0), clip(1, voice=False)], BOTH, "one", SPEC)
     assert list(feed) == list(BOTH)
     assert levels(feed["face"]) == [11, 0, 10]
     assert feed["face_mask"].tolist() == [[1], [0], [1]]
@@ -72,7 +78,7 @@ def test_one_crop_with_masks():
 
 
 def test_all_crops_are_padded_to_the_longest():
-    feed = feed_clips([clip(2), clip(0), clip(3, voice=False)], BOTH, "all", SPEC)
+    feed = collate_clips([clip(2), clip(0), clip(3, voice=False)], BOTH, "all", SPEC)
     assert feed["face"].shape == (3, 3, 16, 16, 3)
     assert levels(feed["face"]) == [[10, 11, 0], [0, 0, 0], [10, 11, 12]]
     assert feed["face_mask"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
@@ -81,16 +87,16 @@ def test_all_crops_are_padded_to_the_longest():
 
 
 def test_all_without_any_face_has_one_empty_frame():
-    feed = feed_clips([clip(0)], BOTH, "all", SPEC)
+    feed = collate_clips([clip(0)], BOTH, "all", SPEC)
     assert feed["face"].shape == (1, 1, 16, 16, 3)
     assert feed["face_mask"].tolist() == [[0]]
 
 
 def test_a_clip_that_lacks_an_input_is_refused():
     with pytest.raises(ValueError, match="clip 1 lacks"):
-        feed_clips([clip(1), clip(0)], ("face",), "one", SPEC)
+        collate_clips([clip(1), clip(0)], ("face",), "one", SPEC)
     with pytest.raises(ValueError, match="clip 0 lacks"):
-        feed_clips([clip(1, voice=False)], ("mfcc",), "none", SPEC)
+        collate_clips([clip(1, voice=False)], ("mfcc",), "none", SPEC)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_a_clip_that_lacks_an_input_is_refused():
 )
 def test_who_can_be_answered(names, both, face, voice, neither):
     clips = [clip(1), clip(1, voice=False), clip(0), clip(0, voice=False)]
-    assert [can_answer(c, names) for c in clips] == [both, face, voice, neither]
+    assert [can_predict(c, names) for c in clips] == [both, face, voice, neither]
 
 
 def masked_network(feed) -> dict[str, np.ndarray]:
@@ -123,7 +129,7 @@ def masked_network(feed) -> dict[str, np.ndarray]:
 def test_answers_do_not_depend_on_the_batch():
     clips = [clip(n % 5, voice=n % 3 > 0 or n % 5 == 0, seed=n) for n in range(19)]
     answers = {
-        batch: answer_clips(masked_network, clips, BOTH, "all", SPEC, batch)
+        batch: predict_clips(masked_network, clips, BOTH, "all", SPEC, batch)
         for batch in (1, 2, 8, 100)
     }
     assert answers[1].shape == (19, N_EMOTIONS)
@@ -132,7 +138,7 @@ def test_answers_do_not_depend_on_the_batch():
     assert len(np.unique(answers[1].round(4), axis=0)) > 10
     for batch in (2, 8, 100):
         np.testing.assert_allclose(answers[batch], answers[1], rtol=1e-5, atol=1e-7)
-    turned = answer_clips(masked_network, clips[::-1], BOTH, "all", SPEC)[::-1]
+    turned = predict_clips(masked_network, clips[::-1], BOTH, "all", SPEC)[::-1]
     np.testing.assert_allclose(turned, answers[1], rtol=1e-5, atol=1e-7)
 
 
@@ -145,7 +151,7 @@ def test_each_means_the_crops_logits(batch):
         return np.array(levels(feed["face"]), int) - 10
 
     clips = [clip(1), clip(0), clip(3), clip(2)]
-    probs = answer_clips(run, clips, ("face",), "each", SPEC, batch)
+    probs = predict_clips(run, clips, ("face",), "each", SPEC, batch)
     for row, n in ((0, 1), (2, 3), (3, 2)):
         logits = np.zeros(N_EMOTIONS)
         logits[:n] = 3 / n
@@ -161,12 +167,12 @@ def test_rows_of_nan_where_there_is_no_answer():
         return {"logits": feed["mfcc"][:, 0, :N_EMOTIONS], "more": feed["mfcc"]}
 
     clips = [clip(1, voice=False), clip(1), clip(0, voice=False), clip(0)]
-    probs = answer_clips(run, clips, ("mfcc",), "none", SPEC)
+    probs = predict_clips(run, clips, ("mfcc",), "none", SPEC)
     assert np.isnan(probs).all(axis=1).tolist() == [True, False, True, False]
     assert np.isfinite(probs[[1, 3]]).all()
     assert calls == [2]
-    assert np.isnan(answer_clips(run, clips[:1], ("mfcc",), "none", SPEC)).all()
-    assert answer_clips(run, [], ("mfcc",), "none", SPEC).shape == (0, N_EMOTIONS)
+    assert np.isnan(predict_clips(run, clips[:1], ("mfcc",), "none", SPEC)).all()
+    assert predict_clips(run, [], ("mfcc",), "none", SPEC).shape == (0, N_EMOTIONS)
     assert calls == [2]
 
 

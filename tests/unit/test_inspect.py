@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo import cli
-from keras_emo.commands.inspect import ASCII, BAR_CELLS, BLOCKS, choose_cells, describe, draw_bar
-from keras_emo.runtime.bundle import load_bundle
+from keras_emo.cli import main as cli
+from keras_emo.cli.inspect import ASCII, BAR_CELLS, BLOCKS, choose_cells, describe, draw_bar
+from keras_emo.inference.bundle import load_bundle
 
 SHIPPED = Path(__file__).parents[2] / "saved_models" / "default"
 
@@ -39,7 +39,7 @@ def test_text(capsys):
     for said in (
         f"default: {info['model']}, {info['preset']} preset",
         f"{info['parameters']:,} parameters, {info['precision']}",
-        f"licence: {info['licence']}",
+        f"license: {info['licence']}",
         f"labels: {', '.join(info['labels'])}",
         "64 MFCC of 64 mel bands, 0 to 8000 Hz, every 10.7 ms from 42.7 ms: 64 x 516",
         "in   face       float32  batch x frames x 64 x 64 x 3  crops, RGB, 0 to 255",
@@ -65,7 +65,7 @@ def test_json(capsys):
 
 
 def test_without_training_packages_nor_a_terminal_that_takes_blocks():
-    script = "import sys; from keras_emo.cli import main; code = main(['inspect', sys.argv[1]])\n"
+    script = "import sys; import keras_emo.cli.main as m; code = m.main(['inspect', sys.argv[1]])\n"
     script += "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules)\nsys.exit(code)"
     done = subprocess.run(
         [sys.executable, "-c", script, str(SHIPPED)],
@@ -94,11 +94,11 @@ def test_bars():
 
 def test_a_bundle_that_says_little(change):
     bundle = load_bundle(
-        change(metrics={}, parity={}, licence=None, preset=None, parameters=None, precision=None)
+        change(metrics={}, parity={}, license=None, preset=None, parameters=None, precision=None)
     )
     text = "\n".join(describe(bundle))
     assert "unknown preset" in text
-    assert "licence: unknown" in text
+    assert "license: unknown" in text
     assert "none were written" in text
 
 

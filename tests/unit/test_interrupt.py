@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.core.command import run_command
+from keras_emo.cli.run import run_command
 from keras_emo.training.interrupt import Stopped, check_stopped, run_until_stopped, tell_where
 
 FOLDER = Path("runs/a")

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
-from keras_emo.runtime import live
-from keras_emo.runtime.live import LiveAnswers
-from keras_emo.runtime.sources import Latest, Stream, Webcam, open_source, wait_for
+from keras_emo.errors import ClipError, Reason
+from keras_emo.inference import realtime as live
+from keras_emo.inference.realtime import LivePredictions
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.live import Latest, Stream, Webcam, open_source, wait_for
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 SPEC = ClipSpec(
     face=FaceSpec(size_px=32, min_confidence=0.8, frame_rate_hz=10.0),
@@ -61,7 +61,7 @@ def detector(make):
 
 
 def run(predictor, source, **options):
-    with LiveAnswers(predictor, source, "camera", 1.0, 0.5, **options) as answers:
+    with LivePredictions(predictor, source, "camera", 1.0, 0.5, **options) as answers:
         return list(answers), answers
 
 
@@ -86,7 +86,7 @@ def test_a_slow_consumer_is_never_late(detector):
     """It answers at half the speed that is asked for, and is still at the camera's heels."""
     predictor = StubPredictor(detector, delay_s=1.0)
     seen_s = []
-    with LiveAnswers(predictor, FakeCamera(6.0), "camera", 1.0, 0.5) as answers:
+    with LivePredictions(predictor, FakeCamera(6.0), "camera", 1.0, 0.5) as answers:
         for answer in answers:
             seen_s.append((answer.end_s, answers.latest.n_given / 50))
     assert len(seen_s) >= 3
@@ -138,7 +138,7 @@ def test_a_source_that_fails_or_stalls(detector, monkeypatch):
 
 def test_stopping_ends_the_thread(detector):
     before = threading.active_count()
-    with LiveAnswers(StubPredictor(detector), FakeCamera(60.0), "camera", 1.0, 0.5) as answers:
+    with LivePredictions(StubPredictor(detector), FakeCamera(60.0), "camera", 1.0, 0.5) as answers:
         next(answers)
     assert threading.active_count() == before
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core import decoding
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import ClipSource, check_file, read_images, read_media, resample
-from keras_emo.core.recording import Media
+from keras_emo.errors import ClipError, Reason
+from keras_emo.media import decode as decoding
+from keras_emo.media.reader import ClipSource, check_file, read_images, read_media, resample
+from keras_emo.media.recording import Media
 
 
 def refused(path: Path, reason: Reason, read=read_media) -> ClipError:

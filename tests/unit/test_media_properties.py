@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keras_emo.core import media as media_module
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.media import read_image, read_media
-from keras_emo.core.picture import read_size
+from keras_emo.errors import ClipError, Reason
+from keras_emo.media import reader as media_module
+from keras_emo.media.picture import read_size
+from keras_emo.media.reader import read_image, read_media
 
 patches = st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), min_size=1)
 few = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from keras_emo.core.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.core.metrics import (
+from keras_emo.labels import EMOTIONS, N_EMOTIONS
+from keras_emo.metrics import (
     ABSTAINED,
     calibration_error,
     confusion,

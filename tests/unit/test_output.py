@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from keras_emo.core.errors import EnvironmentFailure, ExitCode, Reason
-from keras_emo.runtime.output import open_output
+from keras_emo.errors import EnvironmentFailure, ExitCode, Reason
+from keras_emo.output import open_output
 
 
 def test_a_pipe_is_written_to_as_it_is(tmp_path):

@@ -3,13 +3,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.stream import Window
-from keras_emo.runtime.gathered import GatheredWindows
-from keras_emo.runtime.parts import describe_parts, name_probs, split_parts
-from keras_emo.runtime.windows import WindowAnswer, answer_window
+from keras_emo.errors import ClipError, Reason
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.gathered import GatheredWindows
+from keras_emo.inference.modalities import describe_parts, name_probs, split_parts
+from keras_emo.inference.predict import WindowPrediction, predict_window
+from keras_emo.inference.windows import Window
+from keras_emo.labels import EMOTIONS
 
 MASKED = ("face", "face_mask", "mfcc", "mfcc_mask")
 NOTHING = np.zeros((0, 4), np.float32)
@@ -59,20 +59,20 @@ def answer(clips):
 
 def test_a_window_in_parts():
     predictor = SimpleNamespace(bundle=SimpleNamespace(inputs=MASKED), answer=answer)
-    said = answer_window(predictor, Window(0, 3, make_inputs()), parts=True)
+    said = predict_window(predictor, Window(0, 3, make_inputs()), parts=True)
     assert said.label == "fear"
     assert said.to_dict()["probs_face"]["angry"] == said.to_dict()["probs_voice"]["disgust"] == 1
-    without = answer_window(predictor, Window(0, 3, make_inputs()))
+    without = predict_window(predictor, Window(0, 3, make_inputs()))
     assert without.parts is None
     assert "probs_face" not in without.to_dict()
-    nothing = answer_window(predictor, Window(0, 3, make_inputs(False, False)), parts=True)
+    nothing = predict_window(predictor, Window(0, 3, make_inputs(False, False)), parts=True)
     assert nothing.probs is None
     assert nothing.to_dict()["probs_face"] is None
 
 
-def make_window(start_s, probs, states=()) -> WindowAnswer:
+def make_window(start_s, probs, states=()) -> WindowPrediction:
     label = None if probs is None else EMOTIONS[int(probs.argmax())]
-    return WindowAnswer(
+    return WindowPrediction(
         start_s, start_s + 3.0, label, probs, [], list(states), None, NOTHING[:, 0], NOTHING
     )
 

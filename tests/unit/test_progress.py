@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from keras_emo.core.progress import CLEAR_LINE, Progress, format_length
+from keras_emo.progress import CLEAR_LINE, Progress, format_length
 
 
 class Terminal(io.StringIO):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from keras_emo.core.ranges import POSITIVE, Range
+from keras_emo.ranges import POSITIVE, Range
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.errors import ExitCode, Reason, UsageError
-from keras_emo.core.media import ClipSource
 from keras_emo.data import corpus as corpus_module
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpora.ravdess import CODES, RavdessName, is_song, parse_ravdess, read_ravdess
 from keras_emo.data.corpus import BadNameError, CorpusError
 from keras_emo.data.recordings import Problem
+from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.media.reader import ClipSource
 
 from .named_files import list_problems, put
 
@@ -94,8 +94,8 @@ def test_layouts(tmp_path, folder):
     put(tmp_path, f"{folder}/{FULL}.mp4".lstrip("/"))
     put(tmp_path, f"{folder}/01-01-02-01-01-01-04.MP4".lstrip("/"))
     corpus = read_ravdess(tmp_path)
-    assert [t.take_id for t in corpus.takes] == ["ravdess/01-02-01-01-01-04", TAKE]
-    woman, man = corpus.takes
+    assert [t.sample_id for t in corpus.samples] == ["ravdess/01-02-01-01-01-04", TAKE]
+    woman, man = corpus.samples
     assert (man.speaker, man.gender, man.emotion) == ("ravdess/03", "male", "angry")
     assert (woman.speaker, woman.gender, woman.emotion) == ("ravdess/04", "female", "neutral")
     assert man.corpus == "ravdess"
@@ -107,32 +107,32 @@ def test_full_file_stands_for_its_take(tmp_path):
     full = put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{FULL}.mp4")
     put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{VIDEO}.mp4")
     put(tmp_path, f"Audio_Speech_Actors_01-24/Actor_03/{AUDIO}.wav")
-    assert [t.source for t in read_ravdess(tmp_path).takes] == [ClipSource(video=full)]
+    assert [t.source for t in read_ravdess(tmp_path).samples] == [ClipSource(video=full)]
 
 
 def test_video_and_audio_make_one_take(tmp_path):
     video = put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{VIDEO}.mkv")
     audio = put(tmp_path, f"Audio_Speech_Actors_01-24/Actor_03/{AUDIO}.WAV")
-    takes = read_ravdess(tmp_path).takes
-    assert [t.source for t in takes] == [ClipSource(video=video, audio=audio)]
+    samples = read_ravdess(tmp_path).samples
+    assert [t.source for t in samples] == [ClipSource(video=video, audio=audio)]
 
 
 def test_one_modality_is_a_take(tmp_path):
     video = put(tmp_path, f"{VIDEO}.mp4")
     audio = put(tmp_path, "03-01-06-01-01-01-09.flac")
-    takes = read_ravdess(tmp_path).takes
-    assert [t.source for t in takes] == [ClipSource(video=video), ClipSource(audio=audio)]
+    samples = read_ravdess(tmp_path).samples
+    assert [t.source for t in samples] == [ClipSource(video=video), ClipSource(audio=audio)]
 
 
 def test_sound_taken_from_the_full_file(tmp_path):
     video = put(tmp_path, f"{VIDEO}.mp4")
     audio = put(tmp_path, f"{FULL}.wav")
-    assert read_ravdess(tmp_path).takes[0].source == ClipSource(video=video, audio=audio)
+    assert read_ravdess(tmp_path).samples[0].source == ClipSource(video=video, audio=audio)
 
 
 def test_sound_alone_in_a_video_container(tmp_path):
     audio = put(tmp_path, f"{AUDIO}.mp4")
-    assert read_ravdess(tmp_path).takes[0].source == ClipSource(audio=audio)
+    assert read_ravdess(tmp_path).samples[0].source == ClipSource(audio=audio)
 
 
 @pytest.mark.parametrize("stem", [FULL, VIDEO])
@@ -141,21 +141,21 @@ def test_face_pictures_pair_with_audio(tmp_path, stem):
     pictures.append(put(tmp_path, f"faces/{stem}/frame_100.PNG"))
     put(tmp_path, f"faces/{stem}/._frame_1.jpg")
     audio = put(tmp_path, f"sound/{AUDIO}.wav")
-    takes = read_ravdess(tmp_path).takes
-    assert [t.source for t in takes] == [ClipSource(audio=audio, frames=tuple(pictures))]
+    samples = read_ravdess(tmp_path).samples
+    assert [t.source for t in samples] == [ClipSource(audio=audio, frames=tuple(pictures))]
 
 
 def test_video_goes_before_face_pictures(tmp_path):
     put(tmp_path, f"{VIDEO}/1.jpg")
     video = put(tmp_path, f"{VIDEO}.mp4")
-    assert read_ravdess(tmp_path).takes[0].source == ClipSource(video=video)
+    assert read_ravdess(tmp_path).samples[0].source == ClipSource(video=video)
 
 
 def test_other_pictures_are_ignored(tmp_path):
     put(tmp_path, f"{FULL}.mp4")
     put(tmp_path, "preview/1.jpg")
     put(tmp_path, "cover.png")
-    assert len(read_ravdess(tmp_path).takes) == 1
+    assert len(read_ravdess(tmp_path).samples) == 1
 
 
 def test_bad_picture_folders(tmp_path):
@@ -175,9 +175,9 @@ def test_song_only_on_demand(tmp_path):
     put(tmp_path, f"{FULL}.mp4")
     put(tmp_path, "01-02-05-02-01-01-03.mp4")
     put(tmp_path, "01-02-05-02-01-01-04.mp4", "")  # not even looked at
-    assert [t.take_id for t in read_ravdess(tmp_path).takes] == [TAKE]
+    assert [t.sample_id for t in read_ravdess(tmp_path).samples] == [TAKE]
     corpus = read_ravdess(tmp_path, song=True, skip_bad=True)
-    assert [t.take_id for t in corpus.takes] == [TAKE, "ravdess/02-05-02-01-01-03"]
+    assert [t.sample_id for t in corpus.samples] == [TAKE, "ravdess/02-05-02-01-01-03"]
     assert [p.reason for p in corpus.problems] == [Reason.EMPTY_FILE]
 
 
@@ -197,7 +197,7 @@ def test_hidden_files_and_other_kinds_are_ignored(tmp_path):
     ):
         put(tmp_path, name)
     corpus = read_ravdess(tmp_path)
-    assert (len(corpus.takes), corpus.problems) == (1, [])
+    assert (len(corpus.samples), corpus.problems) == (1, [])
 
 
 # problems
@@ -245,7 +245,7 @@ def test_skip_bad_returns_the_problems(tmp_path):
     put(tmp_path, f"{FULL}.mp4")
     expected = put_bad(tmp_path)
     corpus = read_ravdess(tmp_path, skip_bad=True)
-    assert [t.take_id for t in corpus.takes] == [TAKE]
+    assert [t.sample_id for t in corpus.samples] == [TAKE]
     found = {p.path.relative_to(tmp_path).as_posix(): p.reason for p in corpus.problems}
     assert found == expected
 
@@ -262,7 +262,7 @@ def test_damage_is_not_a_missing_modality(tmp_path):
     put(tmp_path, f"{VIDEO}.mp4", "")
     put(tmp_path, f"{AUDIO}.wav")
     corpus = read_ravdess(tmp_path, skip_bad=True)
-    assert [t.take_id for t in corpus.takes] == ["ravdess/01-03-01-01-01-05"]
+    assert [t.sample_id for t in corpus.samples] == ["ravdess/01-03-01-01-01-05"]
 
 
 def test_problem_lines_stay_lines():
@@ -296,7 +296,7 @@ def test_file_that_fails_while_compared_is_a_problem(tmp_path, monkeypatch):
 
     monkeypatch.setattr(corpus_module, "open", refuse, raising=False)
     assert list_problems(read_ravdess, tmp_path) == {"01-01-03-01-01-02-07.mp4": Reason.UNREADABLE}
-    assert len(read_ravdess(tmp_path, skip_bad=True).takes) == 2
+    assert len(read_ravdess(tmp_path, skip_bad=True).samples) == 2
 
 
 def test_only_songs(tmp_path):
@@ -304,14 +304,14 @@ def test_only_songs(tmp_path):
     with pytest.raises(UsageError, match="1 others not asked for") as caught:
         read_corpus(tmp_path)
     assert caught.value.reason is Reason.NO_CLIPS
-    assert len(read_ravdess(tmp_path, song=True).takes) == 1
+    assert len(read_ravdess(tmp_path, song=True).samples) == 1
 
 
 def test_folder_links_in_a_circle(tmp_path):
     put(tmp_path, f"Actor_03/{FULL}.mp4")
     (tmp_path / "Actor_03" / "back").symlink_to(tmp_path)
     corpus = read_ravdess(tmp_path)
-    assert (len(corpus.takes), corpus.duplicates) == (1, 0)
+    assert (len(corpus.samples), corpus.duplicates) == (1, 0)
 
 
 # copies
@@ -323,9 +323,9 @@ def test_nested_copy_counts_as_duplicates(tmp_path):
     put(tmp_path, "Actor/02-01-03-01-01-01-05/1.jpg")
     shutil.copytree(tmp_path / "Actor", tmp_path / "audio_speech" / "Actor")
     corpus = read_ravdess(tmp_path)
-    assert (len(corpus.takes), corpus.duplicates, corpus.notes) == (3, 4, [])
-    for take in corpus.takes:
-        assert all(path.is_relative_to(tmp_path / "Actor") for path in take.source.files)
+    assert (len(corpus.samples), corpus.duplicates, corpus.notes) == (3, 4, [])
+    for sample in corpus.samples:
+        assert all(path.is_relative_to(tmp_path / "Actor") for path in sample.source.files)
 
 
 @pytest.mark.parametrize("content", ["other bytes", "x" * len(f"a/{FULL}.mp4")])
@@ -335,7 +335,7 @@ def test_two_contents_for_one_file_are_a_problem(tmp_path, content):
     put(tmp_path, "01-01-03-01-01-01-04.mp4")
     assert list_problems(read_ravdess, tmp_path) == {f"b/{FULL}.mp4": Reason.DUPLICATE}
     corpus = read_ravdess(tmp_path, skip_bad=True)
-    assert [t.speaker for t in corpus.takes] == ["ravdess/04"]
+    assert [t.speaker for t in corpus.samples] == ["ravdess/04"]
 
 
 def test_same_content_in_two_takes_is_noted(tmp_path):
@@ -344,7 +344,7 @@ def test_same_content_in_two_takes_is_noted(tmp_path):
     put(tmp_path, "01-01-04-01-01-01-07.mp4", "also")
     put(tmp_path, "01-01-05-01-01-01-07.mp4", "also")
     corpus = read_ravdess(tmp_path)
-    assert len(corpus.takes) == 4
+    assert len(corpus.samples) == 4
     plain, conflict = sorted(corpus.notes, key=len)
     assert "01-01-03-01-01-02-07.mp4" in plain
     assert "angry and sad" in conflict
@@ -357,7 +357,7 @@ def test_same_content_of_two_speakers_is_a_problem(tmp_path):
     assert list_problems(read_ravdess, tmp_path) == {
         "Actor_08/01-01-03-01-01-01-08.mp4": Reason.DUPLICATE
     }
-    assert [t.take_id for t in read_ravdess(tmp_path, skip_bad=True).takes] == [TAKE]
+    assert [t.sample_id for t in read_ravdess(tmp_path, skip_bad=True).samples] == [TAKE]
 
 
 # read_corpus
@@ -375,11 +375,11 @@ def test_corpus_is_recognised(tmp_path):
     put(tmp_path, f"a/{FULL}.mp4")
     put(tmp_path, "a/01-01-03-01-01-01-04.mp4")
     put(tmp_path, "b/DC/a01.wav")
-    assert [t.corpus for t in read_corpus(tmp_path / "a").takes] == ["ravdess"] * 2
-    assert [t.corpus for t in read_corpus(tmp_path / "b").takes] == ["savee"]
+    assert [t.corpus for t in read_corpus(tmp_path / "a").samples] == ["ravdess"] * 2
+    assert [t.corpus for t in read_corpus(tmp_path / "b").samples] == ["savee"]
     with pytest.raises(CorpusError, match=r"a01\.wav"):
         read_corpus(tmp_path)
-    assert len(read_corpus(tmp_path, skip_bad=True).takes) == 2
+    assert len(read_corpus(tmp_path, skip_bad=True).samples) == 2
 
 
 def test_nothing_recognised(tmp_path):
@@ -394,7 +394,7 @@ def test_nothing_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("mark", "name"),
     [
-        ('{"generator": "keras_emo.data.builtin"}', "builtin"),
+        ('{"generator": "keras_emo.demo_corpus"}', "builtin"),
         ('{"generator": "keras_emo.builtin"}', "builtin"),
         ('{"note": "made up"}', "builtin"),
         ('{"generator": "other"}', "ravdess"),
@@ -405,8 +405,8 @@ def test_builtin_corpus_is_marked(tmp_path, mark, name):
     put(tmp_path, f"{FULL}.mp4")
     put(tmp_path, "corpus.json", mark)
     assert read_corpus(tmp_path).name == name
-    take = read_corpus(tmp_path, "ravdess").takes[0]
-    assert (take.speaker, take.take_id) == (f"{name}/03", TAKE.replace("ravdess", name))
+    sample = read_corpus(tmp_path, "ravdess").samples[0]
+    assert (sample.speaker, sample.sample_id) == (f"{name}/03", TAKE.replace("ravdess", name))
 
 
 def test_builtin_asked_for_where_its_mark_is_missing(tmp_path):
@@ -425,5 +425,5 @@ def test_damaged_mark_is_refused(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")
 def test_real_clips():
     corpus = read_corpus(REAL)
-    assert (len(corpus.takes), corpus.problems, corpus.duplicates) == (1200, [], 0)
-    assert len({t.speaker for t in corpus.takes}) == 20
+    assert (len(corpus.samples), corpus.problems, corpus.duplicates) == (1200, [], 0)
+    assert len({t.speaker for t in corpus.samples}) == 20

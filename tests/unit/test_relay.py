@@ -4,9 +4,9 @@ import time
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.recording import Media
-from keras_emo.core.relay import relay_frames
+from keras_emo.errors import ClipError, Reason
+from keras_emo.media.recording import Media
+from keras_emo.media.relay import relay_frames
 
 
 def reader(n: int, log: list | None = None, error: Exception | None = None):

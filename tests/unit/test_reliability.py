@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import keras_emo
-from keras_emo import cli
-from keras_emo.core import media
-from keras_emo.core.clip import prepare_clip
-from keras_emo.core.errors import BundleError, ClipError, Reason
-from keras_emo.core.media import check_file, read_media
-from keras_emo.core.spec import ClipSpec
-from keras_emo.runtime.detector import FaceDetector
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.cli import main as cli
+from keras_emo.errors import BundleError, ClipError, Reason
+from keras_emo.features.clip import prepare_clip
+from keras_emo.features.mtcnn import FaceDetector
+from keras_emo.inference.model import Predictor
+from keras_emo.media import reader as media
+from keras_emo.media.reader import check_file, read_media
+from keras_emo.spec import ClipSpec
 
 FOLDER = Path(__file__).parents[2] / "saved_models" / "default"
 SPEC = ClipSpec()
@@ -298,12 +298,12 @@ def test_an_output_that_cannot_be_written(drawn, monkeypatch, tmp_path, capsys):
 BUILD = """
 import sys
 from pathlib import Path
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec
 from keras_emo.data.cache import build_cache
-from keras_emo.data.takes import Take
+from keras_emo.data.samples import Sample
 root, *paths = map(Path, sys.argv[1:])
-takes = [Take(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", ClipSource(audio=p))
+takes = [Sample(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", ClipSource(audio=p))
          for p in paths]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -424,7 +424,7 @@ def test_nobody_is_told(tmp_path):
     script = f"""
 import os
 from pathlib import Path
-from keras_emo.runtime.predictor import Predictor
+from keras_emo.inference.model import Predictor
 Predictor(Path({str(FOLDER)!r}), 1)
 links = [f"/proc/self/fd/{{n}}" for n in os.listdir("/proc/self/fd")]
 print([os.readlink(x) for x in links if os.path.exists(x) and "onnxruntime" in os.readlink(x)])

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.command import run_command
-from keras_emo.core.errors import ExitCode
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
-from keras_emo.core.metrics import report
-from keras_emo.core.spec import ClipSpec
-from keras_emo.data.takes import Take
-from keras_emo.exporting.command import main
-from keras_emo.exporting.facts import collect_facts, read_runs
+from keras_emo.cli.export import main
+from keras_emo.cli.run import run_command
+from keras_emo.data.samples import Sample
+from keras_emo.errors import ExitCode
+from keras_emo.export.provenance import collect_facts, read_runs
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
+from keras_emo.metrics import report
+from keras_emo.spec import ClipSpec
 
 keras = pytest.importorskip("keras")
 from keras_emo.training.config import TrainConfig  # noqa: E402
@@ -25,7 +25,7 @@ from keras_emo.training.evaluate import write_predictions  # noqa: E402
 from keras_emo.training.folds import Plan  # noqa: E402
 from keras_emo.training.run import Run, open_run  # noqa: E402
 from keras_emo.training.stages import _tell_source  # noqa: E402
-from keras_emo.training.summary import summarise  # noqa: E402
+from keras_emo.training.summary import summarize  # noqa: E402
 from keras_emo.training.table import write_table  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
@@ -38,7 +38,7 @@ HARMS = {
 }  # fmt: skip
 DAMAGE = pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 TAKES = [
-    Take(f"builtin/{i}", "builtin", "builtin/03", "male", e, ClipSource())
+    Sample(f"builtin/{i}", "builtin", "builtin/03", "male", e, ClipSource())
     for i, e in enumerate(EMOTIONS)
 ]  # fmt: skip
 
@@ -94,7 +94,7 @@ READERS = {
     "metrics.json, export": (
         f"{NAME}/metrics.json", lambda f: collect_facts([f], NAME, read_runs([f])),
     ),
-    "metrics.json, summary": (f"{NAME}/metrics.json", summarise),
+    "metrics.json, summary": (f"{NAME}/metrics.json", summarize),
     "metrics.json, table": (
         f"{NAME}/metrics.json", lambda f: write_table(f, [Plan(f, 0, None)], [NAME], TAKES),
     ),
@@ -194,7 +194,7 @@ def test_a_folder_in_place_of_a_file(run, capsys):
 
 @DAMAGE
 def test_weights_that_are_damaged(run, harm, capsys):
-    from keras_emo.exporting.members import load_network
+    from keras_emo.export.ensemble import load_network
 
     path = run / NAME / "model.keras"
     path.write_bytes(harm)

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
-from keras_emo.core.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 from keras_emo.training.config import TrainConfig, read_config
 from keras_emo.training.run import Run, _comparable, _differences
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core import decoding
-from keras_emo.core.media import read_media
-from keras_emo.core.sampling import SampleGrid
+from keras_emo.media import decode as decoding
+from keras_emo.media.reader import read_media
+from keras_emo.media.sampling import SampleGrid
 
 
 def keep(grid: SampleGrid, times_s: list[float]) -> list[float]:

@@ -15,18 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo import cli
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.runtime import sandbox_process, sandbox_wire
-from keras_emo.runtime.bundle import load_bundle
-from keras_emo.runtime.predictor import Predictor
-from keras_emo.runtime.sandbox import Sandbox
-from keras_emo.runtime.sandbox_limits import Limits, landlock_version
-from keras_emo.runtime.sandbox_predictor import SandboxedPredictor
-from keras_emo.runtime.windows import WindowAnswer
+from keras_emo.cli import main as cli
+from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.bundle import load_bundle
+from keras_emo.inference.model import Predictor
+from keras_emo.inference.predict import WindowPrediction
+from keras_emo.media.reader import ClipSource
+from keras_emo.sandbox import process as sandbox_process
+from keras_emo.sandbox import wire as sandbox_wire
+from keras_emo.sandbox.limits import Limits, landlock_version
+from keras_emo.sandbox.predictor import SandboxedPredictor
+from keras_emo.sandbox.sandbox import Sandbox
+from keras_emo.spec import ClipSpec, FaceSpec
 
 FOLDER = Path(__file__).parents[2] / "saved_models" / "default"
 SPEC = ClipSpec(FaceSpec(size_px=32, max_frames=8))
@@ -35,7 +36,7 @@ SERVE = "sandbox_worker.main(not cut_off)"
 # What a recording that has taken the worker over might do, by the recording's name.
 STUB = """
 import ctypes, os, socket, sys, time
-whole = sandbox_worker.prepare_answerable
+whole = sandbox_worker.prepare_for_model
 
 def act(kind):
     if kind == "segfault":
@@ -90,7 +91,7 @@ def prepare(source, *rest):
     act(source.path.stem)
     return whole(source, *rest)
 
-sandbox_worker.prepare_answerable = prepare
+sandbox_worker.prepare_for_model = prepare
 class Worker(sandbox_worker.Worker):
     def __init__(self, *rest):
         global worker
@@ -382,14 +383,15 @@ def test_errors_are_the_same(both, clips, tmp_path):
 
 def test_a_timeline_that_crashes_keeps_what_came(bundle, clips, monkeypatch):
     stub = """
-from keras_emo.runtime import predictor, windows
+from keras_emo.inference import model as predictor
+from keras_emo.inference import predict as windows
 import os
-whole = windows.answer_window
+whole = windows.predict_window
 def answer(given, window, *rest):
     if window.start_s == 2:
         os.kill(os.getpid(), 11)
     return whole(given, window, *rest)
-windows.answer_window = answer
+windows.predict_window = answer
 """
     monkeypatch.setattr(sandbox_process, "_BOOT", boot_with(stub))
     with Sandbox(bundle) as sandbox:
@@ -485,7 +487,7 @@ def test_flags_and_shapes_that_are_none():
 
 
 def test_answers_that_lie():
-    answer = WindowAnswer(0.0, 3.0, "happy", np.eye(7, dtype=np.float32)[3], ["face"], [], 0,
+    answer = WindowPrediction(0.0, 3.0, "happy", np.eye(7, dtype=np.float32)[3], ["face"], [], 0,
                           np.zeros(2, np.float32), np.zeros((2, 4), np.float32))  # fmt: skip
     header, arrays = sandbox_wire.encode_answer(answer)
     assert decode(header, arrays, sandbox_wire.decode_answer).to_dict() == answer.to_dict()
@@ -554,9 +556,9 @@ def test_options_that_mean_nothing(clips, capsys, tmp_path):
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
 )
 def test_the_worker_ends_with_the_command(number, code, clips):
-    script = "import sys; from keras_emo.runtime import sandbox_process as p\n"
+    script = "import sys; from keras_emo.sandbox import process as p\n"
     script += f"p._BOOT = {boot_with(STUB)!r}\n"
-    script += "from keras_emo.cli import main; sys.exit(main(sys.argv[1:]))"
+    script += "from keras_emo.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", script, "predict", "--bundle", str(FOLDER), "--format", "csv",
                str(clips["good"]), str(clips["sleep"]), "--sandbox", "--threads", "1"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.errors import Reason
-from keras_emo.core.media import ClipSource
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpora.savee import EMOTION_OF, SPEAKERS, SaveeName, parse_savee, read_savee
 from keras_emo.data.corpus import BadNameError
+from keras_emo.errors import Reason
+from keras_emo.media.reader import ClipSource
 
 from .named_files import list_problems, put
 
@@ -68,18 +68,18 @@ def test_bad_names(stem, reason):
 def test_clip_pairs_with_wave(tmp_path):
     video = put(tmp_path, "AudioVisualClip/DC/sa1.avi")
     audio = put(tmp_path, "AudioData/DC/sa01.wav")
-    (take,) = read_savee(tmp_path).takes
-    assert take.take_id == "savee/DC/sa01"
-    assert (take.corpus, take.speaker, take.gender) == ("savee", "savee/DC", "male")
-    assert take.emotion == "sad"
-    assert take.source == ClipSource(video=video, audio=audio)
+    (sample,) = read_savee(tmp_path).samples
+    assert sample.sample_id == "savee/DC/sa01"
+    assert (sample.corpus, sample.speaker, sample.gender) == ("savee", "savee/DC", "male")
+    assert sample.emotion == "sad"
+    assert sample.source == ClipSource(video=video, audio=audio)
 
 
 def test_every_prefix(tmp_path):
     for prefix in EMOTION_OF:
         put(tmp_path, f"AudioData/JK/{prefix}15.wav")
-    takes = read_savee(tmp_path).takes
-    assert {t.take_id: t.emotion for t in takes} == {
+    samples = read_savee(tmp_path).samples
+    assert {t.sample_id: t.emotion for t in samples} == {
         f"savee/JK/{prefix}15": emotion for prefix, emotion in EMOTION_OF.items()
     }
 
@@ -87,16 +87,16 @@ def test_every_prefix(tmp_path):
 def test_one_modality_is_a_take(tmp_path):
     video = put(tmp_path, "AudioVisualClip/DC/a1.avi")
     audio = put(tmp_path, "AudioData/DC/a02.wav")
-    takes = read_savee(tmp_path).takes
-    assert [t.source for t in takes] == [ClipSource(video=video), ClipSource(audio=audio)]
+    samples = read_savee(tmp_path).samples
+    assert [t.source for t in samples] == [ClipSource(video=video), ClipSource(audio=audio)]
 
 
 def test_names_collide_between_speakers(tmp_path):
     for speaker in SPEAKERS:
         put(tmp_path, f"{speaker}/f10.wav")
-    takes = read_savee(tmp_path).takes
-    assert [t.take_id for t in takes] == [f"savee/{s}/f10" for s in SPEAKERS]
-    assert [t.speaker for t in takes] == [f"savee/{s}" for s in SPEAKERS]
+    samples = read_savee(tmp_path).samples
+    assert [t.sample_id for t in samples] == [f"savee/{s}/f10" for s in SPEAKERS]
+    assert [t.speaker for t in samples] == [f"savee/{s}" for s in SPEAKERS]
 
 
 @pytest.mark.parametrize(
@@ -104,24 +104,24 @@ def test_names_collide_between_speakers(tmp_path):
 )
 def test_layouts(tmp_path, name):
     path = put(tmp_path, name)
-    (take,) = read_savee(tmp_path).takes
-    assert take.take_id == "savee/DC/a01"
-    assert take.source == ClipSource(audio=path)
+    (sample,) = read_savee(tmp_path).samples
+    assert sample.sample_id == "savee/DC/a01"
+    assert sample.source == ClipSource(audio=path)
 
 
 def test_root_may_be_one_speaker(tmp_path, monkeypatch):
     put(tmp_path, "KL/a01.wav")
-    assert read_savee(tmp_path / "KL").takes[0].speaker == "savee/KL"
+    assert read_savee(tmp_path / "KL").samples[0].speaker == "savee/KL"
     monkeypatch.chdir(tmp_path / "KL")
-    assert read_corpus(Path(".")).takes[0].speaker == "savee/KL"
+    assert read_corpus(Path(".")).samples[0].speaker == "savee/KL"
 
 
 def test_face_pictures_pair_with_wave(tmp_path):
     pictures = [put(tmp_path, f"faces/JE/su3/{i}.png") for i in (9, 10)]
     audio = put(tmp_path, "AudioData/JE/su03.wav")
     put(tmp_path, "faces/JE/img01/1.png")  # no take's name
-    (take,) = read_savee(tmp_path).takes
-    assert take.source == ClipSource(audio=audio, frames=tuple(pictures))
+    (sample,) = read_savee(tmp_path).samples
+    assert sample.source == ClipSource(audio=audio, frames=tuple(pictures))
 
 
 def test_all_problems_at_once(tmp_path):
@@ -144,7 +144,7 @@ def test_all_problems_at_once(tmp_path):
     }
     assert list_problems(read_savee, tmp_path) == expected
     corpus = read_savee(tmp_path, skip_bad=True)
-    assert [t.take_id for t in corpus.takes] == ["savee/DC/a01"]
+    assert [t.sample_id for t in corpus.samples] == ["savee/DC/a01"]
     assert len(corpus.problems) == len(expected)
 
 
@@ -154,7 +154,7 @@ def test_copies(tmp_path):
     put(tmp_path, "ALL/DC_a01.wav", "one")
     shutil.copytree(tmp_path / "DC", tmp_path / "copy" / "DC")
     corpus = read_savee(tmp_path)
-    assert (len(corpus.takes), corpus.duplicates) == (2, 3)
+    assert (len(corpus.samples), corpus.duplicates) == (2, 3)
     put(tmp_path, "copy/DC/a02.wav", "Two")
     assert list_problems(read_savee, tmp_path) == {"copy/DC/a02.wav": Reason.DUPLICATE}
 

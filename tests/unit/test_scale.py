@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from keras_emo.core.errors import (
+from keras_emo.errors import (
     BundleError,
     ClipError,
     ClipTimeout,
@@ -24,9 +24,9 @@ from keras_emo.core.errors import (
     Reason,
     UsageError,
 )
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.runtime.predictor import Prediction
-from keras_emo.runtime.windows import WindowAnswer
+from keras_emo.inference.model import Prediction
+from keras_emo.inference.predict import WindowPrediction
+from keras_emo.labels import EMOTIONS
 from keras_emo.scale import work
 from keras_emo.scale.answers import ClipAnswer, ClipAnswerer, Maker
 from keras_emo.scale.bulk import answer_rest
@@ -226,7 +226,7 @@ class StubWindows:
             probs = None if i == 1 else PROBS
             states = [Reason.NO_FACE, Reason.SILENT_AUDIO] if i == 1 else []
             boxes = np.array([[1, 2, 30, 40]], np.float32)[: int(i == 0)]
-            yield WindowAnswer(
+            yield WindowPrediction(
                 float(i), i + 3.0, None if i == 1 else "happy", probs,
                 [] if i == 1 else ["face"], states, 7, np.zeros(1), boxes,
             )  # fmt: skip
@@ -249,7 +249,7 @@ class StubPredictor:
 
 
 def make_answerer(folder: Path, windows=None, digest=None) -> ClipAnswerer:
-    from keras_emo.runtime.bundle import digest_file
+    from keras_emo.inference.bundle import digest_file
 
     (folder / "bundle.json").write_text("{}")
     opened = []

@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from keras_emo import cli
-from keras_emo.commands import bulk, predict
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.data.builtin import BuiltinSpec, build_corpus
-from keras_emo.runtime.predictor import Prediction
+from keras_emo.cli import bulk, predict
+from keras_emo.cli import main as cli
+from keras_emo.demo_corpus import BuiltinSpec, build_corpus
+from keras_emo.errors import ClipError, Reason
+from keras_emo.inference.model import Prediction
+from keras_emo.spec import ClipSpec, FaceSpec
 
 BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
 
@@ -147,7 +147,7 @@ def test_options_that_mean_nothing_are_refused(options, said, capsys, tmp_path, 
     ],
 )
 def test_a_missing_package_is_one_line(options, package):
-    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli import main; "
+    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli.main import main; "
     script += "sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", script, *options]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -188,11 +188,11 @@ def test_preprocess_fills_the_cache_of_train(corpus, tmp_path, capsys):
     cache = tmp_path / "cache"
     command = ["preprocess", "--data", str(corpus), "--cache", str(cache), "--workers", "1"]
     command += ["--config", str(write_config(tmp_path)), "--shards", str(tmp_path / "shards")]
-    takes = read_corpus(corpus).takes
-    n = len(takes)
+    samples = read_corpus(corpus).samples
+    n = len(samples)
     assert cli.main(command) == 0
     assert capsys.readouterr().out == f"{n} of {n} clips prepared, {n} of them now\n"
-    report = build_cache(takes, ClipSpec(face=FaceSpec(size_px=32)), cache, 1)
+    report = build_cache(samples, ClipSpec(face=FaceSpec(size_px=32)), cache, 1)
     assert (len(report.files), report.computed) == (n, 0)
     assert cli.main([*command, "--drop-prepared"]) == 0
     assert capsys.readouterr().out == f"{n} of {n} clips prepared, 0 of them now\n"
@@ -205,7 +205,6 @@ def test_preprocess_fills_the_cache_of_train(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--signed-by", "key.pem"], "'--signed-by': bad_config: goes with --bundle"),
         (["--drop-prepared"], "'--drop-prepared': bad_config: goes with --shards"),
         (["--address", "x:1"], "'--address': bad_config: goes with --engine ray"),
         (["--config", "no.toml"], "'no.toml': not_found"),
@@ -220,9 +219,7 @@ def test_preprocess_refuses(options, said, capsys, tmp_path, monkeypatch):
 
 
 def test_neither_ray_nor_pyarrow_is_imported_unasked():
-    script = (
-        "import sys, keras_emo.cli, keras_emo.commands.predict, keras_emo.commands.preprocess\n"
-    )
+    script = "import sys, keras_emo.cli.main, keras_emo.cli.predict, keras_emo.cli.preprocess\n"
     script += "print(sorted({'ray', 'pyarrow', 'pandas', 'tensorflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "[]\n"

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
-from keras_emo import cli
-from keras_emo.commands import serve
-from keras_emo.server import process
+from keras_emo.cli import main as cli
+from keras_emo.cli import serve
+from keras_emo.serve import process
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def served(monkeypatch) -> list:
     """Bundle and settings of each service that was started."""
     calls: list = []
     monkeypatch.delenv("KERAS_EMO_API_KEY", raising=False)
-    monkeypatch.setattr(serve, "load_bundle", lambda folder, key: (folder, key))
+    monkeypatch.setattr(serve, "load_bundle", lambda folder: folder)
     monkeypatch.setattr(process, "serve", lambda *asked: calls.append(asked) or 0)
     return calls
 

@@ -16,18 +16,18 @@ import pytest
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import ClipError, EnvironmentFailure, Reason
-from keras_emo.core.recording import Media
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
-from keras_emo.runtime.windows import WindowAnswer
-from keras_emo.server import service as service_module
-from keras_emo.server.app import create_app
-from keras_emo.server.log import LOGGER, configure_log
-from keras_emo.server.refusals import STATUS, Refusal, Refused
-from keras_emo.server.service import Service
-from keras_emo.server.settings import Settings
-from keras_emo.server.uploads import UploadFolder
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.predict import WindowPrediction
+from keras_emo.media.recording import Media
+from keras_emo.serve import service as service_module
+from keras_emo.serve.app import create_app
+from keras_emo.serve.log import LOGGER, configure_log
+from keras_emo.serve.refusals import STATUS, Refusal, Refused
+from keras_emo.serve.service import Service
+from keras_emo.serve.settings import Settings
+from keras_emo.serve.uploads import UploadFolder
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 KEY = "0123456789abcdef"
 SPEC = ClipSpec(FaceSpec(size_px=32), AudioSpec())
@@ -66,7 +66,7 @@ class StubWindows:
         said = {"face": UNIFORM} if parts else None
         nothing = np.zeros((0, 4), np.float32)
         self.answers = iter([
-            WindowAnswer(i, i + 3.0, "angry" if probs is not None else None, probs, ["face"],
+            WindowPrediction(i, i + 3.0, "angry" if probs is not None else None, probs, ["face"],
                          [Reason.NO_AUDIO], None, nothing[:, 0], nothing, said)
             for i in range(2)
         ])  # fmt: skip
@@ -442,7 +442,7 @@ import sys
 import importlib.util
 known = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *a: None if name == "fastapi" else known(name, *a)
-from keras_emo.cli import main
+from keras_emo.cli.main import main
 sys.exit(main(["serve"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -4,10 +4,10 @@ import time
 import numpy as np
 import pytest
 
-from keras_emo.server.admission import Admission
-from keras_emo.server.batching import Batcher
-from keras_emo.server.refusals import Refusal
-from keras_emo.server.settings import Settings
+from keras_emo.serve.admission import Admission
+from keras_emo.serve.batching import Batcher
+from keras_emo.serve.refusals import Refusal
+from keras_emo.serve.settings import Settings
 
 
 def run(work, answer=None, most=4, wait_s=0.05):

@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("uvicorn")
 import uvicorn
 
-from keras_emo.core.errors import EnvironmentFailure
-from keras_emo.server.process import Connection, listen, tell_address
-from keras_emo.server.settings import Settings
+from keras_emo.errors import EnvironmentFailure
+from keras_emo.serve.process import Connection, listen, tell_address
+from keras_emo.serve.settings import Settings
 
 
 async def answer(scope, receive, send):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.server.protocol import (
+from keras_emo.serve.protocol import (
     HEADER_LENGTH,
     InferRequest,
     TensorSpec,
@@ -13,7 +13,7 @@ from keras_emo.server.protocol import (
     read_specs,
     write_answer,
 )
-from keras_emo.server.refusals import Refusal
+from keras_emo.serve.refusals import Refusal
 
 INPUTS = [TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", "n"))]
 OUTPUTS = ["probs", "logits"]

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from keras_emo.server.body import read_body
-from keras_emo.server.form import FileForm, clean_name
-from keras_emo.server.refusals import Refusal
-from keras_emo.server.settings import Settings
-from keras_emo.server.uploads import PREFIX, UploadFolder, remove_leftovers
+from keras_emo.serve.body import read_body
+from keras_emo.serve.form import FileForm, clean_name
+from keras_emo.serve.refusals import Refusal
+from keras_emo.serve.settings import Settings
+from keras_emo.serve.uploads import PREFIX, UploadFolder, remove_leftovers
 
 TYPE = "multipart/form-data; boundary=line"
 

@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import ClipInputs
-from keras_emo.core.errors import ClipError, EmoError, Reason
-from keras_emo.core.inputs import can_answer, feed_clips
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
 from keras_emo.data import packing, shard_index, shards
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import load_clip
 from keras_emo.data.clips import load_clips, load_variants, open_clips, open_variants
 from keras_emo.data.packing import pack_clips, pack_voices, plan_shards, write_clip_shard
+from keras_emo.data.samples import Sample
 from keras_emo.data.shard_files import INDEX
 from keras_emo.data.shard_index import JOURNAL, read_index, record_shards, settle_index
 from keras_emo.data.shards import open_shards
 from keras_emo.data.stored import ClipReader, StoredClip, number_rows
-from keras_emo.data.takes import Take
+from keras_emo.errors import ClipError, EmoError, Reason
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.batch import can_predict, collate_clips
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 
 SPEC = ClipSpec(face=FaceSpec(size_px=16))
 WAVES = WaveSpec(n_variants=3)
@@ -69,19 +69,19 @@ def make_voices(folder: Path, files: dict[str, Path], n_variants: int) -> dict[s
     """Files of build_variants for every other clip that has a voice."""
     folder.mkdir(parents=True, exist_ok=True)
     voices = {}
-    for i, (take_id, path) in enumerate(files.items()):
+    for i, (sample_id, path) in enumerate(files.items()):
         if "voice" in load_clip(path).modalities and i % 2 == 0:
-            voices[take_id] = folder / path.name
+            voices[sample_id] = folder / path.name
             shape = (n_variants, *SPEC.audio.shape)
             mfcc = np.random.default_rng(i).random(shape, np.float32)
-            np.savez(voices[take_id], mfcc=mfcc)
+            np.savez(voices[sample_id], mfcc=mfcc)
     return voices
 
 
-def takes_of(files: dict[str, Path]) -> list[Take]:
+def takes_of(files: dict[str, Path]) -> list[Sample]:
     emotions = ("happy", "sad", "angry")
     return [
-        Take(name, "builtin", "builtin/01", "male", emotions[i % 3], ClipSource())
+        Sample(name, "builtin", "builtin/01", "male", emotions[i % 3], ClipSource())
         for i, name in enumerate(files)
     ]
 
@@ -128,18 +128,18 @@ def test_a_batch_of_stored_clips_feeds_a_network(files, folder):
     stored = [StoredClip(reader, i) for i in packed.find([p.stem for p in files.values()])]
     fresh = [load_clip(p) for p in files.values()]
     for names, frames in ((["face"], "each"), (["face", "face_mask", "mfcc", "mfcc_mask"], "all")):
-        usable = [i for i, c in enumerate(fresh) if can_answer(c, names)]
-        assert usable == [i for i, c in enumerate(stored) if can_answer(c, names)]
-        one = feed_clips([stored[i] for i in usable], names, frames, SPEC)
-        other = feed_clips([fresh[i] for i in usable], names, frames, SPEC)
+        usable = [i for i, c in enumerate(fresh) if can_predict(c, names)]
+        assert usable == [i for i, c in enumerate(stored) if can_predict(c, names)]
+        one = collate_clips([stored[i] for i in usable], names, frames, SPEC)
+        other = collate_clips([fresh[i] for i in usable], names, frames, SPEC)
         for name in names:
             np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_arrays_are_those_in_memory(files, folder, tmp_path):
-    takes = takes_of(files)[::-1]  # in another order than they were packed
-    memory = load_clips(takes, files, SPEC.audio.shape, SPEC.face.shape)
-    disk = open_clips(takes, files, open_shards(folder))
+    samples = takes_of(files)[::-1]  # in another order than they were packed
+    memory = load_clips(samples, files, SPEC.audio.shape, SPEC.face.shape)
+    disk = open_clips(samples, files, open_shards(folder))
     for name in ("first", "count", "has_voice", "has_face", "labels", "crop_labels"):
         a, b = getattr(disk, name), getattr(memory, name)
         assert a.dtype == b.dtype, name
@@ -167,13 +167,13 @@ def test_arrays_are_those_in_memory(files, folder, tmp_path):
 
 
 def test_altered_voices_are_those_in_memory(files, folder, tmp_path):
-    takes = takes_of(files)
+    samples = takes_of(files)
     voices = make_voices(tmp_path / "voices", files, WAVES.n_variants)
-    memory = load_clips(takes, files, SPEC.audio.shape, SPEC.face.shape)
+    memory = load_clips(samples, files, SPEC.audio.shape, SPEC.face.shape)
     expected = load_variants(memory, voices, WAVES.n_variants)
     args = (SPEC, WAVES, tmp_path / "shards")
     packed = open_shards(pack_voices(voices.values(), *args, shard_bytes=2 * SMALL))
-    disk = open_clips(takes, files, open_shards(folder))
+    disk = open_clips(samples, files, open_shards(folder))
     stored = open_variants(disk, voices, WAVES.n_variants, packed)
     assert (stored.shape, stored.dtype, len(packed.files) > 2) == (
         expected.shape, expected.dtype, True,
@@ -237,14 +237,14 @@ def test_workers_write_the_same_shards(files, folder, tmp_path):
 
 
 def test_prepared_files_may_go_once_packed(files, tmp_path):
-    clips = {take_id: load_clip(p) for take_id, p in files.items()}
+    clips = {sample_id: load_clip(p) for sample_id, p in files.items()}
     args = (files.values(), SPEC, tmp_path / "shards")
     folder = pack_clips(*args, drop=True, shard_bytes=SMALL)
     assert not any(p.exists() for p in files.values())
     packed = open_shards(folder)
-    for take_id, path in files.items():
+    for sample_id, path in files.items():
         assert path.stem in packed
-        assert_same_clip(ClipReader(packed)(packed.find([path.stem])[0]), clips[take_id])
+        assert_same_clip(ClipReader(packed)(packed.find([path.stem])[0]), clips[sample_id])
     assert pack_clips(*args, drop=True, shard_bytes=SMALL) == folder
 
 
@@ -404,9 +404,9 @@ def test_few_files_are_open(folder, monkeypatch):
 
 def test_threads_read_at_once(files, folder, monkeypatch):
     monkeypatch.setattr(shards, "OPEN_FILES", 2)  # so that files close under the others' hands
-    takes = takes_of(files)
-    memory = load_clips(takes, files, SPEC.audio.shape, SPEC.face.shape)
-    disk = open_clips(takes, files, open_shards(folder))
+    samples = takes_of(files)
+    memory = load_clips(samples, files, SPEC.audio.shape, SPEC.face.shape)
+    disk = open_clips(samples, files, open_shards(folder))
     wrong = []
 
     def read(seed: int) -> None:

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import UsageError
-from keras_emo.core.media import ClipSource
-from keras_emo.core.spec import ClipSpec, FaceSpec
+from keras_emo.cli.train import main
 from keras_emo.data import cache
 from keras_emo.data.augment import WaveSpec
+from keras_emo.data.samples import Sample
 from keras_emo.data.splits import Split
-from keras_emo.data.takes import Take
-from keras_emo.training.command import main
+from keras_emo.errors import UsageError
+from keras_emo.media.reader import ClipSource
+from keras_emo.spec import ClipSpec, FaceSpec
 from keras_emo.training.data import Storage, prepare
 
 SPEC = ClipSpec(face=FaceSpec(size_px=32))
@@ -25,26 +25,31 @@ WAVES = WaveSpec(n_variants=2)
 @pytest.fixture
 def corpus(make, box, tmp_path):
     """A clip a speaker, with a face where the detector is asked, and one that is no clip."""
-    takes = []
+    samples = []
     for i, speaker in enumerate("abc"):
         path = tmp_path / f"{speaker}.mp4"
         make.video(path, make.grey_frames(15), sound=make.sine(0.5, hz=200.0 + i))
-        takes.append(Take(speaker, "builtin", speaker, "male", "happy", ClipSource(video=path)))
+        samples.append(Sample(speaker, "builtin", speaker, "male", "happy", ClipSource(video=path)))
     (tmp_path / "bad.mp4").write_bytes(b"no clip")
     bad = ClipSource(video=tmp_path / "bad.mp4")
-    takes.append(Take("bad", "builtin", "a", "male", "sad", bad))
-    return SimpleNamespace(takes=takes, name="builtin")
+    samples.append(Sample("bad", "builtin", "a", "male", "sad", bad))
+    return SimpleNamespace(samples=samples, name="builtin")
 
 
 def look(prepared) -> list:
     """Everything training and scoring read."""
     clips = prepared.training_clips()
-    prepared.alter_voices(clips, WAVES)
+    prepared.augment_voices(clips, WAVES)
     n = np.arange(len(clips))
-    seen = [[t.take_id for t in clips.takes], clips.faces[:], clips.mfcc[:], clips.variants[n, n]]
+    seen = [
+        [t.sample_id for t in clips.samples],
+        clips.faces[:],
+        clips.mfcc[:],
+        clips.variants[n, n],
+    ]
     for part in ("val", "test"):
-        for take, clip in prepared.clips(part):
-            seen += [take.take_id, clip.face, clip.mfcc, clip.times_s, clip.modalities]
+        for sample, clip in prepared.clips(part):
+            seen += [sample.sample_id, clip.face, clip.mfcc, clip.times_s, clip.modalities]
     return seen
 
 
@@ -56,9 +61,9 @@ def test_the_same_with_and_without_shards_and_files(corpus, tmp_path, monkeypatc
     assert [f.path for f in first.cache.failures] == [str(tmp_path / "bad.mp4")]
     assert not list((tmp_path / "cache").rglob("*.npz"))  # dropped
     monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("prepared again"))
-    monkeypatch.setattr(cache, "vary_clip", lambda *_: pytest.fail("altered again"))
+    monkeypatch.setattr(cache, "augment_clip", lambda *_: pytest.fail("altered again"))
     monkeypatch.delattr("keras_emo.data.packing.np.savez")  # nor packed
-    corpus.takes = corpus.takes[:3]
+    corpus.samples = corpus.samples[:3]
     np.testing.assert_equal(look(prepare(corpus, SPLIT, SPEC, storage, 1)), memory)
     assert "failed: " in capsys.readouterr().err
 
@@ -66,9 +71,10 @@ def test_the_same_with_and_without_shards_and_files(corpus, tmp_path, monkeypatc
 def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, capsys):
     """What int8 is fitted on and scored with, when the prepared files are gone."""
     pytest.importorskip("onnx")
-    from keras_emo.exporting import calibration, command
-    from keras_emo.exporting import gate as gating
-    from keras_emo.models import MODELS
+    from keras_emo.cli import export as command
+    from keras_emo.export import calibration
+    from keras_emo.export import gate as gating
+    from keras_emo.networks import MODELS
     from keras_emo.training.run import digest_clips
 
     def open_gate(*more: str):
@@ -79,8 +85,11 @@ def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, 
 
     def feeds_of(gate) -> list:
         entry = MODELS["fusion_concat"]
-        takes = calibration.choose_takes(gate.prepared, entry, 20)
-        return [[t.take_id for t in takes], *calibration.read_feeds(takes, entry, gate.prepared)]
+        samples = calibration.choose_samples(gate.prepared, entry, 20)
+        return [
+            [t.sample_id for t in samples],
+            *calibration.read_feeds(samples, entry, gate.prepared),
+        ]
 
     monkeypatch.setattr(gating, "assert_disjoint", lambda *_: None)
     monkeypatch.setattr(gating, "read_runs", lambda _: asked)
@@ -91,7 +100,7 @@ def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, 
     storage = Storage(tmp_path / "cache", tmp_path / "shards", drop=True)
     prepare(corpus, SPLIT, SPEC, storage, 1)
     assert not list((tmp_path / "cache").rglob("*.npz"))
-    corpus.takes = corpus.takes[:3]  # the bad one would be tried again
+    corpus.samples = corpus.samples[:3]  # the bad one would be tried again
     monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("prepared again"))
     gate = open_gate("--shards", str(tmp_path / "shards"))
     np.testing.assert_equal(feeds_of(gate), expected)
@@ -107,9 +116,9 @@ def test_calibration_reads_the_shards_of_the_run(corpus, tmp_path, monkeypatch, 
 
 
 def test_options_that_need_shards(capsys, tmp_path, monkeypatch):
-    known = SimpleNamespace(takes=[], name="builtin")
-    monkeypatch.setattr("keras_emo.training.command.open_corpus", lambda *_: known)
-    monkeypatch.setattr("keras_emo.training.command.split_corpus", lambda *_: None)
+    known = SimpleNamespace(samples=[], name="builtin")
+    monkeypatch.setattr("keras_emo.cli.train.open_corpus", lambda *_: known)
+    monkeypatch.setattr("keras_emo.cli.train.split_corpus", lambda *_: None)
     for option in ("--drop-prepared", "--trust-shards"):
         assert main(["--data", "x", "--out", str(tmp_path / "run"), option]) == 2
         assert f"error: '{option}': bad_config: " in capsys.readouterr().err

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_emo.core.speaker import SpeakerFinder
-from keras_emo.core.spec import FaceSpec
-from keras_emo.core.tracking import MAX_TRACKS, TrackedFace
+from keras_emo.features.subject import SubjectFinder
+from keras_emo.features.tracking import MAX_TRACKS, TrackedFace
+from keras_emo.spec import FaceSpec
 
 SPEC = FaceSpec(size_px=16)
 MIDDLE, LEFT = (35.0, 30.0, 20.0, 20.0), (0.0, 0.0, 30.0, 30.0)  # of 90 x 80; LEFT is larger
 
 
-def look(frames, spec=SPEC) -> SpeakerFinder:
+def look(frames, spec=SPEC) -> SubjectFinder:
     """frames: of each, {id: box}; frame i is grey level i."""
-    finder = SpeakerFinder(spec)
+    finder = SubjectFinder(spec)
     for i, boxes in enumerate(frames):
         faces = [TrackedFace(n, box, 1.0, True) for n, box in boxes.items()]
         finder.add(np.full((80, 90, 3), i, np.uint8), i / 3, faces)
@@ -83,7 +83,7 @@ def test_a_face_that_leaves_and_comes_back():
 
 
 def test_lost_faces_are_not_found():
-    finder = SpeakerFinder(SPEC)
+    finder = SubjectFinder(SPEC)
     frame = np.zeros((80, 90, 3), np.uint8)
     finder.add(frame, 0.0, [TrackedFace(0, LEFT, 1.0, True)])
     finder.add(frame, 0.3, [TrackedFace(0, LEFT, 1.0, False)])

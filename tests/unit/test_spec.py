@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.spec import SPEAKERS, AudioSpec, ClipSpec, FaceSpec
+from keras_emo.spec import SPEAKERS, AudioSpec, ClipSpec, FaceSpec
 
 
 def real(low: float, high: float, **options):

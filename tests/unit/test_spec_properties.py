@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
 values = st.recursive(

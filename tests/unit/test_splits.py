@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.core.errors import ExitCode, Reason, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.media import ClipSource
+from keras_emo.data.samples import Sample
 from keras_emo.data.splits import (
     PARTS,
     RAVDESS_FOLDS,
@@ -20,13 +18,15 @@ from keras_emo.data.splits import (
     make_split,
     select,
 )
-from keras_emo.data.takes import Take
+from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
 
 
-def make_takes(speakers, genders=("male", "female")) -> list[Take]:
+def make_takes(speakers, genders=("male", "female")) -> list[Sample]:
     """One take of each emotion for each speaker."""
     return [
-        Take(
+        Sample(
             f"{speaker}/{emotion}",
             speaker.split("/")[0],
             speaker,
@@ -141,32 +141,32 @@ def test_speakers_of_a_part_must_have_been_scored(part):
 
 
 def test_train_needs_every_emotion():
-    takes = [t for t in RAVDESS if t.emotion != "fear" or t.speaker == "ravdess/01"]
-    refused(make_split, takes, ["1"], match="train has no takes of fear")
-    assert make_split(takes, ["2"], ["3"]).test == ("ravdess/02",)
+    samples = [t for t in RAVDESS if t.emotion != "fear" or t.speaker == "ravdess/01"]
+    refused(make_split, samples, ["1"], match="train has no takes of fear")
+    assert make_split(samples, ["2"], ["3"]).test == ("ravdess/02",)
 
 
 def test_shared_takes_and_files_are_refused(tmp_path):
     split = Split(("ravdess/01",), ("ravdess/02",), ("ravdess/03",))
-    takes = [t for t in RAVDESS if t.speaker in ACTORS[:3]]
-    assert_disjoint(split, takes)
-    first, last = takes[0], takes[-1]
+    samples = [t for t in RAVDESS if t.speaker in ACTORS[:3]]
+    assert_disjoint(split, samples)
+    first, last = samples[0], samples[-1]
 
-    twin = dataclasses.replace(last, take_id=first.take_id)
-    refused(assert_disjoint, split, [*takes, twin], match=f"take {first.take_id}")
+    twin = dataclasses.replace(last, sample_id=first.sample_id)
+    refused(assert_disjoint, split, [*samples, twin], match=f"take {first.sample_id}")
 
     thief = dataclasses.replace(last, source=first.source)
-    refused(assert_disjoint, split, [*takes[:-1], thief], match="file .* is in train and in test")
+    refused(assert_disjoint, split, [*samples[:-1], thief], match="file .* is in train and in test")
 
     clip, link = tmp_path / "clip.mp4", tmp_path / "link.mp4"
     clip.write_bytes(b"clip")
     link.symlink_to(clip)
-    takes[0] = dataclasses.replace(first, source=ClipSource(video=clip))
-    takes[-1] = dataclasses.replace(last, source=ClipSource(audio=link))
-    refused(assert_disjoint, split, takes, match="file .* is in train and in test")
+    samples[0] = dataclasses.replace(first, source=ClipSource(video=clip))
+    samples[-1] = dataclasses.replace(last, source=ClipSource(audio=link))
+    refused(assert_disjoint, split, samples, match="file .* is in train and in test")
 
     shared = Split(split.train, split.val, ("ravdess/01",))
-    refused(assert_disjoint, shared, takes, match="speaker ravdess/01")
+    refused(assert_disjoint, shared, samples, match="speaker ravdess/01")
 
 
 def test_unknown_speakers_are_in_no_part():

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keras_emo.commands.verify import run_verify
-from keras_emo.core.arrays import read_arrays
-from keras_emo.core.errors import BundleError, ClipError, Reason, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import ClipSpec
+from keras_emo.arrays import read_arrays
+from keras_emo.cli.verify import run_verify
 from keras_emo.data.cache import count_crops, load_clip, load_mfcc
 from keras_emo.data.corpora import read_corpus
-from keras_emo.runtime.bundle import digest_file, load_bundle, load_golden
-from keras_emo.runtime.detector import NETWORKS
+from keras_emo.errors import BundleError, ClipError, Reason, UsageError
+from keras_emo.features.mtcnn import NETWORKS
+from keras_emo.inference.bundle import digest_file, load_bundle, load_golden
+from keras_emo.labels import EMOTIONS
+from keras_emo.spec import ClipSpec
 from keras_emo.training.checkpoint import Checkpoints
 
 DEFAULT = Path(__file__).resolve().parents[2] / "saved_models" / "default"

@@ -3,8 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.runtime.timeline import (
+from keras_emo.inference.segments import (
     Segment,
     choose_labels,
     find_edges,
@@ -13,6 +12,7 @@ from keras_emo.runtime.timeline import (
     smooth,
     stack_probs,
 )
+from keras_emo.labels import EMOTIONS
 
 
 def make_probs(*labels: int, sure: float = 0.7) -> np.ndarray:

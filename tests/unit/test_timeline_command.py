@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo import cli
-from keras_emo.commands import live, predict
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.spec import ClipSpec, FaceSpec
-from keras_emo.runtime.windows import WindowAnswers
-from keras_emo.runtime.writers import format_time
+from keras_emo.cli import live, predict
+from keras_emo.cli import main as cli
+from keras_emo.inference.predict import WindowPredictions
+from keras_emo.labels import EMOTIONS
+from keras_emo.render.writers import format_time
+from keras_emo.spec import ClipSpec, FaceSpec
 
 BUNDLE = SimpleNamespace(
     spec=ClipSpec(FaceSpec(size_px=32)),
@@ -41,7 +41,7 @@ def stub(make, monkeypatch):
             return np.eye(7, dtype=np.float32)[[EMOTIONS.index(label)]]
 
         def predict_windows(self, path, window_s=None, hop_s=None):
-            return WindowAnswers(self, path, window_s, hop_s)
+            return WindowPredictions(self, path, window_s, hop_s)
 
         def warm_up(self):
             pass
@@ -180,7 +180,7 @@ def test_live_ends_cleanly(number, code, make, tmp_path):
     path = make.video(tmp_path / "a.mp4", frames, 10)
     out = tmp_path / "out.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "keras_emo.cli", "live", str(path), "--window-s", "1",
+        [sys.executable, "-m", "keras_emo", "live", str(path), "--window-s", "1",
          "--format", "json"],
         stdout=out.open("w"), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -198,7 +198,7 @@ def test_live_ends_cleanly(number, code, make, tmp_path):
 
 @pytest.mark.parametrize("package", cli.PACKAGES)
 def test_a_missing_package_is_one_line(package):
-    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli import main; "
+    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli.main import main; "
     script += "sys.exit(main(['predict', 'a.mp4']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 6
@@ -207,7 +207,7 @@ def test_a_missing_package_is_one_line(package):
 
 
 def test_options_need_no_package():
-    script = "import sys; from keras_emo.cli import main\n"
+    script = "import sys; from keras_emo.cli.main import main\n"
     script += "try: main(['--help'])\nexcept SystemExit: pass\n"
     script += "print(sorted({'numpy', 'cv2', 'av', 'onnxruntime'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

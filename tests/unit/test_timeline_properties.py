@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.runtime.timeline import find_segments
+from keras_emo.inference.segments import find_segments
+from keras_emo.labels import EMOTIONS
 
 
 @st.composite

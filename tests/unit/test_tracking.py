@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_emo.core.spec import FaceSpec
-from keras_emo.core.tracking import MAX_TRACKS, FaceTracker, measure_iou
+from keras_emo.features.tracking import MAX_TRACKS, FaceTracker, measure_iou
+from keras_emo.spec import FaceSpec
 
 SPEC = FaceSpec(detect_every=4, max_gap_s=1.0)
 FRAME = np.zeros((90, 160, 3), np.uint8)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.core.errors import ClipError, Reason
-from keras_emo.runtime.sources import Latest, Webcam
+from keras_emo.errors import ClipError, Reason
+from keras_emo.media.live import Latest, Webcam
 
 
 class StubCamera:

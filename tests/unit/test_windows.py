@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.core.clip import prepare_clip
-from keras_emo.core.errors import BundleError, ClipError, Reason, UsageError
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.recording import Media
-from keras_emo.core.spec import AudioSpec, ClipSpec, FaceSpec
-from keras_emo.core.stream import WindowCutter
-from keras_emo.runtime.windows import WindowAnswers
+from keras_emo.errors import BundleError, ClipError, Reason, UsageError
+from keras_emo.features.clip import prepare_clip
+from keras_emo.inference.predict import WindowPredictions
+from keras_emo.inference.windows import WindowCutter
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.recording import Media
+from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 SPEC = ClipSpec(face=FaceSpec(size_px=32, min_confidence=0.8))
 BOTH = ("face", "face_mask", "mfcc", "mfcc_mask")
@@ -65,7 +65,7 @@ def test_windows_of_a_recording(length_s, expected, make, face, tmp_path):
     sound = noise(length_s)
     path = make.video(tmp_path / "a.mkv", grey(make, length_s), fps=10, sound=sound)
     predictor = StubPredictor(make.detector([face]))
-    answers = WindowAnswers(predictor, path)
+    answers = WindowPredictions(predictor, path)
     found = list(answers)
     assert spans(found) == expected
     assert {a.label for a in found} == {"happy"}
@@ -85,7 +85,7 @@ def test_a_clip_of_one_window_is_what_prepare_clip_says(length_s, rate_hz, make,
     answers = [[face], [], [face], [face], [], [], [], [], [face]]
     whole = prepare_clip(path, SPEC, make.detector(*answers))
     predictor = StubPredictor(make.detector(*answers))
-    (answer,) = WindowAnswers(predictor, path)
+    (answer,) = WindowPredictions(predictor, path)
     (part,) = predictor.given
     for name in ("face", "face_found", "boxes", "times_s"):
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
@@ -100,7 +100,7 @@ def test_a_window_is_what_prepare_clip_says_of_its_part(make, face, tmp_path):
     make.wav(tmp_path / "whole.wav", sound, codec="pcm_f32le")
     make.wav(tmp_path / "part.wav", sound[2 * 48_000 : 5 * 48_000], codec="pcm_f32le")
     predictor = StubPredictor(make.detector([]))
-    list(WindowAnswers(predictor, tmp_path / "whole.wav"))
+    list(WindowPredictions(predictor, tmp_path / "whole.wav"))
     part = prepare_clip(tmp_path / "part.wav", SPEC, make.detector([]))
     np.testing.assert_array_equal(predictor.given[2].mfcc, part.mfcc)
 
@@ -113,7 +113,7 @@ def test_a_face_that_leaves_and_a_voice_that_ends(make, face, tmp_path):
         tmp_path / "a.mkv", grey(make, 16), fps=10, sound=sound, audio_codec="pcm_f32le"
     )
     predictor = StubPredictor(make.detector(*[[face]] * 12, []))
-    answers = list(WindowAnswers(predictor, path))
+    answers = list(WindowPredictions(predictor, path))
     labels = [a.label for a in answers]
     assert labels[:3] == ["happy"] * 3
     assert labels[5:8] == ["sad"] * 3
@@ -130,21 +130,21 @@ def test_a_face_that_leaves_and_a_voice_that_ends(make, face, tmp_path):
 
 def test_without_sound_or_picture(make, face, tmp_path):
     mute = make.video(tmp_path / "a.mkv", grey(make, 5), fps=10)
-    answers = list(WindowAnswers(StubPredictor(make.detector([face])), mute))
+    answers = list(WindowPredictions(StubPredictor(make.detector([face])), mute))
     assert {(*a.modalities, *a.states) for a in answers} == {("face", Reason.NO_AUDIO)}
     heard = make.wav(tmp_path / "a.wav", noise(5))
-    answers = list(WindowAnswers(StubPredictor(make.detector([face])), heard))
+    answers = list(WindowPredictions(StubPredictor(make.detector([face])), heard))
     assert {(*a.modalities, *a.states) for a in answers} == {("voice", Reason.NO_VIDEO)}
     # a network of one modality looks at nothing else
     seer = StubPredictor(make.detector([face]), inputs=("face",), modalities=("face",))
-    assert {a.label for a in WindowAnswers(seer, mute)} == {"happy"}
+    assert {a.label for a in WindowPredictions(seer, mute)} == {"happy"}
     with pytest.raises(ClipError):
-        list(WindowAnswers(seer, tmp_path / "none.mp4"))
+        list(WindowPredictions(seer, tmp_path / "none.mp4"))
 
 
 def test_sound_that_ends_early(make, face, tmp_path):
     path = make.video(tmp_path / "a.mkv", grey(make, 20, 5), fps=5, sound=noise(4))
-    answers = list(WindowAnswers(StubPredictor(make.detector([face])), path))
+    answers = list(WindowPredictions(StubPredictor(make.detector([face])), path))
     assert len(answers) == 18
     assert {tuple(a.states) for a in answers[5:]} == {(Reason.NO_AUDIO,)}
     assert {tuple(a.states) for a in answers[:4]} == {()}
@@ -155,7 +155,7 @@ def test_several_faces_keep_their_numbers(make, tmp_path):
     large, small = make.face((4, 4, 30, 30)), make.face((40, 4, 20, 20))
     path = make.video(tmp_path / "a.mkv", grey(make, 14), fps=10)
     detector = make.detector(*[[large, small]] * 16, [small])
-    answers = list(WindowAnswers(StubPredictor(detector), path))
+    answers = list(WindowPredictions(StubPredictor(detector), path))
     ids = [a.face_id for a in answers]
     assert ids[0] != ids[-1]
     assert ids == sorted(ids, key=lambda i: i != ids[0])
@@ -166,22 +166,22 @@ def test_several_faces_keep_their_numbers(make, tmp_path):
 def test_other_lengths(make, face, tmp_path):
     path = make.video(tmp_path / "a.mkv", grey(make, 6), fps=10, sound=noise(6))
     predictor = StubPredictor(make.detector([face]))
-    assert spans(WindowAnswers(predictor, path, 2.0, 2.0)) == [(0, 2), (2, 4), (4, 6)]
-    assert len(list(WindowAnswers(predictor, path, 1.0, 0.5))) == 11
+    assert spans(WindowPredictions(predictor, path, 2.0, 2.0)) == [(0, 2), (2, 4), (4, 6)]
+    assert len(list(WindowPredictions(predictor, path, 1.0, 0.5))) == 11
     for window_s, hop_s in ((3.5, None), (0.1, None), (2.0, 2.5), (2.0, 0.1)):
         with pytest.raises(UsageError):
-            WindowAnswers(predictor, path, window_s, hop_s)
+            WindowPredictions(predictor, path, window_s, hop_s)
     long = ClipSpec(SPEC.face, AudioSpec(duration_s=5.5))
-    assert WindowAnswers(StubPredictor(None, long), path).window_s == 3.0
-    assert WindowAnswers(StubPredictor(None, long), path, 5.5).window_s == 5.5
+    assert WindowPredictions(StubPredictor(None, long), path).window_s == 3.0
+    assert WindowPredictions(StubPredictor(None, long), path, 5.5).window_s == 5.5
     short = ClipSpec(SPEC.face, AudioSpec(duration_s=2.0))
-    assert WindowAnswers(StubPredictor(None, short), path).window_s == 2.0
+    assert WindowPredictions(StubPredictor(None, short), path).window_s == 2.0
 
 
 def test_damage_is_told_at_the_end(make, tmp_path):
     data = make.wav(tmp_path / "a.wav", noise(9)).read_bytes()
     (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
-    answers = WindowAnswers(StubPredictor(make.detector([])), tmp_path / "cut.wav")
+    answers = WindowPredictions(StubPredictor(make.detector([])), tmp_path / "cut.wav")
     list(answers)
     assert answers.media.missing_s == pytest.approx(4.5, abs=0.1)
     assert "cut short" in answers.warnings[0]
@@ -189,9 +189,11 @@ def test_damage_is_told_at_the_end(make, tmp_path):
 
 def test_picture_and_sound_that_lie_too_far_apart(make, face, tmp_path, monkeypatch):
     path = make.video(tmp_path / "a.mkv", grey(make, 30, 5), fps=5, sound=noise(30))
-    assert {a.label for a in WindowAnswers(StubPredictor(make.detector([face])), path)} == {"happy"}
+    assert {a.label for a in WindowPredictions(StubPredictor(make.detector([face])), path)} == {
+        "happy"
+    }
     monkeypatch.setattr(WindowCutter.__init__, "__defaults__", (2.0, False))
-    answers = WindowAnswers(StubPredictor(make.detector([face])), path)
+    answers = WindowPredictions(StubPredictor(make.detector([face])), path)
     assert Reason.NO_AUDIO in next(answers).states
     list(answers)
     assert "far apart" in answers.warnings[0]
@@ -258,7 +260,7 @@ def test_an_answer_that_is_no_number_is_refused(bad, parts, make, face, tmp_path
     predictor = Broken(make.detector([face]))
     predictor.bundle.model_path = tmp_path / "model.onnx"
     with pytest.raises(BundleError, match="the window at 0 s is no number") as caught:
-        list(WindowAnswers(predictor, path, parts=parts))
+        list(WindowPredictions(predictor, path, parts=parts))
     assert (caught.value.path, caught.value.reason) == (
         str(tmp_path / "model.onnx"), Reason.BAD_BUNDLE,
     )  # fmt: skip

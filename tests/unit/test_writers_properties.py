@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_emo.core.errors import Reason
-from keras_emo.core.labels import EMOTIONS
-from keras_emo.core.recording import Media
-from keras_emo.runtime.predictor import Prediction
-from keras_emo.runtime.timeline import find_segments, stack_probs
-from keras_emo.runtime.windows import WindowAnswer
-from keras_emo.runtime.writers import AnswerWriter, TimelineWriter, format_csv
+from keras_emo.errors import Reason
+from keras_emo.inference.model import Prediction
+from keras_emo.inference.predict import WindowPrediction
+from keras_emo.inference.segments import find_segments, stack_probs
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.recording import Media
+from keras_emo.render.writers import PredictionWriter, TimelineWriter, format_csv
 
 letters = st.characters(exclude_characters="\0", codec="utf-8") | st.sampled_from("\r\n,;\"' \t")
 names = st.text(letters, min_size=1, max_size=20)
@@ -51,7 +51,7 @@ def windows(draw):
     probs = draw(st.none() | probabilities)
     start_s = draw(times_s)
     boxes = draw(st.lists(st.tuples(*[st.floats(0, 4000, width=32)] * 4), max_size=3))
-    return WindowAnswer(
+    return WindowPrediction(
         start_s=start_s,
         end_s=start_s + 3,
         label=None if probs is None else EMOTIONS[int(probs.argmax())],
@@ -77,7 +77,7 @@ def test_answers(answers):
     written = {}
     for form in ("csv", "json", "text"):
         stream = io.StringIO(newline="")
-        writer = AnswerWriter(stream, form)
+        writer = PredictionWriter(stream, form)
         for answer in answers:
             writer.add(answer)
         writer.finish()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from keras_emo.core.errors import Reason, UsageError
 from keras_emo.data.corpora.ravdess import describe_ravdess, join_ravdess
 from keras_emo.data.corpora.registry import register_corpus
 from keras_emo.data.corpus import NameInfo
 from keras_emo.data.recordings import Found
+from keras_emo.errors import Reason, UsageError
 
 # Spelt out, as importing data.builtin brings its encoder along.
-GENERATORS = ("keras_emo.data.builtin", "keras_emo.builtin")
+GENERATORS = ("keras_emo.demo_corpus", "keras_emo.builtin")
 
 
 def is_marked(root: Path) -> bool:
@@ -29,7 +29,7 @@ def is_marked(root: Path) -> bool:
 
 @register_corpus(
     "builtin",
-    licence="Apache-2.0",
+    license="Apache-2.0",
     about="The built-in corpus: drawn faces and synthetic voices. It is for trying out and "
     "for tests; its scores say nothing about people.",
     join=join_ravdess,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_emo.core.errors import Reason
-from keras_emo.core.media import ClipSource
 from keras_emo.data.corpora.registry import register_corpus
 from keras_emo.data.corpus import BadNameError, Corpus, NameInfo, choose_source, gather
 from keras_emo.data.recordings import Found
+from keras_emo.errors import Reason
+from keras_emo.media.reader import ClipSource
 
 # the third field; calm counts as neutral
 EMOTION_OF: dict[str, str] = {
@@ -92,7 +92,7 @@ def describe_ravdess(found: Found, name: str = "ravdess") -> NameInfo:
     if (fields.modality, kind) == ("03", "video"):
         kind = "audio"  # sound alone, in a video's container
     return NameInfo(
-        take_id=f"{name}/" + "-".join(fields[1:]),
+        sample_id=f"{name}/" + "-".join(fields[1:]),
         speaker=f"{name}/{fields.actor}",
         gender="male" if int(fields.actor) % 2 else "female",
         emotion=EMOTION_OF[fields.emotion],
@@ -113,7 +113,7 @@ def join_ravdess(roles: Mapping[str, Found]) -> ClipSource:
 
 @register_corpus(
     "ravdess",
-    licence="CC-BY-NC-SA-4.0",
+    license="CC-BY-NC-SA-4.0",
     about="RAVDESS speech (Livingstone and Russo, PLoS ONE 13(5): e0196391, 2018), "
     "CC BY-NC-SA 4.0: professional actors, two English sentences.",
     join=join_ravdess,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_emo.core.extensions import load_extensions, load_own
-from keras_emo.core.media import ClipSource
 from keras_emo.data.corpus import NameInfo, join_kinds
 from keras_emo.data.recordings import Found
+from keras_emo.extensions import load_extensions, load_own
+from keras_emo.media.reader import ClipSource
 
 AUTO = "auto"
 GROUP = "keras_emo.corpora"  # of entry points: modules of other packages that register a corpus
@@ -33,7 +33,7 @@ class CorpusEntry:
     name: str
     parse: Parse
     join: Join
-    licence: str
+    license: str
     about: str
     marked: Callable[[Path], bool] | None
     like: str
@@ -45,7 +45,7 @@ CORPORA: dict[str, CorpusEntry] = {}
 def register_corpus(
     name: str,
     *,
-    licence: str,
+    license: str,
     about: str,
     join: Join = join_kinds,
     marked: Callable[[Path], bool] | None = None,
@@ -58,7 +58,7 @@ def register_corpus(
     def enter(parse: Parse) -> Parse:
         if name in CORPORA:
             raise ValueError(f"a corpus named {name} is registered already")
-        CORPORA[name] = CorpusEntry(name, parse, join, licence, about, marked, like)
+        CORPORA[name] = CorpusEntry(name, parse, join, license, about, marked, like)
         return parse
 
     return enter

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_emo.core.errors import Reason
 from keras_emo.data.corpora.registry import register_corpus
 from keras_emo.data.corpus import BadNameError, Corpus, NameInfo, gather, join_kinds
 from keras_emo.data.recordings import Found
+from keras_emo.errors import Reason
 
 SPEAKERS = ("DC", "JE", "JK", "KL")  # all men
 # the letters before the number
@@ -65,7 +65,7 @@ def parse_savee(stem: str) -> SaveeName:
 
 @register_corpus(
     "savee",
-    licence="research use only; the terms of SAVEE apply",
+    license="research use only; the terms of SAVEE apply",
     about="SAVEE (Haq and Jackson, 2010): four male speakers of British English.",
 )
 def describe_savee(found: Found, root: Path) -> NameInfo:
@@ -80,7 +80,7 @@ def describe_savee(found: Found, root: Path) -> NameInfo:
         cause = f"no speaker ({', '.join(SPEAKERS)}) in the name or as a folder"
         raise BadNameError(Reason.BAD_NAME, cause)
     return NameInfo(
-        take_id=f"savee/{speaker}/{name.emotion}{name.number:02d}",
+        sample_id=f"savee/{speaker}/{name.emotion}{name.number:02d}",
         speaker=f"savee/{speaker}",
         gender="male",
         emotion=EMOTION_OF[name.emotion],

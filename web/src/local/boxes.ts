@@ -1,4 +1,4 @@
-/** The arithmetic of boxes and crops that MTCNN's three networks share, as runtime/boxes.py has it. */
+/** The arithmetic of boxes and crops that MTCNN's three networks share, as features/boxes.py has it. */
 
 import type { Floats } from "./image";
 

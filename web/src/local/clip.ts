@@ -1,4 +1,4 @@
-/** A clip to its answer: all of it, and its windows, as core/clip.py and runtime/windows.py give them. */
+/** A clip to its answer: all of it, and its windows, as features/clip.py and inference/predict.py give them. */
 
 import { EMOTIONS } from "../emotions";
 import type { FaceDetector } from "./detector";

@@ -1,4 +1,4 @@
-/** MTCNN: P-Net proposes on a pyramid, R-Net and O-Net refine crops; as runtime/detector.py does it. */
+/** MTCNN: P-Net proposes on a pyramid, R-Net and O-Net refine crops; as features/mtcnn.py does it. */
 
 import { type Corners, cropBilinear, leaveApart, regress, type Scored, sortBest, suppress, toSquare } from "./boxes";
 import { type Floats, type Rgb, shrinkArea } from "./image";

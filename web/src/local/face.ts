@@ -1,4 +1,4 @@
-/** Frames and boxes to face crops, as core/face.py makes them. */
+/** Frames and boxes to face crops, as features/face.py makes them. */
 
 import type { FaceBox } from "./detector";
 import { resizeLinear, type Rgb, shrinkArea } from "./image";

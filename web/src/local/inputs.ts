@@ -1,4 +1,4 @@
-/** Crops and sound as arrays for a network, as core/inputs.py makes them. */
+/** Crops and sound as arrays for a network, as inference/batch.py makes them. */
 
 import type { Crop } from "./face";
 import { type Feed, type Run, softmax, type Tensor } from "./network";

@@ -1,4 +1,4 @@
-/** The sizes at which P-Net sees a picture, as runtime/pyramid.py has them. */
+/** The sizes at which P-Net sees a picture, as features/pyramid.py has them. */
 
 import type { Corners } from "./boxes";
 import { cut, type Floats, shrinkArea } from "./image";

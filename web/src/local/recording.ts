@@ -1,6 +1,6 @@
 /** What was read of a file. */
 
-const [TOLERANCE_S, TOLERANCE] = [0.2, 0.05]; // of a stream's end, as core/decoding.py has them
+const [TOLERANCE_S, TOLERANCE] = [0.2, 0.05]; // of a stream's end, as media/decode.py has them
 
 export interface Media {
   hasVideo: boolean;

@@ -1,4 +1,4 @@
-/** Window probabilities to segments of one label each, as runtime/timeline.py finds them. */
+/** Window probabilities to segments of one label each, as inference/segments.py finds them. */
 
 const SMOOTH_S = 3;
 const MARGIN = 0.1;

@@ -1,4 +1,4 @@
-/** Whose face a clip is about, as core/speaker.py finds it. */
+/** Whose face a clip is about, as features/subject.py finds it. */
 
 import type { FaceBox } from "./detector";
 import { FaceTrack } from "./face";

@@ -23,7 +23,7 @@ export interface AudioSpec {
   readonly silenceDbfs: number;
 }
 
-/** frames: how crops reach the network, as keras_emo.core.inputs has it. */
+/** frames: how crops reach the network, as keras_emo.inference.batch has it. */
 export interface BundleSpec {
   readonly name: string;
   readonly frames: "none" | "each" | "one" | "all";

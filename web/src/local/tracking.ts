@@ -1,4 +1,4 @@
-/** Faces followed from frame to frame, as core/tracking.py does it. */
+/** Faces followed from frame to frame, as features/tracking.py does it. */
 
 import type { FaceBox, FoundFace } from "./detector";
 import type { Rgb } from "./image";

@@ -1,4 +1,4 @@
-/** The windows of a clip, and what is seen in each; as core/stream.py cuts them. */
+/** The windows of a clip, and what is seen in each; as inference/windows.py cuts them. */
 
 import type { Sample } from "./media";
 import { SpeakerFinder } from "./speaker";

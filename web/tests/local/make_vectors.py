@@ -14,15 +14,15 @@ import av
 import cv2
 import numpy as np
 
-from keras_emo.core.face import crop_face
-from keras_emo.core.media import resample
-from keras_emo.core.picture import to_rgb
-from keras_emo.core.sampling import SampleGrid
-from keras_emo.core.spec import FaceSpec
-from keras_emo.core.tracking import FaceTracker
-from keras_emo.runtime.boxes import best_first, crop_bilinear, overlapped, suppress
-from keras_emo.runtime.pyramid import levels_near, normalise, pyramid_scales
-from keras_emo.runtime.timeline import find_segments
+from keras_emo.features.boxes import best_first, crop_bilinear, overlapped, suppress
+from keras_emo.features.face import crop_face
+from keras_emo.features.pyramid import levels_near, normalize, pyramid_scales
+from keras_emo.features.tracking import FaceTracker
+from keras_emo.inference.segments import find_segments
+from keras_emo.media.picture import to_rgb
+from keras_emo.media.reader import resample
+from keras_emo.media.sampling import SampleGrid
+from keras_emo.spec import FaceSpec
 
 VECTORS = Path(__file__).with_name("vectors.json")
 
@@ -50,7 +50,7 @@ def list_shrunk() -> list[dict[str, Any]]:
         ((40, 30), (20, 15), True),
     ):
         rgb = paint(*size)
-        small = cv2.resize(normalise(rgb) if floats else rgb, to, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(normalize(rgb) if floats else rgb, to, interpolation=cv2.INTER_AREA)
         cases.append({"size": size, "to": to, "floats": floats, "values": flatten(small)})
     return cases
 

@@ -1,0 +1,1 @@
+"""The keras-emo command: one module per subcommand."""

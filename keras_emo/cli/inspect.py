@@ -1,0 +1,191 @@
+"""keras-emo inspect: what is in a bundle, for people or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keras_emo.errors import BundleError, ExitCode, Reason
+from keras_emo.inference.bundle import DESCRIPTION, Bundle, load_bundle
+from keras_emo.progress import make_printable
+from keras_emo.spec import AudioSpec, FaceSpec
+
+BAR_CELLS = 30
+# up to the interval, from there to the figure, from there to the interval's end, the rest
+BLOCKS, ASCII = "█▓░·", "#+-."
+MEANINGS = {
+    "face": "crops, RGB",
+    "face_mask": "1 where there is a crop, 0 on padding",
+    "mfcc": "coefficients x frames",
+    "mfcc_mask": "1 where there is sound",
+}
+PARTS = {
+    "val": "validation speakers",
+    "test": "test speakers, never used for a choice",
+    "folds": "networks trained in the same way, on speakers they never saw",
+}
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    """Print a verified bundle's description. Raises BundleError."""
+    bundle = load_bundle(options.bundle)
+    try:
+        if options.format == "json":
+            head = {"folder": str(bundle.folder), "bytes": count_bytes(bundle)}
+            text = json.dumps(head | bundle.info, indent=1)
+        else:
+            cells = choose_cells(sys.stdout.encoding)
+            text = "\n".join(make_printable(line) for line in describe(bundle, cells))
+    except (LookupError, TypeError, ValueError, AttributeError) as e:
+        cause = f"an entry is missing or of another form: {type(e).__name__}: {e}"
+        raise BundleError(bundle.folder / DESCRIPTION, Reason.BAD_BUNDLE, cause) from e
+    print(text)
+    return ExitCode.OK
+
+
+def choose_cells(encoding: str | None) -> str:
+    """Characters of a bar: blocks where the encoding has them."""
+    try:
+        BLOCKS.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return BLOCKS
+
+
+def count_bytes(bundle: Bundle) -> int:
+    """Size of all files of a bundle."""
+    return sum(f["bytes"] for f in bundle.info["files"].values())
+
+
+def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
+    """Lines for people. cells: of bars, see choose_cells."""
+    info, files = bundle.info, bundle.info["files"]
+    parameters = f"{info['parameters']:,} parameters, " if "parameters" in info else ""
+    yield f"{info['name']}: {info['model']}, {info.get('preset', 'unknown')} preset"
+    yield (
+        f"  {parameters}{info.get('precision', 'fp32')}, {count_bytes(bundle) / 1e6:.1f} MB in "
+        f"{len(files)} files; every digest is as written"
+    )
+    if "quantisation" in info:
+        yield f"  smaller numbers: {info['quantisation']['method']}"
+    yield f"  license: {info.get('licence', 'unknown')}"
+    yield from ("", "What it takes in")
+    if "face" in bundle.modalities:
+        yield from (f"  face   {line}" for line in describe_face(bundle.spec.face, bundle.frames))
+    if "voice" in bundle.modalities:
+        yield from (f"  voice  {line}" for line in describe_audio(bundle.spec.audio))
+    yield from ("", "Inputs and outputs")
+    yield from _describe_tensors(info)
+    yield f"  labels: {', '.join(info['labels'])}"
+    if "waveform" in info:
+        yield "  waveform.onnx takes sound in place of MFCC"
+    yield from ("", "Learned from")
+    yield from _describe_corpus(info["corpus"])
+    yield from ("", "Figures, % of clips; 95 % interval by resampling speakers")
+    yield from _describe_metrics(info["metrics"], cells)
+    yield from ("", "Checked at export")
+    for name, parity in info["parity"].items():
+        worst = parity["max_difference"]["logits"]
+        yield f"  {name}: logits within {worst:.1e} of Keras's, batches {parity['batches']}"
+    yield from ("", "Files, sha256")
+    width = max(map(len, files))
+    for name, file in files.items():
+        yield f"  {name:<{width}}  {file['bytes']:>11,}  {file['sha256'][:16]}..."
+    versions = ", ".join(f"{name} {number}" for name, number in info["versions"].items())
+    yield f"  opset {info['opset']}; made with {versions}"
+
+
+def describe_face(spec: FaceSpec, frames: str) -> Iterator[str]:
+    """In words what is seen of a clip."""
+    seen = {
+        "each": "each crop is answered alone, and the answers' mean counts",
+        "one": "the middle one is answered",
+        "all": "all of them are answered together",
+    }.get(frames, frames)
+    yield (
+        f"{spec.frame_rate_hz:g} frames a second, at most {spec.max_frames} "
+        f"({spec.max_frames / spec.frame_rate_hz:.0f} s); {seen}"
+    )
+    margin = f", {100 * spec.margin:+.0f} % on each side" if spec.margin else ""
+    yield (
+        f"square crops of {spec.size_px} px about the box{margin}; faces from {spec.min_face_px} "
+        f"px on, confidence {spec.min_confidence:g}; of several people the {spec.speaker}"
+    )
+
+
+def describe_audio(spec: AudioSpec) -> Iterator[str]:
+    """In words what is heard of a clip."""
+    yield f"{spec.duration_s:g} s, mono at {spec.sample_rate_hz / 1000:g} kHz, cut or padded"
+    window_ms, hop_ms = (1000 * n / spec.sample_rate_hz for n in (spec.n_fft, spec.hop_length))
+    yield (
+        f"{spec.n_mfcc} MFCC of {spec.n_mels} mel bands, {spec.fmin_hz:g} to {spec.fmax_hz:g} Hz, "
+        f"every {hop_ms:.1f} ms from {window_ms:.1f} ms: {spec.n_mfcc} x {spec.n_frames}"
+    )
+
+
+def draw_bar(value: float, low: float, high: float, cells: str) -> str:
+    """A share of 1 with its interval as a bar of BAR_CELLS characters."""
+    below, at, above = (round(BAR_CELLS * min(max(v, 0.0), 1.0)) for v in (low, value, high))
+    below, above = min(below, at), max(at, above)
+    counts = (below, at - below, above - at, BAR_CELLS - above)
+    return "".join(cell * n for cell, n in zip(cells, counts, strict=True))
+
+
+def _describe_tensors(info: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for kind, tensors in (("in", info["inputs"]), ("out", info["outputs"])):
+        for tensor in tensors:
+            shape = " x ".join(map(str, tensor["shape"]))
+            notes = [MEANINGS.get(tensor["name"], "")]
+            if "range" in tensor:
+                notes.append("{} to {}".format(*tensor["range"]))
+            note = ", ".join(n for n in notes if n)
+            rows.append((kind, tensor["name"], tensor["dtype"], shape, note))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()
+
+
+def _describe_corpus(corpus: dict[str, Any]) -> Iterator[str]:
+    pretrained = corpus.get("pretrained")
+    yield f"  {corpus['name']}" + (
+        f"; the face network first from {pretrained}" if pretrained else ""
+    )
+    for part, what in (("train", "training"), ("val", "validation"), ("test", "test")):
+        speakers = corpus["split"][part]
+        names = ", ".join(str(s).rpartition("/")[2] for s in speakers)
+        yield f"  {what:<10}  {len(speakers):>2} speakers  {names}".rstrip()
+    members = corpus["split"].get("members", ())
+    if members:
+        own = ", each with validation speakers of its own" if members[0]["val"] else ""
+        yield f"  {len(members)} networks as one{own}"
+
+
+def _describe_metrics(metrics: dict[str, Any], cells: str) -> Iterator[str]:
+    if not metrics:
+        yield "  none were written"
+    for part, figures in metrics.items():
+        fitted = ", on which its weight was fitted" if figures.get("fitted") else ""
+        yield (
+            f"  {PARTS.get(part, part)}{fitted}: {figures['n_clips']} clips of "
+            f"{figures['n_speakers']} speakers"
+        )
+        for key, name in (("accuracy", "accuracy"), ("uar", "UAR"), ("macro_f1", "macro-F1")):
+            yield _format_figure(name, figures[key], cells, figures["interval_95"][key])
+        for gender, each in figures.get("by_gender", {}).items():
+            yield _format_figure(f"{gender}, accuracy", each["accuracy"], cells)
+        for label, value in figures.get("recall", {}).items():
+            if value is not None:
+                yield _format_figure(f"{label}, recall", value, cells)
+
+
+def _format_figure(
+    name: str, value: float, cells: str, interval: Sequence[float] | None = None
+) -> str:
+    low, high = interval or (value, value)
+    line = f"    {name:<17}  {100 * value:5.1f}  {draw_bar(value, low, high, cells)}"
+    return f"{line}  {100 * low:.1f} to {100 * high:.1f}" if interval else line

@@ -1,0 +1,82 @@
+"""keras-emo preprocess: a corpus prepared for train.py, on this machine or on Ray."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Container, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_emo.data.cache import CacheReport, Run, build_cache
+from keras_emo.data.packing import pack_clips, settle_clips
+from keras_emo.data.samples import Sample
+from keras_emo.data.shards import open_shards
+from keras_emo.data.workers import Job, run_jobs
+from keras_emo.errors import ClipError, ExitCode, Reason
+from keras_emo.inference.bundle import load_bundle
+from keras_emo.progress import Progress
+from keras_emo.spec import ClipSpec
+from keras_emo.training.config import read_config
+from keras_emo.training.data import open_corpus
+
+
+def run_preprocess(options: argparse.Namespace) -> int:
+    """Prepare every clip of a corpus; one that fails is reported and the rest go on."""
+    spec = _choose_spec(options)
+    cache = Path(os.path.abspath(options.cache))  # Ray's workers may be in another folder
+    corpus = open_corpus(options.data, options.corpus, cache, options.skip_bad, options.workers)
+    packed: Container[str] = ()
+    if options.shards is not None:
+        packed = open_shards(settle_clips(options.shards, spec), verify=False)
+    report = _prepare(options, corpus.samples, spec, cache, packed)
+    if options.shards is not None and report.files:
+        with Progress("packed clips", "clips", lines=True) as progress:
+            pack_clips(
+                report.files.values(), spec, options.shards, 1, progress, options.drop_prepared
+            )
+    n_clips = len(corpus.samples)
+    print(f"{len(report.files)} of {n_clips} clips prepared, {report.computed} of them now")
+    if not report.files:
+        return ExitCode.REJECTED
+    return ExitCode.PARTIAL if report.failures or corpus.problems else ExitCode.OK
+
+
+def _choose_spec(options: argparse.Namespace) -> ClipSpec:
+    if options.bundle is not None:
+        return load_bundle(options.bundle).spec
+    return read_config(options.config).clip
+
+
+def _prepare(
+    options: argparse.Namespace,
+    samples: Sequence[Sample],
+    spec: ClipSpec,
+    cache: Path,
+    packed: Container[str],
+) -> CacheReport:
+    run = _choose_run(options)
+    with Progress("prepared clips", "clips", lines=True) as progress:
+        report = build_cache(samples, spec, cache, options.workers, progress, packed, run)
+    for failure in report.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return report
+
+
+def _choose_run(options: argparse.Namespace) -> Run:
+    """Who prepares: processes of this machine, or Ray."""
+    if options.engine == "local":
+        return run_jobs
+    from keras_emo.scale.answers import DIED
+    from keras_emo.scale.work import run_on_ray
+
+    def give_up(_worker: object, sample: Sample, *_: object) -> ClipError:
+        return ClipError(sample.source.path, Reason.WORKER_DIED, DIED)
+
+    def run(
+        function: Callable[..., Any], jobs: Sequence[Job], _workers: int
+    ) -> Generator[tuple[Job, Any], None, None]:
+        return run_on_ray(options.address, options.workers, 1, function, jobs, give_up)
+
+    return run

@@ -1,1 +1,0 @@
-"""What keras-emo's commands do, and their options."""

@@ -1,0 +1,258 @@
+"""Which clips the built-in corpus has, and how they are written, continued and replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_emo.data.workers import start_worker
+from keras_emo.demo_corpus import acting, faces, voices
+from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.inference.session import available_cores
+from keras_emo.ranges import Range, check_ranges
+
+SPEAKER_NOTE = (
+    "drawn faces and synthetic voices, for trying out and for tests: "
+    "scores on it say nothing about people"
+)
+GENERATOR = "keras_emo.demo_corpus"
+GENERATOR_VERSION = 1  # raise it whenever a clip's content changes
+EMOTION_CODES = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+_STRENGTHS = {"01": 0.72, "02": 1.0}  # by intensity code
+_FACE_SLIP, _VOICE_SLIP = 0.8, 0.8  # how imperfect the performances are
+_STALE_S = 600  # a part file this old belongs to no running build
+_INDEX, _STARTED = "corpus.json", ".corpus-started.json"
+
+
+@dataclass(frozen=True)
+class BuiltinSpec:
+    """What the corpus contains: by default 8 speakers with 30 clips each.
+
+    A clip lasts between min_duration_s and max_duration_s. Equal seeds give equal clips,
+    whatever the numbers of speakers, statements and repetitions.
+    """
+
+    n_speakers: int = 8
+    n_statements: int = 2
+    n_repetitions: int = 1
+    strong: bool = True  # strong intensity as well, for all but neutral
+    min_duration_s: float = 3.0
+    max_duration_s: float = 3.6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "n_speakers": Range(1, 24),
+            "n_statements": Range(1, 2),
+            "n_repetitions": Range(1, 2),
+            "seed": Range(0),
+            "min_duration_s": Range(0.5, 60),
+            "max_duration_s": Range(self.min_duration_s, 60),
+        }
+        check_ranges("built-in corpus", self, ranges)
+
+
+def list_clips(spec: BuiltinSpec) -> list[str]:
+    """Paths below the root, in order: ``Actor_01/01-01-EE-II-SS-RR-01.mp4``."""
+    return [
+        f"Actor_{actor:02d}/01-01-{code}-{intensity}-{statement:02d}-{repetition:02d}-{actor:02d}.mp4"
+        for actor in range(1, spec.n_speakers + 1)
+        for code in EMOTION_CODES
+        for intensity in (("01", "02") if spec.strong and code != "01" else ("01",))
+        for statement in range(1, spec.n_statements + 1)
+        for repetition in range(1, spec.n_repetitions + 1)
+    ]
+
+
+def build_corpus(
+    root: Path,
+    spec: BuiltinSpec = BuiltinSpec(),  # noqa: B008 (frozen)
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the corpus below root, or what is missing of it, and return root.
+
+    A complete corpus of the same spec is left as it is; one of another spec or version is
+    replaced. workers: processes, 0 for one a core, 1 for none but this one. progress is
+    called with (clips present, clips wanted). Raises UsageError where root holds recordings
+    that are not this generator's, EnvironmentFailure where writing fails.
+    """
+    root = Path(os.path.abspath(root))
+    clips = list_clips(spec)
+    index = {
+        "generator": GENERATOR,
+        "version": GENERATOR_VERSION,
+        "note": SPEAKER_NOTE,
+        "spec": asdict(spec),
+        "clips": clips,
+    }
+    try:
+        _prepare(root, index)
+        missing = [clip for clip in clips if not (root / clip).is_file()]
+        done = len(clips) - len(missing)
+        for _ in _write_all(root, missing, spec, workers):
+            done += 1
+            if progress is not None:
+                progress(done, len(clips))
+        if not (root / _INDEX).exists():
+            _write_json(root / _INDEX, index)
+        (root / _STARTED).unlink(missing_ok=True)
+    except BrokenProcessPool as e:
+        cause = "a worker process died, perhaps for want of memory; fewer workers need less"
+        raise EnvironmentFailure(root, Reason.WRITE_FAILED, cause) from e
+    except OSError as e:
+        raise EnvironmentFailure(root, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    return root
+
+
+def render_clip(clip: str, spec: BuiltinSpec) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Picture and sound of one clip named as in list_clips.
+
+    Frames: RGB uint8 (360, 640, 3) at 30 a second. Sound: mono float32 at 48 kHz, 1600
+    samples a frame.
+    """
+    code, intensity, statement, _, actor = Path(clip).stem.split("-")[2:]
+    emotion, male = EMOTION_CODES[code], int(actor) % 2 == 1
+    strength = 0.0 if emotion == "neutral" else _STRENGTHS[intensity]
+    face_rng, voice_rng, take_rng = (
+        _random_stream(spec.seed, Path(clip).stem, part) for part in ("face", "voice", "take")
+    )
+    speaker_rng = _random_stream(spec.seed, "speaker", actor)
+    looks, voice = faces.draw_looks(speaker_rng, male), voices.draw_voice(speaker_rng, male)
+    face_habit = acting.draw_habit(acting.EXPRESSIONS, speaker_rng)
+    voice_habit = acting.draw_habit(acting.PROSODY, speaker_rng)
+    duration_s = take_rng.uniform(spec.min_duration_s, spec.max_duration_s)
+    n_frames = round(duration_s * faces.FRAME_RATE_HZ)
+    n_samples = n_frames * voices.SAMPLE_RATE_HZ // faces.FRAME_RATE_HZ
+
+    prosody = acting.act(
+        acting.PROSODY, acting.SOUNDS_LIKE, emotion, strength, voice_habit, _VOICE_SLIP, voice_rng
+    )
+    waveform = voices.speak(voice, prosody, int(statement), n_samples, voice_rng)
+    expression = acting.act(
+        acting.EXPRESSIONS, acting.LOOKS_LIKE, emotion, strength, face_habit, _FACE_SLIP, face_rng
+    )
+    loudness = voices.measure_loudness(waveform, faces.FRAME_RATE_HZ)
+    return faces.draw_frames(looks, expression, loudness, face_rng), waveform
+
+
+def _random_stream(seed: int, *names: str) -> np.random.Generator:
+    digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def _prepare(root: Path, index: dict) -> None:
+    """Leave below root only clips of this index, and a mark of what is being built."""
+    root.mkdir(parents=True, exist_ok=True)
+    marks = [path for path in (root / _STARTED, root / _INDEX) if path.exists()]
+    if not marks and next(root.glob("Actor_*/*.mp4"), None) is not None:
+        cause = "recordings that are not from the built-in corpus; name another folder"
+        raise UsageError(root, Reason.WRITE_FAILED, cause)
+    current = False
+    for mark in marks:
+        found = _read_mark(mark)
+        if found == index:
+            current = True
+            continue
+        for clip in found["clips"]:
+            (root / clip).unlink(missing_ok=True)
+        mark.unlink()  # last, so that a stop here is taken up again
+    if not current:
+        _write_json(root / _STARTED, index)
+    for part in (*root.glob(".*.part"), *root.glob("Actor_*/.*.part")):
+        with suppress(FileNotFoundError):  # another build may just have finished it
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                part.unlink()
+
+
+def _read_mark(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        ours = found["generator"] == GENERATOR
+        clips = [Path(clip) for clip in found["clips"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise UsageError(path, Reason.WRITE_FAILED, f"not a corpus index ({e})") from None
+    if not ours or any(clip.is_absolute() or ".." in clip.parts for clip in clips):
+        raise UsageError(path, Reason.WRITE_FAILED, "not this generator's; name another folder")
+    return found
+
+
+def _write_json(path: Path, data: dict) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _write_all(root: Path, clips: list[str], spec: BuiltinSpec, workers: int) -> Iterator[None]:
+    """Write the clips; yields once for each."""
+    workers = min(workers or available_cores(), len(clips))
+    if workers <= 1:
+        for clip in clips:
+            write_clip(root, clip, spec)
+            yield
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        jobs = [pool.submit(write_clip, root, clip, spec) for clip in clips]
+        for job in as_completed(jobs):
+            job.result()
+            yield
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def write_clip(root: Path, clip: str, spec: BuiltinSpec) -> None:
+    """Render one clip and put it in its place below root."""
+    path = root / clip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    frames, waveform = render_clip(clip, spec)
+    try:
+        _encode(part, frames, waveform)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode(path: Path, frames: Iterator[np.ndarray], waveform: np.ndarray) -> None:
+    """H.264 and AAC in mp4; the same bytes for the same input."""
+    import av
+
+    step = voices.SAMPLE_RATE_HZ // faces.FRAME_RATE_HZ
+    with av.open(str(path), "w", format="mp4") as out:
+        video = out.add_stream("libx264", rate=faces.FRAME_RATE_HZ)
+        video.width, video.height, video.pix_fmt = faces.WIDTH_PX, faces.HEIGHT_PX, "yuv420p"
+        video.options = {"preset": "veryfast", "crf": "24", "threads": "1"}
+        sound = out.add_stream("aac", rate=voices.SAMPLE_RATE_HZ, layout="mono")
+        sound.bit_rate = 128_000
+        for i, rgb in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            picture.pts = i
+            out.mux(video.encode(picture))
+            block = np.ascontiguousarray(waveform[None, i * step : (i + 1) * step])
+            samples = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = voices.SAMPLE_RATE_HZ, i * step
+            out.mux(sound.encode(samples))
+        out.mux(video.encode(None))
+        out.mux(sound.encode(None))

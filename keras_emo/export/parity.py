@@ -1,0 +1,114 @@
+"""The gate: a file leaves only if onnxruntime says what Keras says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_emo.errors import Reason
+from keras_emo.export.onnx import ExportError
+from keras_emo.inference.batch import Batch
+from keras_emo.networks.catalog import ModelEntry
+from keras_emo.spec import AudioSpec, ClipSpec
+
+BATCHES = (1, 7)
+N_FRAMES = 5
+TOLERANCE = 1e-4  # on logits, and on probs and embedding where the scale allows
+
+
+def sample_feed(
+    entry: ModelEntry, n: int, spec: ClipSpec, golden: bool = False, seed: int = 0
+) -> Batch:
+    """Inputs a network may meet: smooth pictures, MFCC-like values, masks with gaps.
+
+    In a batch of several the last clip lacks its face and the one before its sound, where the
+    network has masks: an all-masked clip must not give NaN. golden: pictures without noise in
+    whole numbers, which pack well.
+    """
+    rng = np.random.default_rng((seed, n))
+    size = spec.face.size_px
+    n_frames = {"all": (2 if golden else N_FRAMES,)}.get(entry.frames, ())
+    coarse = rng.uniform(0, 255, (n, *n_frames, 8, 8, 3)).round()
+    face = coarse.repeat(-(-size // 8), axis=-3).repeat(-(-size // 8), axis=-2)
+    face = face[..., :size, :size, :]
+    if not golden:
+        face = np.clip(face + rng.normal(0, 8, face.shape), 0, 255)
+    mfcc = rng.normal(0, 25, (n, *spec.audio.shape)).round(1)
+    mfcc[:, 0] -= 300
+    face_mask, mfcc_mask = np.ones((n, *(n_frames or (1,)))), np.ones((n, 1))
+    if n > 2:
+        face_mask[0, 1:] = 0.0
+        face_mask[-1] = 0.0
+        mfcc_mask[-2] = 0.0
+    feed = {"face": face, "face_mask": face_mask, "mfcc": mfcc, "mfcc_mask": mfcc_mask}
+    return {name: feed[name].astype(np.float32) for name in entry.inputs}
+
+
+def sample_sounds(spec: AudioSpec) -> np.ndarray:
+    """Waveforms float32 (7, n_samples): voiced syllables first, then what is hard to get right.
+
+    Silence, a sine (all but one band lie at the floor of top_db), noise that clips, noise near
+    silence, a deep tone under faint hiss, a single impulse.
+    """
+    rng, t = np.random.default_rng(0), np.arange(spec.n_samples) / spec.sample_rate_hz
+    phase = 2 * np.pi * np.cumsum(140 + 30 * np.sin(4.4 * t)) / spec.sample_rate_hz
+    voice = sum(np.sin(n * phase) / n for n in range(1, 40))
+    voice *= np.maximum(0.0, np.sin(2 * np.pi * 2.5 * t)) ** 2
+    noise = rng.normal(0, 1, spec.n_samples)
+    sounds = [
+        0.2 * voice + 1e-3 * noise,
+        0 * t,
+        0.5 * np.sin(2 * np.pi * 440 * t),
+        np.clip(noise, -1, 1),
+        1e-4 * noise,
+        0.9 * np.sin(2 * np.pi * 60 * t) + 1e-4 * noise,
+        (np.arange(spec.n_samples) == spec.n_samples // 3) * 1.0,
+    ]
+    return np.stack(sounds).astype(np.float32)
+
+
+def compare(
+    run_keras: Callable[[Batch], dict[str, np.ndarray]],
+    run_exported: Callable[[Batch], dict[str, np.ndarray]],
+    feeds: Sequence[Batch],
+    name: str,
+    tolerance: float = TOLERANCE,
+) -> dict[str, Any]:
+    """Largest absolute difference of each output over the feeds.
+
+    Raises ExportError beyond the tolerance on logits or probs, on non-finite values, on another
+    shape, and where the logits hardly vary: then agreement would show nothing.
+    """
+    worst = {"logits": 0.0, "probs": 0.0, "embedding": 0.0}
+    batches, logits = [], []
+    for feed in feeds:
+        ours, theirs = run_keras(feed), run_exported(feed)
+        batches.append(len(next(iter(feed.values()))))
+        logits.append(ours["logits"])
+        for key in worst:
+            if ours[key].shape != theirs[key].shape or not np.isfinite(theirs[key]).all():
+                cause = (
+                    f"{key}: shape {theirs[key].shape} or non-finite values, batch {batches[-1]}"
+                )
+                raise ExportError(name, Reason.EXPORT_FAILED, cause)
+            worst[key] = max(worst[key], float(np.abs(ours[key] - theirs[key]).max()))
+    spread = float(np.concatenate(logits).std())
+    for key in ("logits", "probs"):
+        if worst[key] > tolerance:
+            cause = f"{key} differ from Keras by {worst[key]:.2e}, at most {tolerance:.0e}"
+            raise ExportError(name, Reason.EXPORT_FAILED, cause)
+    if spread < 1e-3:  # a network that says the same of everything
+        cause = f"logits vary by {spread:.1e} only; agreement would show nothing"
+        raise ExportError(name, Reason.EXPORT_FAILED, cause)
+    return {"max_difference": worst, "batches": batches, "logits_deviation": spread}
+
+
+def check_biases(model: keras.Model) -> None:
+    """Refuse a network whose biases are all zero: it was never trained, parity would be weak."""
+    biases = [w for w in model.weights if w.name in ("bias", "beta")]
+    if biases and not any(np.any(w.numpy()) for w in biases):
+        cause = "every bias is zero; train the network before exporting it"
+        raise ExportError(model.name, Reason.EXPORT_FAILED, cause)

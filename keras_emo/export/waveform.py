@@ -1,0 +1,200 @@
+"""The network with its sound features inside: a waveform goes in where MFCC went."""
+
+from __future__ import annotations
+
+import json
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from keras_emo.errors import Reason
+from keras_emo.export import IR_VERSION, OPSET
+from keras_emo.export.onnx import ExportError, check_proto
+from keras_emo.export.parity import sample_feed, sample_sounds
+from keras_emo.features.mfcc import AMIN, compute_mfcc, dct_matrix, hann_window, mel_filters
+from keras_emo.inference.batch import Run
+from keras_emo.inference.session import available_cores, open_session
+from keras_emo.networks.catalog import ModelEntry
+from keras_emo.spec import AudioSpec, ClipSpec
+
+WAVEFORM = "waveform.onnx"
+FEATURES_TOLERANCE = 1e-3  # on MFCC, which reach -1131
+# on probabilities; an int8 network rounds its input, and a hair's breadth may cross a step
+PROBS_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 2e-2}
+
+
+def write_waveform(
+    proto: onnx.ModelProto,
+    entry: ModelEntry,
+    spec: ClipSpec,
+    precision: str,
+    path: Path,
+    run: Run,
+) -> dict[str, Any]:
+    """Write waveform.onnx of a network and return what a bundle says of it.
+
+    run: the network on MFCC. Raises ExportError where features or probabilities differ from
+    the numpy path by more than they may, with one clip and with several.
+    """
+    shape = ["batch", spec.audio.n_samples]
+    given: dict[str, Any] = {
+        "name": "waveform",
+        "dtype": "float32",
+        "shape": shape,
+        "range": [-1, 1],
+    }
+    given["sample_rate_hz"] = spec.audio.sample_rate_hz
+    whole = join_waveform(proto, spec.audio)
+    for text in whole.metadata_props:
+        if text.key == "inputs":
+            described = json.loads(text.value)
+            text.value = json.dumps([given if i["name"] == "mfcc" else i for i in described])
+    check_proto(whole, path)
+    path.write_bytes(whole.SerializeToString())
+    features = open_session(build_features(spec.audio).SerializeToString(), available_cores())
+    session = open_session(path, available_cores())
+    worst = {"features": 0.0, "probs": 0.0}
+    sounds = sample_sounds(spec.audio)
+    for chosen in (sounds[:1], sounds):
+        mfcc = np.stack([compute_mfcc(sound, spec.audio) for sound in chosen])
+        (found,) = features.run(None, {"waveform": chosen})
+        worst["features"] = max(worst["features"], float(np.abs(found - mfcc).max()))
+        feed = sample_feed(entry, len(chosen), spec)
+        expected = run({**feed, "mfcc": mfcc})["probs"]
+        del feed["mfcc"]
+        (probs,) = session.run(["probs"], {**feed, "waveform": chosen})
+        worst["probs"] = max(worst["probs"], float(np.abs(probs - expected).max()))
+    limits = {"features": FEATURES_TOLERANCE, "probs": PROBS_TOLERANCE[precision]}
+    for key, limit in limits.items():
+        if not worst[key] <= limit:  # NaN is refused too
+            cause = f"{key} differ from the numpy path by {worst[key]:.2e}, at most {limit:.0e}"
+            raise ExportError(path, Reason.EXPORT_FAILED, cause)
+    return {
+        "file": path.name,
+        "replaces": "mfcc",
+        "input": given,
+        "max_difference": worst,
+        "batches": [1, len(sounds)],
+    }
+
+
+def join_waveform(proto: onnx.ModelProto, spec: AudioSpec) -> onnx.ModelProto:
+    """The network whose input ``mfcc`` is computed from ``waveform`` (batch, n_samples)."""
+    whole, features = onnx.ModelProto(), build_features(spec).graph
+    whole.CopyFrom(proto)
+    graph = whole.graph
+    nodes = [*features.node, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(features.initializer)
+    inputs = [features.input[0] if i.name == "mfcc" else i for i in graph.input]
+    inputs = [onnx.ValueInfoProto.FromString(i.SerializeToString()) for i in inputs]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    return whole
+
+
+def build_features(spec: AudioSpec) -> onnx.ModelProto:
+    """core.audio.compute_mfcc as a graph: waveform (batch, n_samples) to mfcc, float32.
+
+    The Fourier transform is two small products with constant cosines and sines. Frames of
+    n_fft = p * q samples are read as p rows of q; the first product turns rows into p residues
+    k1 of the frequency, the second, one a residue, sums over columns for k = k1 + p * k2 and
+    only as many k2 as mel filters reach. Against cosines and sines of n_fft samples each it
+    needs a tenth of the numbers, and its short sums lose less: near the floor of top_db, 80 dB
+    below the peak, float32 sums over 2,048 samples are off by more than 1e-3.
+    """
+    g = _Features()
+    window, first, second, mel = fourier_constants(spec)
+    p, q = window.shape
+    half, n_frames = spec.n_fft // 2, spec.n_frames
+    after = -(-(spec.n_samples + 2 * half) // q) * q - spec.n_samples - half
+    x = g.add("Pad", "waveform", np.array([0, half, 0, after]))
+    x = g.add("Reshape", x, np.array([0, -1, q]))
+    starts = spec.hop_length // q * np.arange(n_frames)[:, None]
+    x = g.add("Gather", x, starts + np.arange(p), axis=1)  # (batch, n_frames, p, q)
+    x = g.add("Mul", x, window)
+    x = g.add("MatMul", first, x)  # (batch, n_frames, 2 p, q)
+    x = g.add("Reshape", x, np.array([0, 0, 2, p, q]))
+    x = g.add("Transpose", x, perm=[0, 3, 1, 2, 4])
+    x = g.add("Reshape", x, np.array([0, p, n_frames, 2 * q]))
+    x = g.add("Cast", x, to=TensorProto.DOUBLE)
+    x = g.add("MatMul", x, second)  # (batch, p, n_frames, 2 m), real and imaginary parts
+    x = g.add("Mul", x, x)
+    x = g.add("Transpose", x, perm=[0, 2, 1, 3])
+    x = g.add("Reshape", x, np.array([0, 0, -1]))
+    x = g.add("Cast", x, to=TensorProto.FLOAT)
+    x = g.add("MatMul", x, mel)  # energy (batch, n_frames, n_mels)
+    x = g.add("Max", x, np.array(AMIN, np.float32))
+    x = g.add("Cast", x, to=TensorProto.DOUBLE)  # as compute_mfcc does from here
+    x = g.add("Log", x)
+    x = g.add("Mul", x, np.array(10 / np.log(10)))
+    peak = g.add("ReduceMax", x, np.array([1, 2]), keepdims=1)
+    x = g.add("Max", x, g.add("Sub", peak, np.array(spec.top_db)))
+    x = g.add("MatMul", x, dct_matrix(spec).T)
+    x = g.add("Cast", x, to=TensorProto.FLOAT)
+    g.add("Transpose", x, perm=[0, 2, 1], output="mfcc")
+    return g.model(spec)
+
+
+def fourier_constants(
+    spec: AudioSpec,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Window (p, q), first (2 p, p) and second (p, 2 q, 2 m) product, mel filters (2 p m, n_mels).
+
+    q divides the hop, so that frames are whole rows. The filters' rows stand in the order in
+    which the products leave the squares, twice: once for real and once for imaginary parts.
+    """
+    n, mel = spec.n_fft, mel_filters(spec)
+    common = gcd(spec.hop_length, n // 2)
+    q = max(d for d in range(1, common + 1) if common % d == 0 and d * d <= 2 * n)
+    p = n // q
+    m = -(-mel.shape[1] // p)
+    rows, columns, k1 = np.arange(p), np.arange(q)[:, None], np.arange(p)[:, None]
+    angle = 2 * np.pi * k1 * rows / p
+    first = np.concatenate([np.cos(angle), -np.sin(angle)]).astype(np.float32)
+    angle = 2 * np.pi * columns * (k1[:, :, None] / n + np.arange(m) / q)  # (p, q, m)
+    cos, sin = np.cos(angle), np.sin(angle)
+    second = np.concatenate(
+        [np.concatenate([cos, -sin], axis=2), np.concatenate([sin, cos], axis=2)], axis=1
+    )
+    filters = np.zeros((m * p, spec.n_mels), np.float32)
+    filters[: mel.shape[1]] = mel.T
+    filters = filters.reshape(m, p, -1).transpose(1, 0, 2)  # (k1, k2, n_mels)
+    filters = np.concatenate([filters, filters], axis=1).reshape(2 * p * m, -1)
+    return hann_window(n).reshape(p, q), first, second, filters
+
+
+class _Features:
+    """Nodes and constants under names of their own, numbered."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: list[onnx.TensorProto] = []
+
+    def add(self, op: str, *inputs: str | np.ndarray, output: str = "", **attributes: Any) -> str:
+        output = output or f"features/{len(self.nodes)}"
+        names = []
+        for value in inputs:
+            if isinstance(value, np.ndarray):
+                name = f"features/constant_{len(self.tensors)}"
+                value = np.asarray(value, order="C")
+                self.tensors.append(numpy_helper.from_array(value, name))
+                value = name
+            names.append(value)
+        self.nodes.append(helper.make_node(op, names, [output], f"features/{op}_{output}"))
+        self.nodes[-1].attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        return output
+
+    def model(self, spec: AudioSpec) -> onnx.ModelProto:
+        def info(name: str, *shape: str | int) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
+        inputs, outputs = [info("waveform", spec.n_samples)], [info("mfcc", *spec.shape)]
+        graph = helper.make_graph(self.nodes, "features", inputs, outputs, self.tensors)
+        opset = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)

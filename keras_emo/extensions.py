@@ -1,0 +1,32 @@
+"""Modules that add themselves to a registry: this project's own, and those of other packages."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+
+from keras_emo.errors import EnvironmentFailure, Reason
+
+
+def load_own(package: str) -> None:
+    """Import every module of a package of this project."""
+    for module in pkgutil.iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")
+
+
+@cache
+def load_extensions(group: str) -> None:
+    """Import the modules that installed packages name in an entry-point group.
+
+    What was installed is trusted as any package is; no path is looked at. Raises
+    EnvironmentFailure for one that cannot be imported: without it another answer might come.
+    """
+    from importlib.metadata import entry_points  # here: it takes as long as all the rest of core
+
+    for point in entry_points(group=group):
+        try:
+            import_module(point.module)
+        except Exception as e:
+            told = f"the entry point {point.name} of {group} fails: {type(e).__name__}: {e}"
+            raise EnvironmentFailure(point.module, Reason.BAD_EXTENSION, told) from e

@@ -1,0 +1,1 @@
+"""Frames and samples become network inputs: faces, crops, MFCC."""

@@ -1,0 +1,1 @@
+"""Network inputs become predictions, with onnxruntime."""

@@ -1,0 +1,103 @@
+"""Prepared clips through a network: one rule for training, export checks and service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from keras_emo.features.clip import ClipInputs
+from keras_emo.labels import N_EMOTIONS
+from keras_emo.spec import ClipSpec
+
+Batch = dict[str, np.ndarray]
+Run = Callable[[Batch], dict[str, np.ndarray]]
+FRAMES = ("none", "each", "one", "all")
+
+
+def choose_frame(found: np.ndarray) -> int:
+    """Index of the middle one of the frames in which a face was found; bool (n_frames,)."""
+    candidates = np.flatnonzero(found)
+    return int(candidates[len(candidates) // 2])
+
+
+def can_predict(clip: ClipInputs, names: Sequence[str]) -> bool:
+    """Whether a clip has what a network with these inputs needs: with masks, either modality."""
+    has = {"face": "face" in clip.modalities, "mfcc": "voice" in clip.modalities}
+    wanted = [name for name in has if name in names]
+    required = [name for name in wanted if f"{name}_mask" not in names]
+    return all(has[name] for name in required) and any(has[name] for name in wanted)
+
+
+def collate_clips(
+    clips: Sequence[ClipInputs], names: Sequence[str], frames: str, spec: ClipSpec
+) -> Batch:
+    """Batch prepared clips for a network; all arrays float32.
+
+    names: its inputs, of ``face``, ``face_mask``, ``mfcc``, ``mfcc_mask``. frames: how crops
+    reach it: ``none``; ``each`` crop of each clip as a row of its own; ``one``, the middle crop
+    with a face; ``all``, padded to the longest clip, mask 0 on padding. An absent modality is
+    zeros under a zero mask. Raises ValueError for a clip that the network cannot answer.
+    """
+    for i, clip in enumerate(clips):
+        if not can_predict(clip, names):
+            raise ValueError(f"clip {i} lacks an input among {', '.join(names)}")
+    feed: Batch = {}
+    if "face" in names:
+        feed |= _feed_faces([c.face for c in clips], [c.face_found for c in clips], frames, spec)
+    if "mfcc" in names:
+        silence = np.zeros(spec.audio.shape, np.float32)
+        feed["mfcc"] = np.stack([silence if c.mfcc is None else c.mfcc for c in clips])
+        feed["mfcc_mask"] = np.array([[c.mfcc is not None] for c in clips], np.float32)
+    return {name: feed[name] for name in names}
+
+
+def _feed_faces(
+    faces: list[np.ndarray | None], found: list[np.ndarray], frames: str, spec: ClipSpec
+) -> Batch:
+    if frames == "each":
+        return {"face": np.concatenate([f for f in faces if f is not None]).astype(np.float32)}
+    n, n_frames = len(faces), max([1, *(len(f) for f in faces if f is not None)])
+    shape = (n, 1) if frames == "one" else (n, n_frames)
+    face = np.zeros((*shape, *spec.face.shape), np.float32)
+    mask = np.zeros(shape, np.float32)
+    for i, crops in enumerate(faces):
+        if crops is None:
+            continue
+        if frames == "one":
+            crops = crops[choose_frame(found[i])][None]
+        face[i, : len(crops)], mask[i, : len(crops)] = crops, 1.0
+    return {"face": face[:, 0] if frames == "one" else face, "face_mask": mask}
+
+
+def predict_clips(
+    run: Run,
+    clips: Sequence[ClipInputs],
+    names: Sequence[str],
+    frames: str,
+    spec: ClipSpec,
+    batch: int = 8,
+) -> np.ndarray:
+    """Probabilities float32 (n_clips, 7); a row of NaN for a clip that cannot be answered.
+
+    run: a batch to at least ``logits`` (batch, 7), by Keras or by onnxruntime. With frames
+    ``each`` a clip's answer is the mean of its crops' logits.
+    """
+    probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
+    usable = [i for i, clip in enumerate(clips) if can_predict(clip, names)]
+    for start in range(0, len(usable), batch):
+        chosen = usable[start : start + batch]
+        picked = [clips[i] for i in chosen]
+        logits = run(collate_clips(picked, names, frames, spec))["logits"]
+        if frames == "each":
+            ends = np.cumsum([len(c.face) for c in picked if c.face is not None])
+            logits = np.stack([part.mean(axis=0) for part in np.split(logits, ends[:-1])])
+        probs[chosen] = softmax(logits)
+    return probs
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probs

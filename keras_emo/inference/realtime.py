@@ -1,0 +1,136 @@
+"""Answers to a webcam or a stream as it happens: the newest picture, never a queue of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from keras_emo.inference.predict import Answering, WindowPrediction, choose_lengths, predict_window
+from keras_emo.inference.windows import WindowCutter
+from keras_emo.media.live import Latest, Source
+from keras_emo.media.picture import to_rgb
+from keras_emo.media.recording import Media
+
+_PATIENCE_S = 1.0  # sound and picture of a live source come together
+_STALLED_S = 1.0  # without a picture for so long, windows close without it
+_EARLY_S = 1 / 60  # half a frame: a picture due in less is taken
+
+
+class LivePredictions(Iterator[WindowPrediction]):
+    """Answers to a source as it goes on, a window a hop; a context that stops the reading.
+
+    Pictures are looked at spec.face.frame_rate_hz times a second; where that is too much for
+    the machine, late ones are dropped, and so are windows. max_s: stop after so much of the
+    source's time. Raises UsageError for lengths out of range, ClipError where the source fails.
+    """
+
+    def __init__(
+        self,
+        predictor: Answering,
+        source: Source,
+        name: str,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        max_s: float = float("inf"),
+    ):
+        self.window_s, self.hop_s = choose_lengths(predictor.bundle, window_s, hop_s)
+        self.latest, self.max_s, self.time_s = Latest(), max_s, 0.0
+        self.n_skipped = 0  # windows
+        self._predictor, self._source = predictor, source
+        spec, modalities = predictor.bundle.spec, predictor.bundle.modalities
+        self._media = Media(has_video=True, has_audio=source.has_audio)
+        self._spec = spec.face
+        self._next = 0  # number of the next picture to look at
+        self._cutter = WindowCutter(
+            Path(name),
+            self._media,
+            spec,
+            predictor.detector,
+            modalities,
+            self.window_s,
+            self.hop_s,
+            _PATIENCE_S,
+            live=True,
+        )
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._steps = self._answer()
+
+    def __enter__(self) -> LivePredictions:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.latest.stopped = True
+        self._thread.join(timeout=2.0)  # one that hangs in a read ends with the process
+
+    def __next__(self) -> WindowPrediction:
+        return next(self._steps)
+
+    def _read(self) -> None:
+        try:
+            self._source.read(self.latest)
+        except BaseException as e:
+            self.latest.end(e)
+        else:
+            self.latest.end()
+
+    def _answer(self) -> Iterator[WindowPrediction]:
+        came_s = time.monotonic()
+        while self.time_s < self.max_s:
+            frame, sound = self.latest.take(_STALLED_S)
+            for block, rate_hz, time_s in sound:
+                self._cutter.hear(block, rate_hz, time_s)
+            now_s = time.monotonic()
+            if frame is not None:
+                picture, self.time_s = frame
+                came_s = now_s
+                self._see(picture, self.time_s)
+            elif not self.latest.ended:
+                self.time_s += now_s - came_s
+                came_s = now_s
+                self._cutter.advance(self.time_s)
+            windows = list(self._cutter.pop())
+            for window in windows[-1:]:  # a slow network skips windows rather than fall behind
+                if window.end_s > self.max_s:
+                    return
+                self.n_skipped += len(windows) - 1
+                yield predict_window(self._predictor, window)
+            if frame is None and self.latest.ended:
+                if self.latest.error is not None:
+                    raise self.latest.error
+                break
+        for window in self._cutter.finish(min(self.time_s, self.max_s)):
+            yield predict_window(self._predictor, window)
+
+    def _see(self, picture: Any, time_s: float) -> None:
+        """Look at a picture that is due: RGB uint8 (height, width, 3), or PyAV's frame."""
+        rate_hz = self._spec.frame_rate_hz
+        number = int((time_s + _EARLY_S) * rate_hz)  # of the sampling grid
+        if number < self._next:
+            return
+        self._next, scale = number + 1, (1.0, 1.0)
+        if not isinstance(picture, np.ndarray):
+            picture, scale = to_rgb(picture, self._spec.decode_max_px)
+        elif self._spec.decode_max_px:
+            picture, scale = _shrink(picture, self._spec.decode_max_px)
+        self._media.scales[:] = [scale]
+        self._cutter.see(picture, time_s)
+
+
+def _shrink(picture: np.ndarray, max_px: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """A picture with a longer side of max_px at most, and its scale, as core.picture.to_rgb."""
+    height, width = picture.shape[:2]
+    share = max_px / max(height, width)
+    if share >= 1:
+        return picture, (1.0, 1.0)
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), (
+        width / size[0],
+        height / size[1],
+    )

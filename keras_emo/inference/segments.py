@@ -1,0 +1,139 @@
+"""Window probabilities to segments of one label each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from keras_emo.labels import EMOTIONS
+
+# Defaults: with windows of 3 s a second apart, a change has to last about 3 s to count.
+SMOOTH_S = 3.0  # width of the moving average over windows
+MARGIN = 0.1  # by which another label must lead, on average over MIN_SEGMENT_S
+MIN_SEGMENT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a recording with one label, or None where nothing could be said.
+
+    prob: mean, over its windows, of the unsmoothed probability of the label; None without one.
+    """
+
+    start_s: float
+    end_s: float
+    label: str | None
+    prob: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        prob = None if self.prob is None else round(self.prob, 6)
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "label": self.label,
+            "prob": prob,
+        }
+
+
+def find_segments(
+    probs: np.ndarray,
+    window_s: float,
+    hop_s: float,
+    duration_s: float,
+    smooth_s: float = SMOOTH_S,
+    margin: float = MARGIN,
+    min_segment_s: float = MIN_SEGMENT_S,
+) -> list[Segment]:
+    """Segments in order, from 0 to duration_s without gaps.
+
+    probs: float (n_windows, n_labels), window i from i * hop_s on; a row of NaN abstains.
+    Probabilities are averaged over smooth_s about each window. A segment goes on until another
+    label leads its own by margin, on average over the next min_segment_s; no segment is shorter
+    than that, unless windows that abstain cut it short. Those are segments of their own.
+    Raises ValueError for probs of another shape.
+    """
+    if probs.ndim != 2 or probs.shape[1] != len(EMOTIONS):
+        raise ValueError(f"expected (n_windows, {len(EMOTIONS)}), got {probs.shape}")
+    smoothed = smooth(probs, max(1, round(smooth_s / hop_s)))
+    labels = choose_labels(smoothed, margin, max(1, round(min_segment_s / hop_s)))
+    edges_s = find_edges(len(probs), window_s, hop_s, duration_s)
+    bounds = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+    segments = []
+    for first, last in pairwise(bounds):
+        if first == last:
+            continue
+        label, prob = int(labels[first]), None
+        if label >= 0:
+            prob = float(probs[first:last, label].mean())
+        name = EMOTIONS[label] if label >= 0 else None
+        segments.append(Segment(float(edges_s[first]), float(edges_s[last]), name, prob))
+    return segments
+
+
+def find_edges(n_windows: int, window_s: float, hop_s: float, duration_s: float) -> np.ndarray:
+    """Times float64 (n_windows + 1,): window i speaks for what lies between edges i and i + 1.
+
+    That is a hop about its middle, and for the first and last also what is before and after.
+    """
+    edges_s: np.ndarray = (np.arange(n_windows + 1) - 0.5) * hop_s + window_s / 2
+    edges_s = np.minimum(edges_s, duration_s)
+    edges_s[0], edges_s[-1] = 0.0, duration_s
+    return edges_s
+
+
+def smooth(probs: np.ndarray, n_windows: int) -> np.ndarray:
+    """Centred moving average over n_windows rows, an even number counts as one more.
+
+    Rows of NaN stay, and nothing is averaged across them; float64, of the same shape.
+    """
+    half = n_windows // 2
+    result = np.array(probs, np.float64)
+    for first, last in find_stretches(~np.isnan(result[:, 0])):
+        sums = np.cumsum(np.pad(result[first:last], ((1, 0), (0, 0))), axis=0)
+        at = np.arange(last - first)
+        low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, last - first)
+        result[first:last] = (sums[high] - sums[low]) / (high - low)[:, None]
+    return result
+
+
+def find_stretches(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and one past last index of every run of True; mask bool (n,)."""
+    steps = np.diff(np.pad(mask.astype(np.int8), 1))
+    firsts, lasts = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+
+def choose_labels(probs: np.ndarray, margin: float, min_windows: int) -> np.ndarray:
+    """A label for each row of smoothed probabilities, -1 for NaN; int (n_windows,).
+
+    Hysteresis as find_segments says it: every run is at least min_windows long, or as long as
+    the stretch between rows of NaN.
+    """
+    labels = np.full(len(probs), -1)
+    for first, last in find_stretches(~np.isnan(probs[:, 0])):
+        label = int(probs[first : min(first + min_windows, last)].mean(axis=0).argmax())
+        since = first
+        for i in range(first, last):
+            coming = probs[i : i + min_windows]
+            if i - since >= min_windows and i + min_windows <= last:
+                mean = coming.mean(axis=0)
+                other = int(mean.argmax())
+                # it must lead at once, or the change would be dated too early
+                leads = probs[i, other] > probs[i, label]
+                if other != label and leads and mean[other] - mean[label] >= margin:
+                    label, since = other, i
+            labels[i] = label
+    return labels
+
+
+def stack_probs(answers: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Probabilities of windows, None where one abstains, as float32 (n_windows, 7) with NaN."""
+    nothing = np.full(len(EMOTIONS), np.nan, np.float32)
+    if not answers:
+        return np.empty((0, len(EMOTIONS)), np.float32)
+    return np.stack([nothing if a is None else a for a in answers]).astype(np.float32)

@@ -1,0 +1,202 @@
+"""A recording of any length as overlapping windows: one pass, constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from keras_emo.errors import ClipError, Reason
+from keras_emo.features.clip import ClipInputs, gather_inputs
+from keras_emo.features.subject import SubjectFinder
+from keras_emo.features.tracking import Detector, FaceTracker, TrackedFace
+from keras_emo.media.recording import Media
+from keras_emo.media.sound import SoundBuffer
+from keras_emo.spec import ClipSpec
+
+# A stream this far behind the other one is not waited for; FFmpeg writes up to 10 s apart.
+PATIENCE_S = 15.0
+MIN_WINDOW_S, MIN_HOP_S = 0.5, 0.2
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a recording as the network sees it.
+
+    inputs: as prepare_clip gives them for a clip of just this part, times_s from the start of
+    the recording. Neither modality present is no error here.
+    """
+
+    start_s: float
+    end_s: float
+    inputs: ClipInputs
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A sampled frame and the faces in it."""
+
+    frame: np.ndarray
+    time_s: float
+    faces: Sequence[TrackedFace]
+    scale: tuple[float, float]
+
+
+@dataclass
+class _Faces:
+    """What was seen in a window that is still open."""
+
+    finder: SubjectFinder
+    times_s: list[float] = field(default_factory=list)
+    scales: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, seen: _Seen) -> None:
+        if len(self.times_s) < self.finder.spec.max_frames:
+            self.finder.add(seen.frame, seen.time_s, seen.faces)
+            self.times_s.append(seen.time_s)
+            self.scales.append(seen.scale)
+
+
+class WindowCutter:
+    """Takes pictures and sound as they are decoded and hands out windows, in order.
+
+    Window k reaches from k * hop_s to window_s later, the last one to the end of the recording,
+    up to half a hop more: a clip of about a window is one window, all of it, as in prepare_clip.
+    Faces are followed once, from start to end, so a person's id holds across windows; whose
+    face it is, each window decides for itself, as prepare_clip does. Held are the crops and the
+    sound of windows that are still open; a stream that is patience_s behind the other is not
+    waited for. Raises ValueError for lengths out of range, see check_lengths.
+
+    media: what is being decoded; says which streams there are. path: to name in errors. live:
+    windows come half a hop sooner, and none is longer than window_s.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        media: Media,
+        spec: ClipSpec,
+        detector: Detector,
+        modalities: Sequence[str],
+        window_s: float,
+        hop_s: float,
+        patience_s: float = PATIENCE_S,
+        live: bool = False,
+    ):
+        check_lengths(spec, window_s, hop_s)
+        self.path, self.media, self.spec, self.modalities = path, media, spec, tuple(modalities)
+        self.window_s, self.hop_s, self.patience_s = window_s, hop_s, patience_s
+        self._tracker = FaceTracker(spec.face, detector)
+        self._early_s = min(1 / 60, 0.5 / spec.face.frame_rate_hz)  # of a frame due at an edge
+        self._rest_s = 0.0 if live else hop_s / 2
+        self._late: deque[_Seen] = deque()  # frames that the last window may take with it
+        self._faces: dict[int, _Faces] = {}
+        self._seen_s = 0.0
+        self._sound = SoundBuffer(spec.audio.sample_rate_hz)
+        self._next = 0  # window to close
+        self.came_late = False  # something belonged to windows that were closed
+        self._ready: deque[Window] = deque()
+
+    def see(self, frame: np.ndarray, time_s: float) -> None:
+        """Take the next sampled frame, RGB uint8 (height, width, 3), upright."""
+        seen = _Seen(frame, time_s, self._tracker.update(frame, time_s), self.media.scales[-1])
+        self._seen_s = time_s + self._early_s
+        number = self._next
+        self.came_late |= self._seen_s < self._start_s(number)
+        while self._start_s(number) <= self._seen_s:
+            if self._seen_s < self._end_s(number):
+                self._open(number).add(seen)
+            number += 1
+        self._late.append(seen)
+        while self._late[0].time_s < time_s - self._rest_s:
+            self._late.popleft()
+        self._close_ready()
+
+    def hear(self, block: np.ndarray, rate_hz: int, time_s: float) -> None:
+        """Take the next sound, mono float32 (n,) in [-1, 1], from time_s on. Raises ClipError."""
+        if not np.isfinite(block).all():
+            cause = f"the sound holds NaN or infinite samples at {time_s:.1f} s"
+            raise ClipError(self.path, Reason.NON_FINITE_AUDIO, cause)
+        while gap_s := self._sound.find_gap(time_s):  # may be hours long
+            self._sound.push(np.zeros(round(gap_s * rate_hz), np.float32), rate_hz)
+            self._close_ready()
+        self._sound.push(block, rate_hz)
+        self.came_late |= self._sound.end_s < self._start_s(self._next)
+        self._close_ready()
+
+    def pop(self) -> Iterator[Window]:
+        """The windows that are complete since the last call."""
+        while self._ready:
+            yield self._ready.popleft()
+
+    def advance(self, time_s: float) -> None:
+        """No picture comes from before time_s: for live sources that stall."""
+        self._seen_s = max(self._seen_s, time_s)
+        self._close_ready()
+
+    def finish(self, duration_s: float) -> Iterator[Window]:
+        """The rest, once nothing more comes; at least one window in all."""
+        self._sound.flush()
+        yield from self.pop()
+        while not self._next or duration_s - self._end_s(self._next - 1) > self.hop_s / 2:
+            end_s = self._end_s(self._next)
+            if duration_s - end_s <= self._rest_s:
+                for seen in self._late:
+                    if seen.time_s + self._early_s >= end_s:
+                        self._open(self._next).add(seen)
+                end_s = max(duration_s, self._start_s(self._next))
+            yield self._close(end_s)
+
+    def _open(self, number: int) -> _Faces:
+        return self._faces.setdefault(number, _Faces(SubjectFinder(self.spec.face)))
+
+    def _start_s(self, number: int) -> float:
+        return number * self.hop_s
+
+    def _end_s(self, number: int) -> float:
+        return number * self.hop_s + self.window_s
+
+    def _close_ready(self) -> None:
+        reached_s = []
+        if self.media.has_video and "face" in self.modalities:
+            reached_s.append(self._seen_s)
+        if self.media.has_audio and "voice" in self.modalities:
+            reached_s.append(self._sound.end_s)
+        while True:
+            end_s = self._end_s(self._next)
+            late_s = max(reached_s) - self.patience_s
+            if max(min(reached_s), late_s) < end_s + self._rest_s:
+                return
+            self._ready.append(self._close(end_s))
+
+    def _close(self, end_s: float) -> Window:
+        """The next window, as far as its end; what only it needed is let go."""
+        start_s = self._start_s(self._next)
+        faces = self._open(self._next)
+        del self._faces[self._next]
+        self._next += 1
+        sound = self._sound.slice(start_s, max(end_s, start_s + self.window_s))
+        part = Media(
+            times_s=faces.times_s,
+            scales=faces.scales,
+            waveform=sound if len(sound) else None,
+            sample_rate_hz=self._sound.rate_hz,
+            duration_s=end_s - start_s,
+            has_video=self.media.has_video,
+            undecodable=self.media.undecodable,
+        )
+        inputs = gather_inputs(part, faces.finder, self.spec, self.modalities, self.path)
+        self._sound.forget(self._start_s(self._next))
+        return Window(start_s, end_s, inputs)
+
+
+def check_lengths(spec: ClipSpec, window_s: float, hop_s: float) -> None:
+    """Raise ValueError for windows that the network cannot hear whole, or that leave gaps."""
+    longest_s = spec.audio.duration_s
+    if not min(MIN_WINDOW_S, longest_s) <= window_s <= longest_s:
+        raise ValueError(f"a window of {window_s:g} s, allowed {MIN_WINDOW_S:g} to {longest_s:g}")
+    if not min(MIN_HOP_S, window_s) <= hop_s <= window_s:
+        raise ValueError(f"a hop of {hop_s:g} s, allowed {MIN_HOP_S:g} to {window_s:g}")

@@ -1,0 +1,1 @@
+"""A file, camera or microphone becomes timed RGB frames and mono samples."""

@@ -1,0 +1,192 @@
+"""Where live pictures and sound come from, read by a thread that never makes them wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from keras_emo.errors import ClipError, Reason
+from keras_emo.media.reader import FORMATS, OPEN_OPTIONS, check_file
+from keras_emo.media.sound import to_mono
+
+# An address names its protocol; nothing else is opened, wherever the stream points.
+PROTOCOLS = {
+    "rtsp": "rtsp,rtp,udp,tcp",
+    "http": "http,tcp",
+    "https": "https,tls,tcp",
+}
+_STREAM_FORMATS = FORMATS + ",mpegts,flv,rtsp,mpjpeg"  # no playlists: they name other files
+_TIMEOUT_S = 10.0
+_SOUND_S = 10.0  # kept for a slow consumer
+
+Sound = tuple[np.ndarray, int, float]  # mono float32 (n,), rate in Hz, time in s
+
+
+class Source(Protocol):
+    """Where pictures come from; read until it returns or is stopped."""
+
+    has_audio: bool
+
+    def read(self, latest: Latest) -> None:
+        """Give all to latest, in real time, until latest.stopped or the end. Raises ClipError."""
+
+
+@dataclass
+class Latest:
+    """What a reading thread hands over: one picture, the newest, and the latest sound.
+
+    n_dropped: pictures that a newer one replaced before anybody looked.
+    """
+
+    n_dropped: int = 0
+    n_given: int = 0
+    stopped: bool = False
+    ended: bool = False
+    error: BaseException | None = None
+    _frame: tuple[Any, float] | None = None
+    _sound: deque[Sound] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def put(self, frame: Any, time_s: float) -> None:
+        """A picture as the source has it, replacing the one before."""
+        with self._changed:
+            self.n_dropped += self._frame is not None
+            self.n_given += 1
+            self._frame = frame, time_s
+            self._changed.notify()
+
+    def put_sound(self, block: np.ndarray, rate_hz: int, time_s: float) -> None:
+        """Sound, of which the last _SOUND_S stay."""
+        with self._changed:
+            self._sound.append((block, rate_hz, time_s))
+            while time_s - self._sound[0][2] > _SOUND_S:
+                self._sound.popleft()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing more comes."""
+        with self._changed:
+            self.ended, self.error = True, error
+            self._changed.notify()
+
+    def take(self, timeout_s: float) -> tuple[tuple[Any, float] | None, list[Sound]]:
+        """The newest picture, None where none came in time, and all sound since the last call."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frame is not None or self.ended, timeout_s)
+            frame, self._frame = self._frame, None
+            sound = list(self._sound)
+            self._sound.clear()
+            return frame, sound
+
+
+class Webcam:
+    """A camera by its number; pictures only."""
+
+    has_audio = False
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def read(self, latest: Latest) -> None:
+        logging = cv2.utils.logging  # its warnings would stand beside our error
+        logging.setLogLevel(logging.LOG_LEVEL_ERROR)
+        camera = cv2.VideoCapture(self.number)
+        try:
+            if not camera.isOpened():
+                raise ClipError(f"webcam {self.number}", Reason.NOT_FOUND, "no such camera")
+            start_s = time.monotonic()
+            while not latest.stopped:
+                came, bgr = camera.read()
+                if not came:
+                    raise ClipError(f"webcam {self.number}", Reason.UNREADABLE, "no more pictures")
+                rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+                latest.put(rgb, time.monotonic() - start_s)
+        finally:
+            camera.release()
+
+
+class Stream:
+    """A file or an rtsp, http or https address, with its sound; a recording at its own speed."""
+
+    def __init__(self, address: str):
+        self.address = address
+        self.protocol = address.partition("://")[0].lower() if "://" in address else "file"
+        if self.protocol not in ("file", *PROTOCOLS):
+            cause = f"{self.protocol} is not opened, only files, {', '.join(PROTOCOLS)}"
+            raise ClipError(address, Reason.FORMAT_NOT_ALLOWED, cause)
+        self.has_audio = False
+        self._container = self._open()
+        self._streams = [
+            streams[0]
+            for streams in (self._container.streams.video, self._container.streams.audio)
+            if streams and streams[0].codec_context is not None
+        ]
+        if not any(s.type == "video" for s in self._streams):
+            self._container.close()
+            raise ClipError(address, Reason.NO_VIDEO, "no picture; live needs one")
+        self.has_audio = any(s.type == "audio" for s in self._streams)
+
+    def _open(self) -> Any:
+        import av
+
+        if self.protocol == "file":
+            path, options = (
+                str(check_file(Path(self.address.removeprefix("file://")))),
+                OPEN_OPTIONS,
+            )
+        else:
+            path = self.address
+            options = {"format_whitelist": _STREAM_FORMATS}
+            options["protocol_whitelist"] = PROTOCOLS[self.protocol]
+        try:
+            return av.open(path, options=options, timeout=_TIMEOUT_S, metadata_errors="replace")
+        except (av.error.FFmpegError, ValueError) as e:
+            cause = f"cannot be opened ({type(e).__name__})"
+            raise ClipError(self.address, Reason.UNREADABLE, cause) from None
+
+    def read(self, latest: Latest) -> None:
+        import av
+
+        start_s: float | None = None  # of the recording's clock
+        began_s = time.monotonic()
+        with self._container as container:
+            recorded = bool(container.duration)  # else it comes as it happens
+            packets = container.demux(self._streams)
+            while not latest.stopped:
+                try:
+                    packet = next(packets)
+                    frames = packet.decode()
+                except StopIteration:
+                    return
+                except av.error.InvalidDataError:
+                    continue  # a damaged packet
+                except av.error.FFmpegError as e:
+                    raise ClipError(self.address, Reason.UNREADABLE, e.strerror or str(e)) from None
+                for frame in frames:
+                    shown_s = float(frame.time or 0.0)
+                    start_s = shown_s if start_s is None else start_s
+                    time_s = max(shown_s - start_s, 0.0)
+                    if recorded:
+                        wait_for(began_s + time_s, lambda: latest.stopped)
+                    if isinstance(frame, av.VideoFrame):
+                        latest.put(frame, time_s)
+                    else:
+                        latest.put_sound(to_mono(frame), frame.sample_rate, time_s)
+
+
+def wait_for(due_s: float, stopped: Callable[[], bool]) -> None:
+    """Sleep until the monotonic clock says due_s, or stopped() does."""
+    while not stopped() and (left_s := due_s - time.monotonic()) > 0:
+        time.sleep(min(left_s, 0.1))
+
+
+def open_source(name: str) -> Source:
+    """A webcam by its number, else a stream. Raises ClipError."""
+    return Webcam(int(name)) if name.isdecimal() else Stream(name)

@@ -1,0 +1,221 @@
+"""Networks that combine face and voice; built on the two networks of stage one.
+
+Every fusion takes masks, so that a clip without a face or without sound is answered by the
+other modality: ``face_mask`` 1 for each frame that counts, ``mfcc_mask`` 1 where there is
+sound. An absent input may hold any finite values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_emo.labels import N_EMOTIONS
+from keras_emo.networks.catalog import MODELS, register
+from keras_emo.networks.layers import (
+    AnyFrame,
+    WeightedAverage,
+    classify,
+    name_outputs,
+    see_frames,
+)
+from keras_emo.spec import ClipSpec
+
+INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")
+_AVERAGE = {"per_class": False, "scale": 1.0}
+AVERAGE_PRESETS = {"faithful": _AVERAGE, "compact": _AVERAGE}
+
+
+@dataclass
+class Branches:
+    """What the two networks of stage one say of a clip, before it is combined."""
+
+    inputs: dict[str, Any]
+    face: dict[str, Any]
+    voice: dict[str, Any]
+    has_face: Any
+    has_voice: Any
+
+
+def join_branches(spec: ClipSpec, parts: list[keras.Model], many_frames: bool) -> Branches:
+    """Run both networks inside one graph; of several frames the answers are averaged."""
+    visual, audio = parts
+    shape = (None, *spec.face.shape) if many_frames else spec.face.shape
+    face = keras.Input(shape, name="face", dtype="float32")
+    face_mask = keras.Input((None,) if many_frames else (1,), name="face_mask", dtype="float32")
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
+    mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
+    if "face_mask" in visual.input:  # it sees all frames itself
+        seen = visual({"face": face, "face_mask": face_mask})
+        has_face = AnyFrame(name="has_face")(face_mask)
+    elif many_frames:
+        seen = see_frames(visual, face, face_mask)
+        has_face = AnyFrame(name="has_face")(face_mask)
+    else:
+        seen, has_face = visual({"face": face}), face_mask
+    heard = audio({"mfcc": mfcc})
+    inputs = {"face": face, "face_mask": face_mask, "mfcc": mfcc, "mfcc_mask": mfcc_mask}
+    return Branches(inputs, seen, heard, has_face, mfcc_mask)
+
+
+HEAD_INPUTS = ("logits", "embedding")
+
+
+def head_inputs(visual: keras.Model, audio: keras.Model) -> dict[str, Any]:
+    """Inputs of a fusion head alone, for training it on stored features."""
+    sizes = {
+        f"{side}_{kind}": model.output[kind].shape[-1]
+        for side, model in (("face", visual), ("voice", audio))
+        for kind in HEAD_INPUTS
+    }
+    inputs = {name: keras.Input((size,), name=name) for name, size in sizes.items()}
+    inputs |= {name: keras.Input((1,), name=name) for name in ("has_face", "has_voice")}
+    return inputs
+
+
+def finish(
+    spec: ClipSpec, name: str, parts: list[keras.Model], many_frames: bool, head: keras.Model
+):
+    """The whole graph: both networks, then the head."""
+    b = join_branches(spec, parts, many_frames)
+    features = {f"face_{k}": b.face[k] for k in HEAD_INPUTS}
+    features |= {f"voice_{k}": b.voice[k] for k in HEAD_INPUTS}
+    features |= {"has_face": b.has_face, "has_voice": b.has_voice}
+    said = head(features)
+    return keras.Model(b.inputs, name_outputs(said["logits"], said["embedding"]), name=name)
+
+
+def join_embeddings(x: dict[str, Any]):
+    """Both embeddings side by side; an absent modality contributes zeros."""
+    sides = [
+        keras.layers.Multiply(name=f"{s}_part")([x[f"{s}_embedding"], x[f"has_{s}"]])
+        for s in ("face", "voice")
+    ]
+    return keras.layers.Concatenate(name="both")(sides)
+
+
+def average_head(parts: list[keras.Model], per_class: bool, scale: float) -> keras.Model:
+    """Learned weighted average of both networks' logits; embedding: both, side by side.
+
+    scale: of the average, where learning begins; stays where nobody validates.
+    """
+    x = head_inputs(*parts)
+    logits = WeightedAverage(per_class, scale, name="average")(
+        x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
+    )
+    embedding = join_embeddings(x)
+    return keras.Model(x, name_outputs(logits, embedding), name="head")
+
+
+def concat_head(
+    parts: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
+) -> keras.Model:
+    """Concatenated embeddings through dense layers."""
+    x = head_inputs(*parts)
+    y = join_embeddings(x)
+    if batch_norm:
+        y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(y)
+    for i, n in enumerate(units, 1):
+        y = keras.layers.Dropout(dropout, name=f"fuse_drop{i}")(y)
+        y = keras.layers.Dense(
+            n, activation="relu", kernel_initializer="he_normal", name=f"fuse{i}"
+        )(y)
+    return keras.Model(x, classify(y, y), name="head")
+
+
+@register(
+    "fusion_concat",
+    inputs=INPUTS,
+    frames="all",
+    parts=("visual_alexnet", "audio_cnn"),
+    trained_head=True,
+    presets={
+        "faithful": {"units": (4096, 1024), "dropout": 0.5, "batch_norm": False},
+        "compact": {"units": (256, 64), "dropout": 0.5, "batch_norm": True},
+    },
+)
+def build_fusion_concat(
+    spec: ClipSpec,
+    parts: list[keras.Model],
+    units: tuple[int, ...],
+    dropout: float,
+    batch_norm: bool,
+) -> keras.Model:
+    """Feature fusion: both embeddings (the face's averaged over frames), three dense layers.
+
+    Inputs: ``face`` (batch, frames, 224, 224, 3) 0 to 255, ``face_mask`` (batch, frames),
+    ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
+    """
+    head = concat_head(parts, tuple(units), dropout, batch_norm)
+    return finish(spec, "fusion_concat", parts, True, head)
+
+
+def joint_head(parts: list[keras.Model], units: int, dropout: float) -> keras.Model:
+    """Learned weighted average of both networks' logits, corrected from both embeddings."""
+    x = head_inputs(*parts)
+    logits = WeightedAverage(name="average")(
+        x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
+    )
+    y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(join_embeddings(x))
+    y = keras.layers.Dropout(dropout, name="both_drop")(y)
+    y = keras.layers.Dense(
+        units, activation="relu", kernel_initializer="he_normal", name="both_dense"
+    )(y)
+    y = keras.layers.Dropout(dropout, name="dense_drop")(y)
+    correction = keras.layers.Dense(N_EMOTIONS, kernel_initializer="zeros", name="correction")(y)
+    logits = keras.layers.Add(name="corrected")([logits, correction])
+    return keras.Model(x, name_outputs(logits, y), name="head")
+
+
+_JOINT = {"units": 128, "dropout": 0.5}
+
+
+def _register_joint(name: str, audio: str) -> None:
+    @register(
+        name,
+        inputs=INPUTS,
+        frames="all",
+        parts=("visual_residual", audio),
+        trained_head=True,
+        presets={"faithful": _JOINT, "compact": _JOINT},  # one size
+    )
+    def build(spec: ClipSpec, parts: list[keras.Model], units: int, dropout: float) -> keras.Model:
+        return finish(spec, name, parts, True, joint_head(parts, units, dropout))
+
+    build.__doc__ = (
+        f"Decision and feature fusion in one: all frames, the whole clip's voice by {audio}. "
+        "Inputs and outputs as fusion_concat's."
+    )
+
+
+_register_joint("fusion_joint", "audio_tdnn")
+_register_joint("fusion_joint_ensemble", "audio_ensemble")
+
+
+def _register_average(name: str, visual: str, audio: str, many_frames: bool) -> None:
+    @register(
+        name,
+        inputs=INPUTS,
+        frames="all" if many_frames else "one",
+        parts=(visual, audio),
+        presets=AVERAGE_PRESETS,
+    )
+    def build(
+        spec: ClipSpec, parts: list[keras.Model], per_class: bool, scale: float
+    ) -> keras.Model:
+        return finish(spec, name, parts, many_frames, average_head(parts, per_class, scale))
+
+    frames = "all frames" if MODELS[visual].frames == "all" else "several frames averaged"
+    frames = f"{frames}, then the" if many_frames else "one frame, the"
+    build.__doc__ = f"Decision fusion of {visual}: {frames} learned weighted average with {audio}."
+
+
+for _frames in ("single", "multi"):
+    for _voice in ("cnn", "lstm"):
+        _register_average(
+            f"fusion_{_frames}_{_voice}", "visual_alexnet", f"audio_{_voice}", _frames == "multi"
+        )
+_register_average("fusion_multi_tdnn", "visual_residual", "audio_tdnn", True)
+_register_average("fusion_ensemble_tdnn", "visual_ensemble", "audio_tdnn", True)

@@ -1,0 +1,1 @@
+"""Results become pictures and files: report, chart, annotated video, writers."""

@@ -1,0 +1,185 @@
+"""The timeline of a recording as a picture, drawn with OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from keras_emo.errors import EnvironmentFailure, Reason
+from keras_emo.inference.segments import Segment, find_edges
+from keras_emo.labels import EMOTIONS
+from keras_emo.output import replace_file
+
+Colour = tuple[int, int, int]
+
+# RGB. Okabe and Ito's palette, told apart with any kind of colour vision.
+COLOURS: dict[str, Colour] = {
+    "angry": (213, 94, 0),
+    "disgust": (0, 158, 115),
+    "fear": (204, 121, 167),
+    "happy": (240, 228, 66),
+    "neutral": (187, 187, 187),
+    "sad": (0, 114, 178),
+    "surprise": (86, 180, 233),
+}
+DARK = ("sad", "angry", "disgust")  # light letters are read on these
+NO_ANSWER: Colour = (255, 255, 255)
+INK, FAINT, PAPER = (30, 30, 30), (225, 225, 225), (255, 255, 255)
+# Layout, px
+WIDTH, HEIGHT = 1600, 640
+LEFT, RIGHT, TOP, BOTTOM = 70, 210, 60, 150  # margins of the field of probabilities
+BAND_TOP, BAND_HEIGHT = 50, 44  # of the segments, below the field
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def write_plot(
+    path: Path,
+    title: str,
+    probs: np.ndarray,
+    segments: Sequence[Segment],
+    window_s: float,
+    hop_s: float,
+    duration_s: float,
+) -> None:
+    """Write draw_plot's picture as PNG. Raises EnvironmentFailure."""
+    picture = draw_plot(title, probs, segments, window_s, hop_s, duration_s)
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise EnvironmentFailure(path, Reason.WRITE_FAILED, "the picture could not be encoded")
+    with replace_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def draw_plot(
+    title: str,
+    probs: np.ndarray,
+    segments: Sequence[Segment],
+    window_s: float,
+    hop_s: float,
+    duration_s: float,
+) -> np.ndarray:
+    """Seven probabilities over time, stacked, and the segments below; RGB uint8 (h, w, 3).
+
+    probs: float (n_windows, 7), a row of NaN where a window abstained: hatched.
+    """
+    picture = np.full((HEIGHT, WIDTH, 3), PAPER, np.uint8)
+    field = picture[TOP : HEIGHT - BOTTOM, LEFT : WIDTH - RIGHT]
+    duration_s = max(duration_s, 1e-3)
+    _fill_field(field, probs, find_edges(len(probs), window_s, hop_s, duration_s))
+    _draw_axes(picture, duration_s)
+    _draw_band(picture, segments, duration_s)
+    _draw_legend(picture)
+    write_text(picture, title.encode("ascii", "replace").decode(), (LEFT, 36), 0.7)
+    return picture
+
+
+def write_text(
+    picture: np.ndarray,
+    text: str,
+    at: tuple[int, int],
+    scale: float = 0.5,
+    colour: Colour = INK,
+    thickness: int = 1,
+) -> int:
+    """Text from ``at``, its lower left corner, on RGB uint8; its width in px."""
+    cv2.putText(picture, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+    return measure_text(text, scale, thickness)
+
+
+def measure_text(text: str, scale: float, thickness: int = 1) -> int:
+    """Width in px."""
+    return cv2.getTextSize(text, _FONT, scale, thickness)[0][0]
+
+
+def _fill_field(field: np.ndarray, probs: np.ndarray, edges_s: np.ndarray) -> None:
+    """Colour each column by the mean over the windows that speak for its time."""
+    height, width = field.shape[:2]
+    colours = np.array([COLOURS[name] for name in EMOTIONS], np.uint8)
+    hatching = (np.add.outer(np.arange(height), np.arange(width)) % 12) < 2
+    field[hatching] = FAINT
+    levels = (np.arange(height)[::-1] + 0.5) / height  # bottom up
+    for x, column in enumerate(average_columns(probs, edges_s, width)):
+        if not np.isnan(column[0]):
+            tops = np.cumsum(column)
+            index = np.searchsorted(tops / tops[-1], levels)
+            field[:, x] = colours[np.minimum(index, len(colours) - 1)]
+
+
+def average_columns(probs: np.ndarray, edges_s: np.ndarray, n_columns: int) -> np.ndarray:
+    """Means over the windows that speak for each of n_columns equal stretches of time.
+
+    probs: float (n_windows, 7), edges_s (n_windows + 1,), see find_edges. Returns float64
+    (n_columns, 7), NaN where every window of a stretch abstained.
+    """
+    columns_s = np.linspace(0, edges_s[-1], n_columns + 1)
+    first = np.clip(np.searchsorted(edges_s, columns_s[:-1], "right") - 1, 0, len(probs) - 1)
+    last = np.clip(np.searchsorted(edges_s, columns_s[1:], "left"), first + 1, len(probs))
+    means = np.full((n_columns, probs.shape[1]), np.nan)
+    for x in range(n_columns):
+        here = probs[first[x] : last[x]]
+        here = here[~np.isnan(here[:, 0])]
+        if len(here):
+            means[x] = here.mean(axis=0)
+    return means
+
+
+def choose_step(duration_s: float) -> float:
+    """Seconds between marks of time, a round number, at most about twelve of them."""
+    return next((s for s in _STEPS_S if duration_s / s <= 12), _STEPS_S[-1])
+
+
+def _draw_axes(picture: np.ndarray, duration_s: float) -> None:
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    for percent in (0, 25, 50, 75, 100):
+        y = bottom - round((bottom - TOP) * percent / 100)
+        cv2.line(picture, (LEFT - 6, y), (LEFT, y), INK, 1)
+        text = f"{percent} %"
+        write_text(picture, text, (LEFT - 12 - measure_text(text, 0.45), y + 5), 0.45)
+    cv2.rectangle(picture, (LEFT - 1, TOP - 1), (right, bottom), INK, 1)
+    for time_s in np.arange(0, duration_s + 1e-6, choose_step(duration_s)):
+        x = LEFT + round((right - LEFT) * time_s / duration_s)
+        cv2.line(picture, (x, bottom), (x, bottom + 6), INK, 1)
+        minutes, seconds = divmod(round(time_s), 60)
+        text = f"{minutes}:{seconds:02d}"
+        write_text(picture, text, (x - measure_text(text, 0.5) // 2, bottom + 24), 0.5)
+    write_text(picture, "min:s", (right + 30, bottom + 24), 0.45)
+
+
+def _draw_band(picture: np.ndarray, segments: Sequence[Segment], duration_s: float) -> None:
+    top, width = HEIGHT - BOTTOM + BAND_TOP, WIDTH - RIGHT - LEFT
+    for segment in segments:
+        left, right = (
+            LEFT + round(width * min(t / duration_s, 1.0)) for t in (segment.start_s, segment.end_s)
+        )
+        if right <= left:
+            continue
+        part = picture[top : top + BAND_HEIGHT, left:right]
+        part[:] = COLOURS[segment.label] if segment.label else NO_ANSWER
+        text = segment.label or "no answer"
+        text_px = measure_text(text, 0.5)
+        if text_px + 8 <= right - left:
+            dark = segment.label in DARK
+            at = ((left + right - text_px) // 2, top + BAND_HEIGHT // 2 + 5)
+            write_text(picture, text, at, 0.5, PAPER if dark else INK)
+        cv2.line(picture, (left, top), (left, top + BAND_HEIGHT - 1), INK, 1)
+    cv2.rectangle(picture, (LEFT - 1, top - 1), (LEFT + width, top + BAND_HEIGHT), INK, 1)
+    write_text(picture, "segments", (LEFT + width + 12, top + BAND_HEIGHT // 2 + 5), 0.5)
+
+
+def _draw_legend(picture: np.ndarray) -> None:
+    """In the order of the stack, from its top."""
+    left = WIDTH - RIGHT + 30
+    for i, name in enumerate(reversed(EMOTIONS)):
+        y = TOP + 10 + 40 * i
+        cv2.rectangle(picture, (left, y), (left + 26, y + 26), COLOURS[name], cv2.FILLED)
+        cv2.rectangle(picture, (left, y), (left + 26, y + 26), INK, 1)
+        write_text(picture, name, (left + 38, y + 19), 0.55)
+    y = TOP + 10 + 40 * len(EMOTIONS)
+    patch = picture[y : y + 27, left : left + 27]
+    patch[(np.add.outer(np.arange(27), np.arange(27)) % 12) < 2] = FAINT
+    cv2.rectangle(picture, (left, y), (left + 26, y + 26), INK, 1)
+    write_text(picture, "no answer", (left + 38, y + 19), 0.55)

@@ -1,1 +1,0 @@
-"""Inference without TensorFlow: numpy, OpenCV and onnxruntime."""

@@ -1,0 +1,259 @@
+"""Untrusted recordings read in a process that may be killed and may do little. Linux.
+
+What holds by the kernel: the worker's memory, open files and the size of files it writes are
+limited, it gains no rights, it dies with the parent, and the parent kills it when the time is
+up. What it says is checked, never executed. Best effort: its processor time is limited (one that
+a recording has taken over may lift that), it is cut off from the network where the kernel grants
+a namespace (Sandbox.has_network), and changes no file and starts no program where there is
+Landlock. Not promised: it reads files with the user's rights, and one that was taken over may
+lie about the recordings after, up to Limits.n_recordings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
+from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.batch import can_predict
+from keras_emo.inference.bundle import Bundle
+from keras_emo.inference.predict import WindowPrediction, choose_lengths
+from keras_emo.media.decode import MAX_DURATION_S
+from keras_emo.media.reader import ClipSource
+from keras_emo.media.recording import Media
+from keras_emo.sandbox.limits import Limits
+from keras_emo.sandbox.process import WorkerProcess, describe_end
+from keras_emo.sandbox.wire import (
+    Header,
+    decode_answer,
+    decode_inputs,
+    decode_progress,
+    encode_source,
+    read_header,
+    take_count,
+    take_object,
+    take_reason,
+    take_texts,
+)
+
+DEFAULT_LIMITS = Limits()
+_START_S = 120.0  # until the worker is ready
+
+
+class Sandbox:
+    """A worker that reads recordings for a bundle; a context that ends it.
+
+    bundle: as load_bundle verified it. threads: of decoder, detector and network. warm: every
+    network has run once when a worker is ready, also what windows need. Not to be
+    shared between threads while it reads. A worker that crashes, says nonsense or takes too
+    long is replaced for the next recording. Raises EnvironmentFailure where none starts.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        limits: Limits = DEFAULT_LIMITS,
+        threads: int = 1,
+        warm: bool = False,
+    ):
+        self.bundle, self.limits, self.threads = bundle, limits, threads
+        self.has_network = True  # the worker reaches it
+        self.warm = self._answers = warm  # _answers: it has the network loaded
+        self._worker: WorkerProcess | None = None
+        self._start()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker; None: there is none now."""
+        return None if self._worker is None else self._worker.pid
+
+    def close(self) -> None:
+        """End the worker; the next call would start another one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def prepare(self, source: ClipSource | Path, wall_s: float | None = None) -> ClipInputs:
+        """What Predictor.prepare gives, read in the worker.
+
+        wall_s: instead of limits.wall_s. Raises ClipError: as Predictor.prepare does, with
+        decoder_crashed where the worker died, ClipTimeout where the time is up.
+        """
+        source = source if isinstance(source, ClipSource) else ClipSource(video=source)
+        wall_s = self.limits.wall_s if wall_s is None else wall_s
+        worker = self._ready_worker()
+        with self._reading(worker, source, wall_s):
+            worker.send({"source": encode_source(source)})
+            header = self._receive(worker, source)
+            inputs = decode_inputs(take_object(header, "inputs"), worker.read, self.bundle.spec)
+            if not can_predict(inputs, self.bundle.inputs):
+                raise ValueError("a clip that the network cannot answer")
+            worker.busy = False
+        return inputs
+
+    def windows(
+        self,
+        path: Path,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        parts: bool = False,
+        wall_s: float | None = None,
+    ) -> SandboxWindows:
+        """What Predictor.predict_windows gives, read and answered in the worker.
+
+        limits.wall_s is from a window to the next one; wall_s: for all of them, None: no limit.
+        Raises UsageError for lengths out of range; iterating raises ClipError as prepare does.
+        """
+        return SandboxWindows(self, path, window_s, hop_s, parts, wall_s)
+
+    def ask_windows(
+        self,
+        path: Path,
+        window_s: float,
+        hop_s: float,
+        parts: bool,
+        end_s: float,
+        media: Media,
+        warnings: list[str],
+    ) -> Iterator[WindowPrediction]:
+        """The answers to windows of these lengths; media and warnings follow them.
+
+        end_s: when the last one has to be there, on the clock of time.monotonic.
+        """
+        source, wall_s = ClipSource(video=path), self.limits.wall_s
+        worker = self._ready_worker(answers=True)
+        with self._reading(worker, source, wall_s):
+            worker.send({"source": encode_source(source), "windows": [window_s, hop_s, parts]})
+        for number in itertools.count():
+            with self._reading(worker, source, min(wall_s, end_s - time.monotonic())):
+                header = self._receive(worker, source)
+                warnings[:] = decode_progress(take_object(header, "progress"), media)
+                if "end" in header and number:
+                    worker.busy = False
+                    return
+                if number > MAX_DURATION_S / hop_s:
+                    raise ValueError("more windows than the longest recording has")
+                said = take_object(header, "window")
+                answer = decode_answer(said, worker.read, self.bundle.spec)
+            yield answer
+
+    def _receive(self, worker: WorkerProcess, source: ClipSource) -> Header:
+        """The next message. Raises ClipError where it is one."""
+        header = read_header(worker.read)
+        if "crash" in header:
+            cause = " ".join(take_texts(header, "crash"))
+            self.close()
+            raise ClipError(source.path, Reason.DECODER_CRASHED, f"the decoder failed: {cause}")
+        if "error" in header:
+            reason, cause = take_texts(header, "error")
+            worker.busy = False
+            files, number = source.files, take_count(header, "file", len(source.files) - 1)
+            raise ClipError(files[number], take_reason(reason), cause)
+        return header
+
+    @contextmanager
+    def _reading(self, worker: WorkerProcess, source: ClipSource, wall_s: float) -> Iterator[None]:
+        """Give the worker so much time; what goes wrong with it ends it, as a ClipError."""
+        worker.end_s, path = time.monotonic() + wall_s, source.path
+        try:
+            yield
+        except TimeoutError:
+            self.close()
+            raise ClipTimeout(
+                path, Reason.TIMEOUT, f"not done after {max(wall_s, 0):.3g} s"
+            ) from None
+        except EOFError:
+            self._worker = None
+            cause = describe_end(worker.end(died=True))
+            raise ClipError(path, Reason.DECODER_CRASHED, cause) from None
+        except ValueError as e:
+            self.close()
+            cause = f"the decoder's answer makes no sense: {e}"
+            raise ClipError(path, Reason.DECODER_CRASHED, cause) from None
+
+    def _start(self) -> None:
+        self.close()
+        worker = WorkerProcess()
+        worker.end_s = time.monotonic() + _START_S
+        try:
+            worker.send({
+                "folder": str(self.bundle.folder.absolute()), "info": self.bundle.info,
+                "clip_spec": self.bundle.spec.to_dict(), "limits": asdict(self.limits),
+                "threads": self.threads, "answers": self._answers, "warm": self.warm,
+            })  # fmt: skip
+            header = read_header(worker.read)
+            if "refused" in header:
+                raise ValueError(header["refused"])
+        except EOFError:
+            self._fail_start(describe_end(worker.end(died=True)))
+        except TimeoutError:
+            worker.end()
+            self._fail_start(f"not ready after {_START_S:.0f} s")
+        except ValueError as e:
+            worker.end()
+            self._fail_start(str(e))
+        except BaseException:
+            worker.end()
+            raise
+        self.has_network = header.get("has_network") is not False
+        self._worker, worker.busy = worker, False
+
+    @staticmethod
+    def _fail_start(cause: str) -> NoReturn:
+        raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, f"it did not start: {cause}")
+
+    def _ready_worker(self, answers: bool = False) -> WorkerProcess:
+        """The worker, or a new one where it is gone, worn or lacks the network."""
+        worker, lacks = self._worker, answers and not self._answers
+        self._answers |= answers
+        if (
+            worker is None
+            or lacks
+            or not worker.is_idle
+            or worker.n_asked >= self.limits.n_recordings
+        ):
+            self._start()
+        assert self._worker is not None
+        self._worker.n_asked += 1
+        return self._worker
+
+
+class SandboxWindows(Iterator[WindowPrediction]):
+    """WindowAnswers of a recording that a sandbox reads, see there."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        path: Path,
+        window_s: float | None,
+        hop_s: float | None,
+        parts: bool,
+        wall_s: float | None,
+    ):
+        self.path, self.media = path, Media()
+        end_s = math.inf if wall_s is None else time.monotonic() + wall_s
+        self.warnings: list[str] = []
+        self.window_s, self.hop_s = choose_lengths(sandbox.bundle, window_s, hop_s)
+        lengths = self.window_s, self.hop_s
+        self._steps = sandbox.ask_windows(path, *lengths, parts, end_s, self.media, self.warnings)
+
+    def __next__(self) -> WindowPrediction:
+        return next(self._steps)
+
+    @property
+    def duration_s(self) -> float:
+        """As far as it has been read."""
+        return self.media.duration_s

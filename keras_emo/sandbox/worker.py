@@ -1,0 +1,139 @@
+"""The process inside a sandbox: reads recordings as it is told, until its input ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av  # noqa: F401  # now: its libraries no longer load once memory is limited
+import numpy as np
+
+from keras_emo.errors import ClipError, EmoError
+from keras_emo.features.mtcnn import FaceDetector
+from keras_emo.features.tracking import Detector
+from keras_emo.inference.bundle import Bundle
+from keras_emo.inference.model import Predictor, prepare_for_model
+from keras_emo.media.reader import ClipSource
+from keras_emo.sandbox.limits import Limits, allow_cpu, is_memory_spent, limit_resources
+from keras_emo.sandbox.wire import (
+    Header,
+    decode_source,
+    encode_answer,
+    encode_inputs,
+    encode_progress,
+    pack,
+    read_header,
+)
+from keras_emo.spec import ClipSpec
+
+
+class Worker:
+    """Answers requests on two pipes.
+
+    has_network: whether this process still reaches the network.
+    """
+
+    def __init__(self, pipe_in: int, pipe_out: int, has_network: bool):
+        self._in, self._out, self.has_network = pipe_in, pipe_out, has_network
+        self._predictor: Predictor | None = None
+
+    def serve(self) -> None:
+        """Load, say ready, answer; returns once no more requests come, or after a crash."""
+        setup = self._receive()
+        try:
+            self._load(setup)
+        except EmoError as e:
+            self._send({"refused": str(e)})
+            return
+        os.dup2(0, 2)  # until here a defect shows its traceback; from here on strangers write it
+        limit_resources(self.limits)
+        self._send({"ready": True, "has_network": self.has_network})
+        while True:
+            request = self._receive()
+            source = decode_source(request["source"])
+            allow_cpu(self.limits.cpu_s)
+            crash = ""
+            try:
+                self._answer(request, source)
+            except Exception as e:  # memory, or a defect: whatever it left behind ends with it
+                crash = f"{type(e).__name__}: {e}"[:500]
+            if crash:  # here, where what the work held is free again
+                self._send({"crash": [crash]})
+                return
+
+    def _answer(self, request: Header, source: ClipSource) -> None:
+        try:
+            if "windows" in request:
+                self._answer_windows(source, *request["windows"])
+            else:
+                self._prepare(source)
+        except ClipError as e:
+            _check_memory(damaged=True)
+            names = [str(path) for path in source.files]
+            number = names.index(e.path) if e.path in names else 0
+            self._send({"error": [e.reason, e.cause[:2000]], "file": number})
+
+    def _load(self, setup: Header) -> None:
+        spec = ClipSpec.from_dict(setup["clip_spec"])
+        self.bundle = Bundle(Path(setup["folder"]), setup["info"], spec)
+        self.limits, self.threads = Limits(**setup["limits"]), setup["threads"]
+        if setup["answers"]:
+            self._predictor = Predictor(self.bundle, self.threads)
+            self.detector: Detector = self._predictor.detector
+        else:
+            self.detector = FaceDetector(self.bundle.detector_folder, spec.face)
+        if setup["warm"] and self._predictor is not None:
+            self._predictor.warm_up()
+
+    def _prepare(self, source: ClipSource) -> None:
+        inputs = prepare_for_model(source, self.bundle, self.detector, self.threads)
+        _check_memory(bool(inputs.damaged_packets or inputs.missing_s))
+        header, arrays = encode_inputs(inputs)
+        self._send({"inputs": header}, arrays)
+
+    def _answer_windows(
+        self, source: ClipSource, window_s: float, hop_s: float, parts: bool
+    ) -> None:
+        assert self._predictor is not None
+        answers = self._predictor.predict_windows(source.path, window_s, hop_s, parts)
+        for answer in answers:
+            _check_memory(bool(answers.media.damaged_packets))
+            header, arrays = encode_answer(answer)
+            progress = encode_progress(answers.media, answers.warnings)
+            self._send({"window": header, "progress": progress}, arrays)
+            allow_cpu(self.limits.cpu_s)
+        _check_memory(bool(answers.media.missing_s))
+        self._send({"end": True, "progress": encode_progress(answers.media, answers.warnings)})
+
+    def _receive(self) -> Header:
+        return read_header(self._read, 1 << 30)  # the parent is trusted
+
+    def _read(self, n_bytes: int) -> bytearray:
+        data = bytearray()
+        while len(data) < n_bytes:
+            block = os.read(self._in, n_bytes - len(data))
+            if not block:  # the parent has closed it
+                os._exit(0)
+            data += block
+        return data
+
+    def _send(self, header: Header, arrays: list[np.ndarray] | None = None) -> None:
+        for part in pack(header, arrays or ()):
+            rest = memoryview(part)
+            while len(rest):
+                rest = rest[os.write(self._out, rest) :]
+
+
+def _check_memory(damaged: bool) -> None:
+    """Raise MemoryError where the damage of a recording may be the lack of it."""
+    if damaged and is_memory_spent():
+        raise MemoryError("not enough to decode it")
+
+
+def main(has_network: bool) -> None:
+    """Serve on what were stdin and stdout; nothing that a library prints gets there."""
+    pipe_in, pipe_out = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(nothing, number)
+    Worker(pipe_in, pipe_out, has_network).serve()

@@ -1,0 +1,56 @@
+"""Everything that limits the service, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from keras_emo.ranges import Range, check_ranges
+
+MB = 1_000_000
+_COUNT, _TIME = Range(1), Range(0, 1e6, above=True, below=True)
+_RANGES = {
+    "port": Range(0, 65535),
+    "queue": Range(0),
+    "batch_wait_s": Range(0, 1, below=True),
+    **dict.fromkeys(("workers", "max_upload_bytes", "max_batch", "max_parts"), _COUNT),
+    **dict.fromkeys(("timeout_s", "drain_s", "stall_s", "min_rate", "header_s"), _TIME),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the service runs and what a request may take.
+
+    workers: decoders, and so recordings read at once. queue: requests that wait beyond those.
+    timeout_s: from the end of an upload to its answer. drain_s: for accepted requests once the
+    service is told to stop. stall_s: an upload may be silent for so long; it may take so long
+    in all, and a second more for every min_rate bytes. api_key: None where none is asked for.
+    Raises ValueError out of range.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    queue: int = 32
+    max_upload_bytes: int = 200 * MB
+    timeout_s: float = 60.0
+    drain_s: float = 30.0
+    stall_s: float = 10.0
+    min_rate: float = 64_000.0
+    max_parts: int = 8
+    max_tensor_bytes: int = 16 * MB
+    max_batch: int = 8  # clips the network answers at once
+    batch_wait_s: float = 0.004  # for others to join
+    header_s: float = 10.0  # for the head of a request
+    header_bytes: int = 16_384
+    keep_alive_s: int = 5
+    max_connections: int = 512
+    api_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_ranges("settings", self, _RANGES)
+
+    @property
+    def max_inside(self) -> int:
+        """Requests that are accepted at once."""
+        return self.workers + self.queue
