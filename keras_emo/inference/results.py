@@ -1,0 +1,186 @@
+"""What a model returns: one definition for the Python API, the CLI's JSON and the service.
+
+All of them are frozen, and hold plain Python values: ``to_dict`` is what JSON holds, with times
+rounded to milliseconds and probabilities to six digits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_emo.errors import Reason
+from keras_emo.labels import EMOTIONS
+
+if TYPE_CHECKING:
+    import pandas
+
+Probs = Mapping[str, float]
+
+
+def name_probs(probs: np.ndarray) -> dict[str, float]:
+    """Probabilities float (7,), in the order of EMOTIONS, by name."""
+    return dict(zip(EMOTIONS, map(float, probs), strict=True))
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, tuples and codes as what JSON knows; times and probabilities rounded."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, Mapping):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Reason) else value
+
+
+class Result:
+    """What every result can do; its subclasses are frozen dataclasses."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, in the order of the fields, as JSON has them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {
+            name: round(value, 3) if name.endswith("_s") and value is not None else to_plain(value)
+            for name, value in values.items()
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """to_dict as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class FaceCount(Result):
+    """In how many of the sampled frames the subject's face was found."""
+
+    with_face: int
+    examined: int
+
+
+@dataclass(frozen=True)
+class Damage(Result):
+    """What of a recording could not be read: packets skipped, seconds missing at the end."""
+
+    packets: int = 0
+    missing_s: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.packets or self.missing_s)
+
+
+@dataclass(frozen=True)
+class Face(Result):
+    """A face in a window.
+
+    id: the same number wherever a person was followed without a break. box: x, y, width, height
+    in px of the upright picture, about the middle of the window.
+    """
+
+    id: int | None
+    box: tuple[float, float, float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"id": self.id, "box": [round(v, 1) for v in self.box]}
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(Result):
+    """The prediction for one clip.
+
+    path: as it was given, None for arrays. label: the most probable emotion. confidence: its
+    probability. probs: probability by emotion, they sum to 1. modalities: which were used, of
+    "face" and "voice". states: why a modality is missing. probs_face, probs_voice: from that
+    modality alone, None if not requested or missing.
+
+    >>> prediction.label, round(prediction.confidence, 2)     # doctest: +SKIP
+    ('happy', 0.93)
+    """
+
+    path: str | None
+    label: str
+    confidence: float
+    probs: Probs
+    modalities: tuple[str, ...]
+    states: tuple[Reason, ...]
+    faces: FaceCount
+    duration_s: float
+    damage: Damage
+    warnings: tuple[str, ...]
+    probs_face: Probs | None = None
+    probs_voice: Probs | None = None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a modality of the model was missing, or what was read is damaged."""
+        return bool(self.states or self.damage)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row, a column an emotion. Needs pandas."""
+        return make_dataframe([flatten(self)])
+
+    def __repr__(self) -> str:
+        used = "+".join(self.modalities)
+        return f"Prediction({self.label} {self.confidence:.2f}, from {used}, path={self.path!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class WindowPrediction(Result):
+    """The prediction for one window of a recording; label and probs None where it abstains.
+
+    Times are seconds from the recording's start; the others are as in Prediction.
+    """
+
+    start_s: float
+    end_s: float
+    label: str | None
+    confidence: float | None
+    probs: Probs | None
+    modalities: tuple[str, ...]
+    states: tuple[Reason, ...]
+    face: Face | None
+    probs_face: Probs | None = None
+    probs_voice: Probs | None = None
+
+    def __repr__(self) -> str:
+        found = "no prediction" if self.label is None else f"{self.label} {self.confidence:.2f}"
+        return f"WindowPrediction({self.start_s:.1f}-{self.end_s:.1f} s: {found})"
+
+
+@dataclass(frozen=True, repr=False)
+class Segment(Result):
+    """A stretch of a recording with one label, None where no window could be predicted.
+
+    confidence: mean, over its windows, of the label's probability; None without a label.
+    """
+
+    start_s: float
+    end_s: float
+    label: str | None
+    confidence: float | None
+
+    def __repr__(self) -> str:
+        found = "no prediction" if self.label is None else f"{self.label} {self.confidence:.2f}"
+        return f"Segment({self.start_s:.1f}-{self.end_s:.1f} s: {found})"
+
+
+def flatten(result: Prediction | WindowPrediction) -> dict[str, Any]:
+    """A result as one row: plain values, probabilities in a column each."""
+    row = result.to_dict()
+    probs = row.pop("probs") or dict.fromkeys(EMOTIONS)
+    return {**row, **probs}
+
+
+def make_dataframe(rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
+    """Rows as a pandas.DataFrame. Raises ImportError that says what to install."""
+    try:
+        import pandas
+    except ImportError as e:
+        raise ImportError("to_dataframe needs pandas: pip install pandas") from e
+    return pandas.DataFrame.from_records(list(rows))
