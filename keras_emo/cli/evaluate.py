@@ -1,4 +1,4 @@
-"""keras-emo evaluate: a bundle scored on a labelled corpus."""
+"""keras-emo evaluate: a bundle scored on a labeled corpus."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
+from keras_emo.cli.options import CORPUS_HELP, DEFAULT_BUNDLE, add_bundle, add_threads
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.evaluation import LabeledClip, Part, evaluate_parts
 from keras_emo.data.samples import Sample
@@ -24,8 +25,34 @@ from keras_emo.output import open_output
 from keras_emo.progress import Progress
 
 
-def run_evaluate(options: argparse.Namespace) -> int:
-    """Score a bundle, or one of each fold, on a labelled corpus and print the figures."""
+def add_arguments(evaluate: argparse.ArgumentParser) -> None:
+    """Options of keras-emo evaluate."""
+    add_bundle(evaluate)
+    add_threads(evaluate)
+    evaluate.add_argument("--data", type=Path, required=True, help="corpus folder")
+    evaluate.add_argument("--corpus", default="auto", help=CORPUS_HELP)
+    evaluate.add_argument("--json", type=Path, help="write all figures and predictions here")
+    evaluate.add_argument(
+        "--folds",
+        type=Path,
+        metavar="FOLDER",
+        help="instead of --bundle: a folder with one bundle per fold, each measured on its own "
+        "test speakers, with one set of figures over all",
+    )
+    evaluate.add_argument(
+        "--speakers",
+        help="only these speakers, for example 1,11,20,2, or 'test': the bundle's own test "
+        "speakers (default: all speakers in the folder)",
+    )
+    evaluate.add_argument("--skip-bad", action="store_true", help="skip unreadable files")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score a bundle, or one of each fold, on a labeled corpus and print the figures."""
+    if options.folds is not None and options.speakers is not None:
+        raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
+    if options.folds is not None and options.bundle is not DEFAULT_BUNDLE:
+        raise UsageError("--bundle", Reason.BAD_CONFIG, "not together with --folds")
     if options.json is None:
         return _evaluate(options, None)
     with open_output(options.json) as stream:

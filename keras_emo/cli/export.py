@@ -1,4 +1,4 @@
-"""The options of export.py."""
+"""keras-emo export: trained networks as bundles that onnxruntime runs, as export.py does."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
         description="Turn trained networks into bundles that onnxruntime serves. A file that "
         "does not say what Keras says is not written.",
     )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of keras-emo export."""
     parser.add_argument(
         "--run",
         type=Path,
@@ -109,18 +115,18 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="POINTS",
         help="of accuracy on validation speakers that int8 may cost (default 1.0)",
     )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run export.py; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    return run_command(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export what the options say."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on a GPU an LSTM becomes an operator ONNX lacks
-    return run_command(lambda: _export(options))
-
-
-def _export(options: argparse.Namespace) -> int:
     require("keras", "tensorflow", "tf2onnx", "onnx")
     first, asked = options.run[0], read_runs(options.run)
     names = [options.model]

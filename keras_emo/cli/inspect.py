@@ -1,4 +1,4 @@
-"""keras-emo inspect: what is in a bundle, for people or as JSON."""
+"""keras-emo inspect: the content of a bundle, as text or JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from keras_emo.cli.options import add_bundle_argument
 from keras_emo.errors import BundleError, ExitCode, Reason
 from keras_emo.inference.bundle import DESCRIPTION, Bundle, load_bundle
 from keras_emo.progress import make_printable
@@ -29,7 +30,13 @@ PARTS = {
 }
 
 
-def run_inspect(options: argparse.Namespace) -> int:
+def add_arguments(inspect: argparse.ArgumentParser) -> None:
+    """Options of keras-emo inspect."""
+    add_bundle_argument(inspect)
+    inspect.add_argument("--format", choices=("json", "text"), default="text")
+
+
+def run(options: argparse.Namespace) -> int:
     """Print a verified bundle's description. Raises BundleError."""
     bundle = load_bundle(options.bundle)
     try:

@@ -1,12 +1,14 @@
-"""keras-emo live: answers to a webcam or a stream, a line a hop."""
+"""keras-emo live: predictions for a webcam or a stream in real time, one line per hop."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+from pathlib import Path
 
-from keras_emo.cli.run import exit_on_sigterm
+from keras_emo.cli.options import add_bundle, add_threads, add_windows, seconds
 from keras_emo.errors import ExitCode
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.model import Predictor
@@ -16,12 +18,34 @@ from keras_emo.output import open_output
 from keras_emo.render.writers import format_window
 
 
-def run_live(options: argparse.Namespace) -> int:
-    """Answer until the source ends, --max-s, Ctrl-C or SIGTERM."""
-    return exit_on_sigterm(lambda: _answer(options))
+def add_arguments(live: argparse.ArgumentParser) -> None:
+    """Options of keras-emo live."""
+    live.description = (
+        "Predict from a webcam or a stream, one line per hop. Frames that arrive while the machine "
+        "is busy are dropped. A webcam has no sound; of a file or a stream the sound is used too."
+    )
+    live.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="number of a webcam, a file, or a URL that begins with rtsp:, http: or https:",
+    )
+    add_bundle(live)
+    add_threads(live)
+    add_windows(live)
+    live.add_argument(
+        "--format",
+        choices=("json", "text"),
+        default="text",
+        help="of a line (default: %(default)s)",
+    )
+    live.add_argument("--out", type=Path, help="write to this file instead of stdout")
+    live.add_argument(
+        "--max-s", type=seconds, default=math.inf, help="stop after this time (default: never)"
+    )
 
 
-def _answer(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Predict until the source ends, --max-s, Ctrl-C or SIGTERM."""
     with open_output(options.out) as stream:
         predictor = Predictor(load_bundle(options.bundle), options.threads)
         source = open_source(options.source)

@@ -1,7 +1,7 @@
-"""The ``keras-emo`` command, with onnxruntime alone: its subcommands.
+"""The ``keras-emo`` command: one module of keras_emo.cli for each subcommand.
 
-Their options and their work are in keras_emo.cli; the work is imported only once it is asked
-for: a package that is missing is then one line, and the first answer comes sooner.
+Such a module has ``add_arguments(parser)`` and ``run(options)``. Only that of the chosen command is
+imported, so that a prediction starts soon and needs no package of another command.
 """
 
 from __future__ import annotations
@@ -10,135 +10,57 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from keras_emo import __version__
-from keras_emo.cli.answer_options import add_live, add_predict, add_serve
-from keras_emo.cli.bundle_options import add_inspect, add_verify
-from keras_emo.cli.corpus_options import add_evaluate, add_preprocess
-from keras_emo.cli.options import DEFAULT_BUNDLE, EXIT_CODES, build_shared, check_without
-from keras_emo.cli.run import exit_on_sigterm, require, run_command
-from keras_emo.errors import Reason, UsageError
+from keras_emo.cli.options import EXIT_CODES
+from keras_emo.cli.run import require, run_command
 
+COMMANDS = {
+    "predict": "predict the emotion of clips, or of every window of long recordings",
+    "live": "predict from a webcam or a stream in real time",
+    "evaluate": "measure a bundle on a labeled corpus",
+    "preprocess": "prepare a corpus for training",
+    "train": "train networks",
+    "export": "export trained networks as bundles",
+    "verify": "check a bundle's files and its predictions",
+    "inspect": "show what a bundle contains",
+    "serve": "predict over HTTP",
+}
 PACKAGES = ("numpy", "cv2", "onnxruntime", "av", "soxr")
-SERVE_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
-HOW_TO_SCALE = "pip install -r requirements-scale.txt"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of keras-emo."""
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The options of keras-emo, those of the chosen command only or, by default, of all."""
     parser = argparse.ArgumentParser(
         prog="keras-emo",
-        description="Say which of seven emotions face and voice of a speaker express.",
+        description="Recognize seven emotions in the face and the voice of a person speaking.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"keras_emo {__version__}")
-    commands, shared = parser.add_subparsers(dest="command", required=True), build_shared()
-    add_predict(commands, shared, _predict)
-    add_live(commands, shared, _live)
-    add_evaluate(commands, shared, _evaluate)
-    add_preprocess(commands, shared, _preprocess)
-    add_verify(commands, _verify)
-    add_inspect(commands, _inspect)
-    add_serve(commands, shared, _serve)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, epilog=EXIT_CODES)
+        if chosen in (None, name):
+            module = import_module(f"keras_emo.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run keras-emo; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    chosen = next((a for a in arguments if not a.startswith("-")), "")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(chosen, arguments))
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(chosen: str, arguments: Sequence[str]) -> int:
+    options = build_parser(chosen).parse_args(arguments)
     require(*PACKAGES)
     return options.run(options)
-
-
-def _predict(options: argparse.Namespace) -> int:
-    if not options.sandbox:
-        check_without(options, "--sandbox", "timeout_s", "memory_mb")
-    if not options.timeline:
-        check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
-    if options.format == "parquet" or options.engine == "ray":
-        return _predict_in_bulk(options)
-    check_without(options, "--engine ray", "address", "workers")
-    check_without(options, "--format parquet", "shard_clips")
-    if options.timeline:
-        from keras_emo.cli.timeline import run_timeline
-
-        return exit_on_sigterm(lambda: run_timeline(options))
-    from keras_emo.cli.predict import run_predict
-
-    return exit_on_sigterm(lambda: run_predict(options))
-
-
-def _predict_in_bulk(options: argparse.Namespace) -> int:
-    if options.format != "parquet" or options.out is None:
-        asked = "--engine ray" if options.engine == "ray" else "--format parquet"
-        needed = "--out FOLDER" if options.format == "parquet" else "--format parquet --out FOLDER"
-        raise UsageError(asked, Reason.BAD_CONFIG, f"goes with {needed}")
-    check_without(options, "other formats than parquet", "annotate", "plot", "report")
-    require("pyarrow", how=HOW_TO_SCALE)
-    _check_engine(options)
-    from keras_emo.cli.bulk import run_bulk
-
-    return exit_on_sigterm(lambda: run_bulk(options))
-
-
-def _check_engine(options: argparse.Namespace) -> None:
-    """Raise an EmoError where the engine is lacking, or options of another are given."""
-    if options.engine == "ray":
-        require("ray", "pyarrow", how=HOW_TO_SCALE)
-    elif options.command == "predict":
-        check_without(options, "--engine ray", "address", "workers")
-    else:
-        check_without(options, "--engine ray", "address")
-
-
-def _live(options: argparse.Namespace) -> int:
-    from keras_emo.cli.live import run_live
-
-    return run_live(options)
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    if options.folds is not None and options.speakers is not None:
-        raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
-    if options.folds is not None and options.bundle is not DEFAULT_BUNDLE:
-        raise UsageError("--bundle", Reason.BAD_CONFIG, "not together with --folds")
-    from keras_emo.cli.evaluate import run_evaluate
-
-    return run_evaluate(options)
-
-
-def _preprocess(options: argparse.Namespace) -> int:
-    if options.drop_prepared and options.shards is None:
-        raise UsageError("--drop-prepared", Reason.BAD_CONFIG, "goes with --shards")
-    _check_engine(options)
-    from keras_emo.cli.preprocess import run_preprocess
-
-    return exit_on_sigterm(lambda: run_preprocess(options))
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from keras_emo.cli.verify import run_verify
-
-    return run_verify(options)
-
-
-def _inspect(options: argparse.Namespace) -> int:
-    from keras_emo.cli.inspect import run_inspect
-
-    return run_inspect(options)
-
-
-def _serve(options: argparse.Namespace) -> int:
-    require(*SERVE_PACKAGES, how="pip install -r requirements-serve.txt")
-    from keras_emo.cli.serve import run_serve
-
-    return run_serve(options)
 
 
 if __name__ == "__main__":

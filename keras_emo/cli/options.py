@@ -1,67 +1,105 @@
-"""What the options of several commands have in common; imports no package."""
+"""Options that several commands share; imports no package."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 
 DEFAULT_BUNDLE = Path(os.environ.get("KERAS_EMO_BUNDLE", "saved_models/default"))
-CORPUS_HELP = "ravdess, savee or one that is added"
+CORPUS_HELP = "ravdess, savee or a registered corpus (default: recognized by its file names)"
+HOW_TO_SCALE = "pip install -r requirements-scale.txt"
 EXIT_CODES = (
     "Exit codes: 0 ok, 2 usage, 3 clip rejected, 4 partial result, 5 bundle refused, "
     "6 environment, 124 timeout, 130 stopped by Ctrl-C, 143 by SIGTERM. An error is one line on "
     "stderr: file: reason: cause."
 )
-Commands = Any  # what add_subparsers returns has no public name
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Options that several commands take, each set as the parent of a parser."""
+class Arguments(Protocol):
+    """A parser or a group of its options."""
 
-    bundle: argparse.ArgumentParser
-    threads: argparse.ArgumentParser
-    windows: argparse.ArgumentParser
-    engine: argparse.ArgumentParser
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action: ...
 
 
-def build_shared() -> Shared:
-    """Every set of shared options, new."""
-    bundle = argparse.ArgumentParser(add_help=False)
-    bundle.add_argument(
+def add_bundle(parser: Arguments) -> None:
+    """--bundle."""
+    parser.add_argument(
         "--bundle",
         type=Path,
         default=DEFAULT_BUNDLE,
         help="bundle folder (default: KERAS_EMO_BUNDLE, or saved_models/default)",
     )
-    threads = argparse.ArgumentParser(add_help=False)
-    threads.add_argument("--threads", type=count, default=0, help="default: the cores at hand")
-    windows = argparse.ArgumentParser(add_help=False)
-    windows.add_argument(
+
+
+def add_bundle_argument(parser: Arguments) -> None:
+    """BUNDLE, for commands about the bundle itself."""
+    parser.add_argument(
+        "bundle",
+        type=Path,
+        nargs="?",
+        default=DEFAULT_BUNDLE,
+        metavar="BUNDLE",
+        help="bundle folder (default: KERAS_EMO_BUNDLE, or saved_models/default)",
+    )
+
+
+def add_threads(parser: Arguments) -> None:
+    """--threads."""
+    parser.add_argument(
+        "--threads", type=count, default=0, help="CPU threads (default: one per available core)"
+    )
+
+
+def add_windows(parser: Arguments) -> None:
+    """--window-s and --hop-s."""
+    parser.add_argument(
         "--window-s",
         type=seconds,
-        help="length of a window (default: 3, or less where the network hears less)",
+        help="length of a window (default: 3, or the network's audio length if that is shorter)",
     )
-    windows.add_argument("--hop-s", type=seconds, help="from window to window (default: 1)")
-    engine = argparse.ArgumentParser(add_help=False)
-    engine.add_argument(
+    parser.add_argument("--hop-s", type=seconds, help="time between windows (default: 1)")
+
+
+def add_engine(parser: Arguments) -> None:
+    """--engine and --address."""
+    parser.add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="who works: this machine, or Ray, which may be a cluster (needs the extra scale)",
+        help="where to compute: on this machine, or with Ray, which may span a cluster (needs "
+        "the extra scale; default: %(default)s)",
     )
-    engine.add_argument(
+    parser.add_argument(
         "--address",
-        help="with --engine ray: of a running cluster (default: RAY_ADDRESS, or a Ray of its own, "
-        "on this machine alone)",
+        help="with --engine ray: address of a running cluster (default: RAY_ADDRESS, or a new "
+        "Ray instance on this machine)",
     )
-    return Shared(bundle, threads, windows, engine)
+
+
+def check_engine(options: argparse.Namespace, *only_ray: str) -> None:
+    """Raise an EmoError if Ray is missing, or if its options are given without it.
+
+    only_ray: names of further options that need --engine ray.
+    """
+    if options.engine == "ray":
+        require("ray", "pyarrow", how=HOW_TO_SCALE)
+    else:
+        check_without(options, "--engine ray", "address", *only_ray)
+
+
+def check_without(options: argparse.Namespace, needed: str, *names: str) -> None:
+    """Raise UsageError for an option that has no meaning without the one that is needed."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')}", Reason.BAD_CONFIG, f"goes with {needed}"
+            )
 
 
 def count(text: str) -> int:
@@ -92,14 +130,5 @@ def seconds(text: str) -> float:
     """An option's value: a length of time in s."""
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no length of time")
+        raise argparse.ArgumentTypeError(f"{text} is not a length of time")
     return number
-
-
-def check_without(options: argparse.Namespace, needed: str, *names: str) -> None:
-    """Raise UsageError for an option that means nothing without the one that is needed."""
-    for name in names:
-        if getattr(options, name) is not None:
-            raise UsageError(
-                f"--{name.replace('_', '-')}", Reason.BAD_CONFIG, f"goes with {needed}"
-            )

@@ -9,12 +9,13 @@ from collections.abc import Callable, Container, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_emo.cli.options import CORPUS_HELP, add_engine, check_engine, count
 from keras_emo.data.cache import CacheReport, Run, build_cache
 from keras_emo.data.packing import pack_clips, settle_clips
 from keras_emo.data.samples import Sample
 from keras_emo.data.shards import open_shards
 from keras_emo.data.workers import Job, run_jobs
-from keras_emo.errors import ClipError, ExitCode, Reason
+from keras_emo.errors import ClipError, ExitCode, Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.progress import Progress
 from keras_emo.spec import ClipSpec
@@ -22,8 +23,37 @@ from keras_emo.training.config import read_config
 from keras_emo.training.data import open_corpus
 
 
-def run_preprocess(options: argparse.Namespace) -> int:
+def add_arguments(preprocess: argparse.ArgumentParser) -> None:
+    """Options of keras-emo preprocess."""
+    add_engine(preprocess)
+    preprocess.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
+    preprocess.add_argument("--corpus", default="auto", help=CORPUS_HELP)
+    preprocess.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("cache"),
+        help="folder for the prepared clips (default: cache)",
+    )
+    spec = preprocess.add_mutually_exclusive_group()
+    spec.add_argument("--config", type=Path, help="TOML file that train.py will use")
+    spec.add_argument("--bundle", type=Path, help="prepare for this bundle, without a TOML file")
+    preprocess.add_argument("--skip-bad", action="store_true", help="skip unreadable files")
+    preprocess.add_argument(
+        "--workers", type=count, default=0, help="processes (default: one per core)"
+    )
+    preprocess.add_argument("--shards", type=Path, help="pack prepared clips there, see train.py")
+    preprocess.add_argument(
+        "--drop-prepared",
+        action="store_true",
+        help="with --shards: delete files that are packed",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
     """Prepare every clip of a corpus; one that fails is reported and the rest go on."""
+    if options.drop_prepared and options.shards is None:
+        raise UsageError("--drop-prepared", Reason.BAD_CONFIG, "goes with --shards")
+    check_engine(options)
     spec = _choose_spec(options)
     cache = Path(os.path.abspath(options.cache))  # Ray's workers may be in another folder
     corpus = open_corpus(options.data, options.corpus, cache, options.skip_bad, options.workers)

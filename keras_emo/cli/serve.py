@@ -4,16 +4,64 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
+from keras_emo.cli.options import add_bundle, count, megabytes, seconds
+from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.session import available_cores
 from keras_emo.serve.security import choose_key
 from keras_emo.serve.settings import MB, Settings
 
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
 
-def run_serve(options: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C; a second one does not wait for what is being answered."""
+
+def add_arguments(serve: argparse.ArgumentParser) -> None:
+    """Options of keras-emo serve."""
+    add_bundle(serve)
+    serve.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=count, default=8080, help="0: any (default: %(default)s)")
+    serve.add_argument(
+        "--workers", type=count, default=0, help="recordings at once (default: one per core)"
+    )
+    serve.add_argument(
+        "--queue", type=count, default=32, help="requests that may wait (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--max-upload-mb",
+        type=megabytes,
+        default=200,
+        metavar="MB",
+        help="largest upload (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--timeout-s", type=seconds, default=60, help="for a prediction (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--stall-s",
+        type=seconds,
+        default=10,
+        help="for an upload that pauses (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--drain-s",
+        type=seconds,
+        default=30,
+        help="time for running requests after SIGTERM (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the API key, instead of KERAS_EMO_API_KEY; needed to listen beyond this "
+        "machine",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C; a second signal does not wait for running requests."""
+    require(*PACKAGES, how="pip install -r requirements-serve.txt")
     key = choose_key(options.host, os.environ, options.api_key_file)
     try:
         settings = Settings(

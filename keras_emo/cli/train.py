@@ -1,4 +1,4 @@
-"""The options of train.py."""
+"""keras-emo train: networks trained on a labeled corpus, as train.py does."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ from keras_emo.training.team import KINDS, Team, gather_team
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of train.py; what a run is made of can also stand in a TOML file."""
+    """Options of train.py."""
     parser = argparse.ArgumentParser(
         prog="train.py",
         description="Train face and voice networks, then their fusions, on an emotion corpus. "
-        "The same command again goes on where it was stopped.",
+        "Training is resumable: run the same command again.",
     )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of keras-emo train; a TOML file can hold those that describe a run."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
     data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
@@ -102,15 +108,19 @@ def build_parser() -> argparse.ArgumentParser:
     place.add_argument(
         "--xla", action="store_true", default=None, help="compile the training step with XLA"
     )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run train.py; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    return run_command(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train what the options say."""
     # of a worker that is gone TensorFlow has much to say; one line is enough
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if options.distribute != "none" else "2")
-    return run_command(lambda: run_until_stopped(lambda: _train_together(options), options.out))
+    return run_until_stopped(lambda: _train_together(options), options.out)
 
 
 def _train_together(options: argparse.Namespace) -> int:

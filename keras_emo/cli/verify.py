@@ -1,4 +1,4 @@
-"""keras-emo verify: whether a bundle is whole and answers as when it was exported."""
+"""keras-emo verify: whether a bundle is complete and predicts as when it was exported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_emo.cli.options import add_bundle_argument
 from keras_emo.errors import BundleError, ExitCode, Reason
 from keras_emo.inference.bundle import GOLDEN, load_bundle, load_golden
 from keras_emo.inference.model import Predictor
@@ -18,7 +19,12 @@ TOLERANCES = {"probs": 1e-3, "logits": 1e-3, "embedding": 1e-3}
 INT8_TOLERANCES = {"probs": 0.02, "logits": 0.2, "embedding": 0.2}
 
 
-def run_verify(options: argparse.Namespace) -> int:
+def add_arguments(verify: argparse.ArgumentParser) -> None:
+    """Options of keras-emo verify."""
+    add_bundle_argument(verify)
+
+
+def run(options: argparse.Namespace) -> int:
     """Check digests and description, then the golden values. Raises BundleError."""
     with Progress(str(options.bundle)) as progress:
         return _verify(options.bundle, progress)

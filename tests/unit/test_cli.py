@@ -13,7 +13,7 @@ from keras_emo.cli import evaluate, live, predict
 from keras_emo.cli import main as cli
 from keras_emo.cli.run import run_command
 from keras_emo.data.corpus import Corpus
-from keras_emo.data.samples import Take
+from keras_emo.data.samples import Sample
 from keras_emo.errors import ClipError, Reason
 from keras_emo.inference.model import Prediction
 from keras_emo.labels import EMOTIONS
@@ -47,7 +47,7 @@ def stub(monkeypatch):
     spec = ClipSpec(FaceSpec(size_px=32))
     bundle = SimpleNamespace(info=info, spec=spec, modalities=["face", "voice"])
     for command in (predict, live, evaluate):
-        monkeypatch.setattr(command, "load_bundle", lambda folder, key: bundle)
+        monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
         monkeypatch.setattr(command, "Predictor", StubPredictor)
 
 
@@ -109,10 +109,11 @@ def test_threads_of_no_use(threads):
     [(["a", "b"], 0), (["a", "torn"], 4), (["a", "bad"], 4), (["bad"], 3)],
 )
 def test_evaluate(names, code, monkeypatch, tmp_path):
-    takes = [
-        Take(n, "stub", "1", "male", EMOTIONS[3], ClipSource(video=Path(f"{n}.mp4"))) for n in names
+    samples = [
+        Sample(n, "stub", "1", "male", EMOTIONS[3], ClipSource(video=Path(f"{n}.mp4")))
+        for n in names
     ]
-    monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", takes))
+    monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", samples))
     out = tmp_path / "scores.json"
     assert cli.main(["evaluate", "--data", "x", "--json", str(out)]) == code
     figures = json.loads(out.read_text())

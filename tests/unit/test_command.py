@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from keras_emo.cli.run import TERMINATED, exit_on_sigterm, require, run_command
+from keras_emo.cli.run import TERMINATED, require, run_command
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason
 
 
@@ -16,7 +16,7 @@ def test_sigterm_ends_the_work_with_its_code_and_is_given_back(capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("still at work")
 
-    assert exit_on_sigterm(work) == TERMINATED == 143
+    assert run_command(work) == TERMINATED == 143
     assert signal.getsignal(signal.SIGTERM) is before
     assert capsys.readouterr().err == "stopped\n"
 

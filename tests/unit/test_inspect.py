@@ -94,7 +94,7 @@ def test_bars():
 
 def test_a_bundle_that_says_little(change):
     bundle = load_bundle(
-        change(metrics={}, parity={}, license=None, preset=None, parameters=None, precision=None)
+        change(metrics={}, parity={}, licence=None, preset=None, parameters=None, precision=None)
     )
     text = "\n".join(describe(bundle))
     assert "unknown preset" in text

@@ -46,7 +46,7 @@ def stub(monkeypatch, tmp_path):
             )
 
     for command in (predict, bulk):
-        monkeypatch.setattr(command, "load_bundle", lambda folder, key: bundle)
+        monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
     monkeypatch.setattr(predict, "Predictor", StubPredictor)
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -160,7 +160,7 @@ def test_a_missing_package_is_one_line(options, package):
 def test_numbers_are_refused_as_what_they_are(capsys):
     for option, value, said in (
         ("--max-upload-mb", "0", "0 is not from 1 to"),
-        ("--timeout-s", "-1", "-1 is no length of time"),
+        ("--timeout-s", "-1", "-1 is not a length of time"),
     ):
         with pytest.raises(SystemExit):
             cli.main(["serve", option, value])

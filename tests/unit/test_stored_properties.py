@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keras_emo.arrays import read_arrays
-from keras_emo.cli.verify import run_verify
+from keras_emo.cli import verify
 from keras_emo.data.cache import count_crops, load_clip, load_mfcc
 from keras_emo.data.corpora import read_corpus
 from keras_emo.errors import BundleError, ClipError, Reason, UsageError
@@ -153,7 +153,7 @@ def test_golden_values_of_another_network(how, tmp_path):
     known["files"]["golden.npz"] = {"sha256": digest_file(folder / "golden.npz")}
     (folder / "bundle.json").write_text(json.dumps(known))
     with pytest.raises(BundleError) as caught:
-        run_verify(Namespace(bundle=folder, key=None))
+        verify.run(Namespace(bundle=folder, key=None))
     assert "sha256" not in caught.value.cause
 
 

@@ -47,7 +47,7 @@ def stub(make, monkeypatch):
             pass
 
     for command in (predict, live):
-        monkeypatch.setattr(command, "load_bundle", lambda folder, key: BUNDLE)
+        monkeypatch.setattr(command, "load_bundle", lambda folder: BUNDLE)
         monkeypatch.setattr(command, "Predictor", StubPredictor)
     return StubPredictor
 
