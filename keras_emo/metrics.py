@@ -1,51 +1,184 @@
-"""Figures for a set of answers: accuracy, UAR, macro-F1, calibration, intervals over speakers."""
+"""Metrics of a set of predictions: accuracy, UAR, macro-F1, calibration, intervals by speaker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
 
-ABSTAINED = -1  # a clip without an answer; it counts as wrong
+ABSTAINED = -1  # a clip without a prediction; it counts as wrong
+
+Interval = tuple[float, float]
 
 
-def confusion(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Counts int64 (7, 8): rows are true classes, columns answers, the last one abstentions."""
-    columns = np.where(answers == ABSTAINED, N_EMOTIONS, answers)
+@dataclass(frozen=True)
+class Scores:
+    """As scikit-learn's accuracy_score, balanced_accuracy_score and f1_score(average='macro').
+
+    uar, the mean recall, and macro_f1 are means over the classes that occur among the labels.
+    """
+
+    accuracy: float
+    uar: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class GroupScores(Scores):
+    """Scores of one speaker, or of one gender."""
+
+    n_clips: int
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GroupScores:
+        return cls(
+            accuracy=float(data["accuracy"]),
+            uar=float(data["uar"]),
+            macro_f1=float(data["macro_f1"]),
+            n_clips=int(data["n_clips"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"n_clips": self.n_clips, **asdict(Scores(self.accuracy, self.uar, self.macro_f1))}
+
+
+@dataclass(frozen=True)
+class Metrics(Scores):
+    """Everything that is measured of a set of predictions.
+
+    intervals: 95 % bootstrap intervals of the scores, by their names. ece: expected calibration
+    error; None without predictions. recall: by emotion; None for one that does not occur.
+    by_gender: empty where genders are not known. The fields after it are left out of a bundle:
+    majority_accuracy, of always predicting the most frequent class; confusion, a row for each true
+    class and a column for each prediction, the last for abstentions; by_speaker.
+    """
+
+    n_clips: int
+    n_speakers: int
+    n_abstained: int
+    intervals: Mapping[str, Interval]
+    ece: float | None
+    recall: Mapping[str, float | None]
+    by_gender: Mapping[str, GroupScores] = field(default_factory=dict)
+    majority_accuracy: float | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
+    by_speaker: Mapping[str, GroupScores] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.format()
+
+    def format(self, name: str = "accuracy") -> str:
+        """A score in percent with its interval, as ``81.8 (76.9 to 86.2)``."""
+        return format_percent(getattr(self, name), self.intervals[name])
+
+    def summarize(self) -> Metrics:
+        """Without the confusion matrix, the speakers and the baseline, as a bundle keeps them."""
+        return replace(self, majority_accuracy=None, confusion=(), by_speaker={})
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Metrics:
+        """Inverse of to_dict; other keys are ignored. Raises KeyError, TypeError or ValueError."""
+        majority = data.get("majority_accuracy")
+        groups = [
+            {name: GroupScores.from_dict(scores) for name, scores in data.get(key, {}).items()}
+            for key in ("by_gender", "by_speaker")
+        ]
+        counts = data["confusion"]["counts"] if "confusion" in data else ()
+        intervals = {}
+        for name in ("accuracy", "uar", "macro_f1"):
+            low, high = data["interval_95"][name]
+            intervals[name] = float(low), float(high)
+        return cls(
+            accuracy=float(data["accuracy"]),
+            uar=float(data["uar"]),
+            macro_f1=float(data["macro_f1"]),
+            n_clips=int(data["n_clips"]),
+            n_speakers=int(data["n_speakers"]),
+            n_abstained=int(data.get("n_abstained", 0)),
+            intervals=intervals,
+            ece=_optional(data.get("ece")),
+            recall={name: _optional(value) for name, value in data.get("recall", {}).items()},
+            by_gender=groups[0],
+            majority_accuracy=_optional(majority),
+            confusion=tuple(tuple(int(n) for n in row) for row in counts),
+            by_speaker=groups[1],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as metrics.json, bundle.json and ``evaluate --json`` have them."""
+        result: dict[str, Any] = {
+            "n_clips": self.n_clips,
+            "n_speakers": self.n_speakers,
+            "n_abstained": self.n_abstained,
+            "accuracy": self.accuracy,
+            "uar": self.uar,
+            "macro_f1": self.macro_f1,
+            "interval_95": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "ece": self.ece,
+        }
+        if self.majority_accuracy is not None:
+            result["majority_accuracy"] = self.majority_accuracy
+        result["recall"] = dict(self.recall)
+        if self.confusion:
+            counts = [list(row) for row in self.confusion]
+            result["confusion"] = {"labels": [*EMOTIONS, "abstained"], "counts": counts}
+        for key, groups in (("by_speaker", self.by_speaker), ("by_gender", self.by_gender)):
+            if groups:
+                result[key] = {name: scores.to_dict() for name, scores in groups.items()}
+        return result
+
+
+def format_percent(value: float, interval: Interval | None = None) -> str:
+    """A proportion in percent, ``81.8``, with an interval ``81.8 (76.9 to 86.2)``."""
+    text = f"{100 * value:.1f}"
+    return text if interval is None else f"{text} ({format_interval(interval)})"
+
+
+def format_interval(interval: Interval) -> str:
+    """Two proportions in percent, ``76.9 to 86.2``."""
+    low, high = interval
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def count_confusion(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Counts int64 (7, 8): rows are true classes, columns predictions, the last abstentions."""
+    columns = np.where(predictions == ABSTAINED, N_EMOTIONS, predictions)
     counts = np.zeros((N_EMOTIONS, N_EMOTIONS + 1), np.int64)
     np.add.at(counts, (labels, columns), 1)
     return counts
 
 
-def score(counts: np.ndarray) -> dict[str, float]:
-    """accuracy, uar (mean recall over classes present) and macro_f1 of a confusion matrix.
+def score(labels: np.ndarray, predictions: np.ndarray) -> Scores:
+    """Scores of predicted classes; ABSTAINED counts as wrong."""
+    return score_counts(count_confusion(labels, predictions))
 
-    As sklearn's accuracy_score, balanced_accuracy_score and f1_score(average='macro') over the
-    classes that occur among the labels.
-    """
+
+def score_counts(counts: np.ndarray) -> Scores:
+    """Scores of a confusion matrix, see count_confusion."""
     hits = np.diag(counts[:, :N_EMOTIONS]).astype(float)
     truth = counts.sum(axis=1)
-    said = counts[:, :N_EMOTIONS].sum(axis=0)
+    predicted = counts[:, :N_EMOTIONS].sum(axis=0)
     present = truth > 0
-    f1 = 2 * hits / np.maximum(truth + said, 1)
-    return {
-        "accuracy": float(hits.sum() / max(truth.sum(), 1)),
-        "uar": float((hits[present] / truth[present]).mean()) if present.any() else 0.0,
-        "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
-    }
+    f1 = 2 * hits / np.maximum(truth + predicted, 1)
+    return Scores(
+        accuracy=float(hits.sum() / max(truth.sum(), 1)),
+        uar=float((hits[present] / truth[present]).mean()) if present.any() else 0.0,
+        macro_f1=float(f1[present].mean()) if present.any() else 0.0,
+    )
 
 
-def interval(
+def bootstrap_intervals(
     labels: np.ndarray,
-    answers: np.ndarray,
+    predictions: np.ndarray,
     speakers: Sequence[str],
     n_draws: int = 2000,
     seed: int = 0,
-) -> dict[str, list[float]]:
-    """95 % bootstrap intervals of score(), resampling whole speakers with replacement.
+) -> dict[str, Interval]:
+    """95 % bootstrap intervals of the scores, resampling whole speakers with replacement.
 
     Clips of one speaker are not independent, so the speaker is the unit. With few speakers the
     interval is coarse: read it as a lower bound on the uncertainty. Without any speaker
@@ -53,24 +186,25 @@ def interval(
     """
     names = sorted(set(speakers))
     if not names:
-        return {key: [0.0, 1.0] for key in score(confusion(labels, answers))}
+        return dict.fromkeys(("accuracy", "uar", "macro_f1"), (0.0, 1.0))
     who = np.array(speakers)
-    tables = np.stack([confusion(labels[who == n], answers[who == n]) for n in names])
+    tables = np.stack([count_confusion(labels[who == n], predictions[who == n]) for n in names])
     rng = np.random.default_rng(seed)
     draws = [
-        score(tables[rng.integers(0, len(names), len(names))].sum(axis=0)) for _ in range(n_draws)
+        asdict(score_counts(tables[rng.integers(0, len(names), len(names))].sum(axis=0)))
+        for _ in range(n_draws)
     ]
     bounds = {}
     for key in draws[0]:
         low, high = np.percentile([d[key] for d in draws], [2.5, 97.5])
-        bounds[key] = [float(low), float(high)]
+        bounds[key] = float(low), float(high)
     return bounds
 
 
 def measure_reliability(
     labels: np.ndarray, probs: np.ndarray, n_bins: int = 10
 ) -> list[dict[str, float]]:
-    """For each bin of the top class's confidence: its mean, the share right, the clips."""
+    """For each bin of the top class's confidence: its mean, the accuracy, the number of clips."""
     top = probs.max(axis=1)
     right = probs.argmax(axis=1) == labels
     bins = np.minimum((top * n_bins).astype(int), n_bins - 1)
@@ -91,45 +225,49 @@ def calibration_error(labels: np.ndarray, probs: np.ndarray, n_bins: int = 10) -
     return float(sum(gaps) / len(labels))
 
 
-def report(
+def measure(
     labels: np.ndarray,
     probs: np.ndarray,
     speakers: Sequence[str],
-    genders: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Everything that metrics.json and ``evaluate`` say of a set of answers.
+    genders: Sequence[str] = (),
+) -> Metrics:
+    """The metrics of a set of predictions.
 
-    labels: int (n,). probs: float (n, 7), a row of NaN where the model abstained. Returns
-    plain Python values.
+    labels: int (n,). probs: float (n, 7), a row of NaN where the model abstained.
     """
     labels = np.asarray(labels, np.int64)  # an empty list would be float
-    answered = np.isfinite(probs).all(axis=1)
-    answers = np.full(len(labels), ABSTAINED)
-    answers[answered] = probs[answered].argmax(axis=1)
-    counts = confusion(labels, answers)
+    known = np.isfinite(probs).all(axis=1)
+    predictions = np.full(len(labels), ABSTAINED)
+    predictions[known] = probs[known].argmax(axis=1)
+    counts = count_confusion(labels, predictions)
     truth = counts.sum(axis=1)
-    who = np.array(speakers)
 
-    def part(chosen: np.ndarray) -> dict[str, Any]:
-        figures = score(confusion(labels[chosen], answers[chosen]))
-        return {"n_clips": int(chosen.sum()), **figures}
+    def group(names: Sequence[str]) -> dict[str, GroupScores]:
+        who = np.array(names)
+        result = {}
+        for name in sorted(set(names)):
+            chosen = who == name
+            scores = score(labels[chosen], predictions[chosen])
+            result[name] = GroupScores(**asdict(scores), n_clips=int(chosen.sum()))
+        return result
 
-    result: dict[str, Any] = {
-        "n_clips": len(labels),
-        "n_speakers": len(set(speakers)),
-        "n_abstained": int((~answered).sum()),
-        **score(counts),
-        "interval_95": interval(labels, answers, speakers),
-        "ece": calibration_error(labels[answered], probs[answered]) if answered.any() else None,
-        "majority_accuracy": float(truth.max() / max(len(labels), 1)),
-        "recall": {
+    return Metrics(
+        **asdict(score_counts(counts)),
+        n_clips=len(labels),
+        n_speakers=len(set(speakers)),
+        n_abstained=int((~known).sum()),
+        intervals=bootstrap_intervals(labels, predictions, speakers),
+        ece=calibration_error(labels[known], probs[known]) if known.any() else None,
+        recall={
             name: float(counts[i, i] / truth[i]) if truth[i] else None
             for i, name in enumerate(EMOTIONS)
         },
-        "confusion": {"labels": [*EMOTIONS, "abstained"], "counts": counts.tolist()},
-        "by_speaker": {name: part(who == name) for name in sorted(set(speakers))},
-    }
-    if genders is not None:
-        sex = np.array(genders)
-        result["by_gender"] = {name: part(sex == name) for name in sorted(set(genders))}
-    return result
+        by_gender=group(genders),
+        majority_accuracy=float(truth.max() / max(len(labels), 1)),
+        confusion=tuple(tuple(row) for row in counts.tolist()),
+        by_speaker=group(speakers),
+    )
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)

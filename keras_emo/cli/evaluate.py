@@ -21,6 +21,7 @@ from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.model import Predictor
 from keras_emo.labels import EMOTIONS
+from keras_emo.metrics import Metrics, format_interval, format_percent
 from keras_emo.output import open_output
 from keras_emo.progress import Progress
 
@@ -116,14 +117,15 @@ def choose_samples(
 
 def format_figures(figures: dict, corpus: str) -> str:
     """The figures as a few lines of text."""
-    low, high = (100 * v for v in figures["interval_95"]["accuracy"])
+    metrics = Metrics.from_dict(figures)
+    low_to_high = format_interval(metrics.intervals["accuracy"])
     lines = [
         f"{figures['n_clips']} clips of {figures['n_speakers']} speakers"
         f"  {figures['clips_per_second']:.2f} clips a second",
-        f"accuracy {100 * figures['accuracy']:.1f} % (95 %, speakers resampled: "
-        f"{low:.1f} to {high:.1f})  UAR {100 * figures['uar']:.1f}  "
-        f"macro-F1 {100 * figures['macro_f1']:.1f}  "
-        f"majority {100 * figures['majority_accuracy']:.1f}",
+        f"accuracy {format_percent(metrics.accuracy)} % (95 %, speakers resampled: "
+        f"{low_to_high})  UAR {format_percent(metrics.uar)}  "
+        f"macro-F1 {format_percent(metrics.macro_f1)}  "
+        f"majority {format_percent(metrics.majority_accuracy or 0.0)}",
         f"{figures['n_abstained']} without an answer, {figures['n_degraded']} degraded",
         "recall  " + "  ".join(
             f"{name} {100 * value:.0f}" for name, value in figures["recall"].items()

@@ -11,6 +11,7 @@ from typing import Any
 from keras_emo.cli.options import add_bundle_argument
 from keras_emo.errors import BundleError, ExitCode, Reason
 from keras_emo.inference.bundle import DESCRIPTION, Bundle, load_bundle
+from keras_emo.metrics import format_interval, format_percent
 from keras_emo.progress import make_printable
 from keras_emo.spec import AudioSpec, FaceSpec
 
@@ -194,5 +195,5 @@ def _format_figure(
     name: str, value: float, cells: str, interval: Sequence[float] | None = None
 ) -> str:
     low, high = interval or (value, value)
-    line = f"    {name:<17}  {100 * value:5.1f}  {draw_bar(value, low, high, cells)}"
-    return f"{line}  {100 * low:.1f} to {100 * high:.1f}" if interval else line
+    line = f"    {name:<17}  {format_percent(value):>5}  {draw_bar(value, low, high, cells)}"
+    return f"{line}  {format_interval((low, high))}" if interval else line

@@ -13,7 +13,7 @@ from keras_emo.errors import ClipError
 from keras_emo.inference.model import Predictor
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.media.reader import ClipSource
-from keras_emo.metrics import report
+from keras_emo.metrics import measure
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ def evaluate_parts(
             if progress:
                 progress(len(rows), len(every))
         spent_s += time.perf_counter() - started_s
-    figures = report(
+    metrics = measure(
         np.array([c.label for c in every]),
         probs,
         [c.speaker for c in every],
         [c.gender for c in every],
     )
     return {
-        **figures,
+        **metrics.to_dict(),
         "n_degraded": n_degraded,
         "clips_per_second": round(len(every) / spent_s, 3) if every else 0.0,
         "failures": failures,

@@ -12,7 +12,7 @@ from keras_emo.data.samples import Sample
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips, predict_clips
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.metrics import confusion, score
+from keras_emo.metrics import score
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.training.data import Prepared
 
@@ -70,7 +70,7 @@ def score_part(
     first, *others = answers.values()
     return {
         "n_clips": len(samples),
-        **{k: score(confusion(labels, a))["accuracy"] for k, a in answers.items()},
+        **{k: score(labels, a).accuracy for k, a in answers.items()},
         "agreement": float(np.mean([first == other for other in others])),
     }
 

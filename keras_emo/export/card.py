@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.data.corpora import known_corpora
+from keras_emo.metrics import Metrics, format_percent
 
 
 def write_card(description: dict[str, Any], path: Path) -> None:
@@ -72,18 +73,17 @@ def format_figures(metrics: dict[str, Any]) -> list[str]:
     for part in ("val", "test", "folds"):
         if part not in metrics:
             continue
-        m = metrics[part]
-        low, high = (100 * v for v in m["interval_95"]["accuracy"])
+        m = Metrics.from_dict(metrics[part])
         cells = [
-            _name_part(part, m),
-            m["n_speakers"],
-            m["n_clips"],
-            f"{100 * m['accuracy']:.1f} ({low:.1f} to {high:.1f})",
-            f"{100 * m['uar']:.1f}",
-            f"{100 * m['macro_f1']:.1f}",
+            _name_part(part, metrics[part]),
+            m.n_speakers,
+            m.n_clips,
+            m,
+            format_percent(m.uar),
+            format_percent(m.macro_f1),
         ]
-        genders = m.get("by_gender", {})
-        cells.append(", ".join(f"{g} {100 * v['accuracy']:.1f}" for g, v in genders.items()))
+        genders = m.by_gender.items()
+        cells.append(", ".join(f"{name} {format_percent(g.accuracy)}" for name, g in genders))
         rows.append("| " + " | ".join(str(c) for c in cells) + " |")
     if not rows:
         return ["None: it was trained on everybody there is, and not tested over folds."]

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_emo.errors import EmoError, Reason
 from keras_emo.io import open_draft
-from keras_emo.metrics import confusion, score
+from keras_emo.metrics import score
 from keras_emo.progress import Progress
 from keras_emo.training.checkpoint import Arrays, Checkpoints
 from keras_emo.training.config import StageConfig
@@ -34,11 +34,11 @@ class ClipValidation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         probs = self.answer()
-        figures = score(confusion(self.labels, probs.argmax(axis=1)))
+        scores = score(self.labels, probs.argmax(axis=1))
         picked = probs[np.arange(len(probs)), self.labels]
         if logs is not None:
             logs["val_loss"] = float(-np.log(np.maximum(picked, 1e-7)).mean())
-            logs["val_accuracy"], logs["val_uar"] = figures["accuracy"], figures["uar"]
+            logs["val_accuracy"], logs["val_uar"] = scores.accuracy, scores.uar
 
 
 class KeepBest(keras.callbacks.Callback):

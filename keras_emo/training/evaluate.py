@@ -15,7 +15,7 @@ from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import Batch, predict_clips
 from keras_emo.io import write_json
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.metrics import report
+from keras_emo.metrics import Metrics, measure
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import ClipSpec
 
@@ -51,10 +51,10 @@ def predict_split(
     return probs
 
 
-def evaluate_split(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray) -> dict[str, Any]:
-    """core.metrics.report for the takes of a part."""
+def evaluate_split(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray) -> Metrics:
+    """Metrics of predictions for the samples of a split."""
     samples = [sample for sample, _ in clips]
-    return report(
+    return measure(
         np.array([t.label for t in samples]),
         probs,
         [t.speaker for t in samples],

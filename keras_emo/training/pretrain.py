@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from keras_emo.inference.batch import softmax
 from keras_emo.io import write_json
 from keras_emo.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.media.reader import IMAGE_SUFFIXES, read_image
-from keras_emo.metrics import confusion, score
+from keras_emo.metrics import score
 from keras_emo.progress import Progress
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
@@ -73,7 +74,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
             "source": root.resolve().name,
             "n_train": int((~held).sum()),
             "n_val": int(held.sum()),
-            "val": score(confusion(truth, answer().argmax(axis=1))),
+            "val": asdict(score(truth, answer().argmax(axis=1))),
         }
         save_model(run.settle(run.config.visual, model), folder / MODEL_FILE)
         write_json(folder / METRICS_FILE, figures)

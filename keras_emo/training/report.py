@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.io import write_text
+from keras_emo.metrics import Metrics, format_percent
 from keras_emo.render.html import encode_image, escape, render_page, render_table
 from keras_emo.training.evaluate import shade_confusion
 
@@ -37,13 +38,12 @@ def write_report_page(figures: dict[str, Any], path: Path) -> None:
 def _overview(figures: dict[str, Any]) -> str:
     rows = []
     for name, row in figures.items():
-        every = row["all"]
-        low, high = (100 * v for v in every["interval_95"]["accuracy"])
+        every = Metrics.from_dict(row["all"])
         rows.append((
             name,
             f"{100 * row['single_mean']:.1f} ± {100 * row['single_deviation']:.1f}",
-            f"{100 * every['accuracy']:.1f} ({low:.1f} to {high:.1f})",
-            f"{100 * every['uar']:.1f}", f"{100 * every['macro_f1']:.1f}", f"{every['ece']:.3f}",
+            str(every),
+            format_percent(every.uar), format_percent(every.macro_f1), f"{every.ece:.3f}",
         ))  # fmt: skip
     heads = ("network", "one seed %", "seeds averaged % (95 %)", "UAR %", "macro-F1 %", "ECE")
     note = (

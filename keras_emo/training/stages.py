@@ -209,6 +209,6 @@ def score_network(run: Run, name: str, model: keras.Model) -> None:
         clips = run.prepared.clips(part)
         if clips:
             probs = predict_split(model, MODELS[name], clips, run.config.clip)
-            results[part] = evaluate_split(clips, probs)
+            results[part] = evaluate_split(clips, probs).to_dict()
             write_predictions(clips, probs, folder / f"predictions_{part}.csv")
     write_report(results, folder)

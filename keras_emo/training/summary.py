@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_emo.data.splits import SPLIT_FILE, check_scored, read_split
 from keras_emo.io import naming_content, read_record, write_json, write_text
+from keras_emo.metrics import Metrics, format_percent
 from keras_emo.networks.catalog import MODELS
 
 
@@ -40,12 +41,11 @@ def format_summary(rows: dict[str, Any]) -> str:
         for part in ("val", "test"):
             if part not in row:
                 continue
-            figures = row[part]
-            low, high = (100 * v for v in figures["interval_95"]["accuracy"])
+            metrics = Metrics.from_dict(row[part])
             lines.append(
                 f"| {name} | {_name_part(part, row)} "
-                f"| {100 * figures['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
-                f"| {100 * figures['uar']:.1f} | {100 * figures['macro_f1']:.1f} "
+                f"| {metrics} "
+                f"| {format_percent(metrics.uar)} | {format_percent(metrics.macro_f1)} "
                 f"| {row['parameters']:,} | {row['minutes']:.1f} |"
             )
     return "\n".join(lines) + "\n"

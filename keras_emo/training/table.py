@@ -15,7 +15,7 @@ from keras_emo.data.samples import Sample
 from keras_emo.errors import Reason, UsageError
 from keras_emo.io import naming_content, read_record, write_json, write_text
 from keras_emo.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
-from keras_emo.metrics import measure_reliability, report
+from keras_emo.metrics import Metrics, format_percent, measure, measure_reliability
 from keras_emo.training.folds import Plan
 from keras_emo.training.report import write_report_page
 from keras_emo.training.run import METRICS_FILE
@@ -104,9 +104,9 @@ def collect(
             "fold_mean": float(np.mean(averaged)),
             "fold_deviation": float(np.std(averaged)),
             "n_seeds": len(next(iter(by_fold.values()))),
-            "all": report(
+            "all": measure(
                 labels, probs, [t.speaker for t in together], [t.gender for t in together]
-            ),
+            ).to_dict(),
             "reliability": measure_reliability(labels[answered], probs[answered]),
         }
     return result
@@ -137,17 +137,16 @@ def format_table(figures: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in figures.items():
-        every = row["all"]
-        low, high = (100 * v for v in every["interval_95"]["accuracy"])
+        every = Metrics.from_dict(row["all"])
         genders = " / ".join(
-            f"{100 * part['accuracy']:.1f}" for _, part in sorted(every["by_gender"].items())
+            format_percent(scores.accuracy) for _, scores in sorted(every.by_gender.items())
         )
         lines.append(
             f"| {name} | {100 * row['single_mean']:.1f} ± {100 * row['single_deviation']:.1f} "
             f"| {100 * row['fold_mean']:.1f} ± {100 * row['fold_deviation']:.1f} "
-            f"| {100 * every['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
-            f"| {100 * every['uar']:.1f} | {100 * every['macro_f1']:.1f} "
-            f"| {every['ece']:.3f} | {genders} |"
+            f"| {every} "
+            f"| {format_percent(every.uar)} | {format_percent(every.macro_f1)} "
+            f"| {every.ece:.3f} | {genders} |"
         )
     majority = next(iter(figures.values()))["all"]["majority_accuracy"] if figures else 0.0
     lines.append(f"| majority class | | | {100 * majority:.1f} | 14.3 | | | |")

@@ -65,7 +65,7 @@ def folds(tmp_path, monkeypatch) -> Path:
         (root / name).mkdir(parents=True)
         (root / name / "bundle.json").write_text("{}")
     made = {"fold0": make_bundle(root / "fold0", "1"), "fold1": make_bundle(root / "fold1", "2")}
-    monkeypatch.setattr(evaluate, "load_bundle", lambda folder, key: made[folder.name])
+    monkeypatch.setattr(evaluate, "load_bundle", lambda folder: made[folder.name])
     return root
 
 

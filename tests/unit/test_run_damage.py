@@ -16,7 +16,7 @@ from keras_emo.errors import ExitCode
 from keras_emo.export.provenance import collect_facts, read_runs
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
-from keras_emo.metrics import report
+from keras_emo.metrics import measure
 from keras_emo.spec import ClipSpec
 
 keras = pytest.importorskip("keras")
@@ -51,7 +51,8 @@ def run(tmp_path) -> Path:
     (folder / "visual_alexnet").mkdir()
     probs = np.random.default_rng(0).dirichlet(np.ones(7), len(TAKES)).astype(np.float32)
     labels = np.array([t.label for t in TAKES])
-    figures = report(labels, probs, [t.speaker for t in TAKES], [t.gender for t in TAKES])
+    speakers, genders = [t.speaker for t in TAKES], [t.gender for t in TAKES]
+    figures = measure(labels, probs, speakers, genders).to_dict()
     config = TrainConfig(stages=(NAME,))
     split = SimpleNamespace(to_dict=lambda: SPLIT, digest=lambda: "5" * 16)
     asked = {"config": config.to_dict(), "corpus": "builtin", "clips": "e3b0c44298fc1c14",
