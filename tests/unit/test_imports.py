@@ -44,6 +44,7 @@ LAZY = {
     "data/augment.py": {"librosa", "tensorflow"},
     "data/draws.py": {"tensorflow"},
     "data/pipeline.py": {"tensorflow"},
+    "inference/results.py": {"pandas"},
     "scale/cluster.py": {"ray"},  # once its environment is set
     "scale/work.py": {"ray"},
 }
