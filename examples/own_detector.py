@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+import keras_emo
 from keras_emo.features.face import Box
-from keras_emo.inference.model import Predictor
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,6 @@ class SeatedDetector:
 
 
 if __name__ == "__main__":
-    predictor = Predictor(Path(sys.argv[1]), detector=SeatedDetector())
-    answer = predictor.predict(Path(sys.argv[2]))
-    print(answer.label, answer.modalities)
+    model = keras_emo.load(sys.argv[1], detector=SeatedDetector())
+    prediction = model.predict(sys.argv[2])
+    print(prediction.label, prediction.modalities)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from keras_emo.inference.predict import RecordingPredictions, WindowPrediction
-from keras_emo.inference.segments import Segment
+from keras_emo.inference.predict import WindowStream
+from keras_emo.inference.results import Segment, WindowPrediction
 from keras_emo.render.formats import register_format
 
 
@@ -23,12 +23,12 @@ class SubtitleWriter:
     def add(self, answer: WindowPrediction) -> None:
         """Take the next window."""
 
-    def end(self, answers: RecordingPredictions, segments: Sequence[Segment]) -> None:
+    def end(self, stream: WindowStream, segments: Sequence[Segment]) -> None:
         """The recording is done."""
         for s in (s for s in segments if s.label is not None):
             self.n_written += 1
             stamps = f"{format_stamp(s.start_s)} --> {format_stamp(s.end_s)}"
-            self.stream.write(f"{self.n_written}\n{stamps}\n{s.label} {s.prob:.2f}\n\n")
+            self.stream.write(f"{self.n_written}\n{stamps}\n{s.label} {s.confidence:.2f}\n\n")
 
     def finish(self) -> None:
         """No further recording comes."""

@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from keras_emo.cli.predict import exit_code_for, find_clips, open_predictor
+from keras_emo.cli.predict import exit_code_for, find_clips, open_model
 from keras_emo.data.workers import run_jobs
 from keras_emo.inference.bundle import DESCRIPTION, digest_file, load_bundle
 from keras_emo.inference.predict import choose_lengths
@@ -32,7 +32,7 @@ def run_bulk(options: argparse.Namespace) -> int:
     with open_store(options.out, plan) as store:
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
-        answerer = ClipAnswerer(partial(open_predictor, _fix_paths(options)), maker, windows)
+        answerer = ClipAnswerer(partial(open_model, _fix_paths(options)), maker, windows)
         with closing(answerer):
             counts = answer_rest(store, store.find_finished(), _choose_run(options, answerer))
     if counts.degraded:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from keras_emo import load
 from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
 from keras_emo.cli.options import CORPUS_HELP, DEFAULT_BUNDLE, add_bundle, add_threads
 from keras_emo.data.corpora import read_corpus
@@ -19,7 +20,6 @@ from keras_emo.data.splits import resolve_speakers
 from keras_emo.demo_corpus import SPEAKER_NOTE
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.model import Predictor
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import Metrics, format_interval, format_percent
 from keras_emo.output import open_output
@@ -72,7 +72,7 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
         samples = choose_samples(corpus.samples, speakers, trained["test"], options.data)
         seen |= {t.speaker for t in samples} & {*trained["train"], *trained["val"]}
         clips = [LabeledClip(t.sample_id, t.source, t.label, t.speaker, t.gender) for t in samples]
-        parts.append((partial(Predictor, bundle, options.threads), clips))
+        parts.append((partial(load, bundle, threads=options.threads), clips))
     if folds:
         check_folds(bundles, [{c.speaker for c in clips} for _, clips in parts])
     elif seen:

@@ -8,10 +8,9 @@ import math
 import sys
 from pathlib import Path
 
+from keras_emo import load
 from keras_emo.cli.options import add_bundle, add_threads, add_windows, seconds
 from keras_emo.errors import ExitCode
-from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.model import Predictor
 from keras_emo.inference.realtime import LivePredictions
 from keras_emo.media.live import open_source
 from keras_emo.output import open_output
@@ -47,14 +46,14 @@ def add_arguments(live: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Predict until the source ends, --max-s, Ctrl-C or SIGTERM."""
     with open_output(options.out) as stream:
-        predictor = Predictor(load_bundle(options.bundle), options.threads)
+        model = load(options.bundle, threads=options.threads)
         source = open_source(options.source)
-        predictor.warm_up()
-        if not source.has_audio and "voice" in predictor.bundle.modalities:
+        model.warm_up()
+        if not source.has_audio and "voice" in model.bundle.modalities:
             print(f"warning: {options.source!r}: no sound, answered from the face alone",
                   file=sys.stderr)  # fmt: skip
         lengths = options.window_s, options.hop_s
-        with LivePredictions(predictor, source, options.source, *lengths, options.max_s) as answers:
+        with LivePredictions(model, source, options.source, *lengths, options.max_s) as answers:
             for answer in answers:
                 if options.format == "json":
                     dropped = {"pictures": answers.latest.n_dropped, "windows": answers.n_skipped}

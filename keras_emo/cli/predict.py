@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from keras_emo import load
 from keras_emo.cli.options import (
     HOW_TO_SCALE,
     add_bundle,
@@ -23,8 +23,7 @@ from keras_emo.cli.options import (
 )
 from keras_emo.cli.run import require
 from keras_emo.errors import ClipError, ClipTimeout, ExitCode, Reason, UsageError
-from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.inference.session import available_cores
 from keras_emo.output import open_output
 from keras_emo.progress import Progress
@@ -143,7 +142,7 @@ def run_predict(options: argparse.Namespace) -> int:
     """Answer every clip; one that fails is reported and the rest go on."""
     answered, late, degraded = 0, 0, False
     open_writer = find_prediction_format(options.format)
-    with open_output(options.out) as stream, open_predictor(options) as predictor:
+    with open_output(options.out) as stream, open_model(options) as model:
         clips, problems = find_clips(options.clips)
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -153,7 +152,7 @@ def run_predict(options: argparse.Namespace) -> int:
             for i, path in enumerate(clips):
                 progress(i, len(clips))
                 try:
-                    prediction = predictor.predict(path)
+                    prediction = model.predict(path)
                 except ClipError as e:
                     progress.clear()
                     print(f"error: {e}", file=sys.stderr)
@@ -174,16 +173,11 @@ def run_predict(options: argparse.Namespace) -> int:
     return exit_code_for(answered, failed, degraded, late)
 
 
-@contextmanager
-def open_predictor(options: argparse.Namespace) -> Iterator[Predictor]:
-    """The bundle's predictor; with --sandbox one whose sandbox ends with the work."""
-    bundle = load_bundle(options.bundle)
+def open_model(options: argparse.Namespace) -> Model:
+    """The bundle's model, with --sandbox one that reads in a sandbox; to be closed."""
     if not options.sandbox:
-        yield Predictor(bundle, options.threads)
-        return
-    # here: without a sandbox the first answer comes sooner
-    from keras_emo.sandbox.limits import Limits
-    from keras_emo.sandbox.predictor import SandboxedPredictor
+        return load(options.bundle, threads=options.threads)
+    from keras_emo.sandbox.limits import Limits  # here: the first prediction comes sooner
 
     limits = Limits()
     if options.timeout_s is not None:
@@ -191,8 +185,7 @@ def open_predictor(options: argparse.Namespace) -> Iterator[Predictor]:
         limits = replace(limits, wall_s=options.timeout_s, cpu_s=cpu_s)
     if options.memory_mb is not None:
         limits = replace(limits, memory_bytes=options.memory_mb << 20)
-    with SandboxedPredictor(bundle, options.threads, limits) as predictor:
-        yield predictor
+    return load(options.bundle, threads=options.threads, sandbox=limits)
 
 
 def exit_code_for(answered: int, failed: int, degraded: bool, late: int) -> int:

@@ -7,18 +7,21 @@ import os
 import sys
 from pathlib import Path
 
-from keras_emo.cli.predict import exit_code_for, find_clips, open_predictor
+from keras_emo.cli.predict import exit_code_for, find_clips, open_model
 from keras_emo.errors import ClipError, ClipTimeout, Reason, UsageError
-from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.gathered import GatheredWindows
-from keras_emo.inference.model import Predictor
-from keras_emo.inference.predict import RecordingPredictions, WindowPrediction, choose_lengths
-from keras_emo.inference.segments import Segment, find_edges
+from keras_emo.inference.model import Model
+from keras_emo.inference.predict import (
+    TimelineBuilder,
+    TrackedWindow,
+    check_predicted,
+    choose_lengths,
+)
+from keras_emo.inference.results import Timeline
+from keras_emo.inference.segments import find_edges, stack_probs
 from keras_emo.output import open_output
 from keras_emo.progress import Progress
 from keras_emo.render.formats import WritesTimelines, find_timeline_format
 from keras_emo.render.overlay import Annotations, FaceTrail
-from keras_emo.render.thumbnails import FaceSheet
 
 
 def run_timeline(options: argparse.Namespace) -> int:
@@ -26,8 +29,8 @@ def run_timeline(options: argparse.Namespace) -> int:
     _check_pictures(options)
     open_writer = find_timeline_format(options.format)
     answered, late, degraded = 0, 0, False
-    with open_output(options.out) as stream, open_predictor(options) as predictor:
-        choose_lengths(predictor.bundle, options.window_s, options.hop_s)
+    with open_output(options.out) as stream, open_model(options) as model:
+        choose_lengths(model.bundle, options.window_s, options.hop_s)
         clips, problems = find_clips(options.clips)
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -36,7 +39,7 @@ def run_timeline(options: argparse.Namespace) -> int:
         try:
             for path in clips:
                 try:
-                    degraded |= _answer(options, predictor, path, writer)
+                    degraded |= _predict(options, model, path, writer)
                 except ClipError as e:
                     print(f"error: {e}", file=sys.stderr)
                     failed += 1
@@ -69,83 +72,57 @@ def _is_same(target: Path, clip: Path) -> bool:
     return clip.exists() and os.path.samefile(target, clip)
 
 
-def _answer(
-    options: argparse.Namespace, predictor: Predictor, path: Path, writer: WritesTimelines
+def _predict(
+    options: argparse.Namespace, model: Model, path: Path, writer: WritesTimelines
 ) -> bool:
     """Write one recording's timeline; whether something of it was missing. Raises ClipError."""
-    answers = predictor.predict_windows(path, options.window_s, options.hop_s)
-    found, faces = GatheredWindows(), FaceSheet()
-    trail = FaceTrail(answers.window_s, answers.hop_s)
-    answer: WindowPrediction | None = next(answers)  # a file that cannot be read fails here
-    writer.begin(path, answers.window_s, answers.hop_s)
+    stream = model.stream(path, options.window_s, options.hop_s)
+    builder = TimelineBuilder(stream, model.bundle)
+    trail = FaceTrail(stream.window_s, stream.hop_s)
+    window: TrackedWindow | None = next(stream)  # a file that cannot be read fails here
+    writer.begin(path, stream.window_s, stream.hop_s)
     with Progress(path.name, "s") as progress:
         try:
-            while answer is not None:
-                found.add(answer)
-                writer.add(answer)
+            while window is not None:
+                builder.add(window)
+                writer.add(window)
                 if options.annotate is not None:
-                    trail.add(answer)
-                if options.report is not None:
-                    faces.add(answer)
-                progress(answer.end_s, answers.media.declared_s)
-                answer = next(answers, None)
+                    trail.add(window)
+                progress(window.end_s, stream.state.declared_s)
+                window = next(stream, None)
                 if options.out is None:
                     progress.clear()  # the next line may go to the same terminal
         finally:
             progress.clear()
-            segments = found.segments(answers)
-            writer.end(answers, segments)
-    _warn(path, answers, found)
+            timeline = builder.build()
+            writer.end(stream, timeline.segments)
+    _warn(timeline)
     if options.plot is not None:
-        _plot(options.plot, path, answers, found, segments)
+        timeline.plot(options.plot)
     if options.report is not None:
-        _report(options.report, path, answers, found, segments, faces, predictor.bundle)
+        from keras_emo.render.report import write_report
+
+        write_report(options.report, timeline)
     if options.annotate is not None:
-        _annotate(options.annotate, path, answers, found, segments, trail, predictor.threads)
-    found.check(path)
-    return found.is_degraded(answers)
+        _annotate(options.annotate, timeline, trail, model.threads)
+    check_predicted(timeline)
+    return timeline.degraded
 
 
-def _plot(
-    target: Path, path: Path, answers: RecordingPredictions, found: GatheredWindows,
-    segments: list[Segment],
-) -> None:  # fmt: skip
-    from keras_emo.render.plot import write_plot
-
-    write_plot(
-        target, path.name, found.probs, segments, answers.window_s, answers.hop_s,
-        found.end_s(answers),
-    )  # fmt: skip
-
-
-def _report(
-    target: Path, path: Path, answers: RecordingPredictions, found: GatheredWindows,
-    segments: list[Segment], faces: FaceSheet, bundle: Bundle,
-) -> None:  # fmt: skip
-    from keras_emo.render.report import Recording, write_report
-
-    recording = Recording(
-        path.name, found.probs, segments, answers.window_s, answers.hop_s,
-        found.end_s(answers), found.states, answers.warnings, faces.pick(),
-    )  # fmt: skip
-    write_report(target, recording, bundle)
-
-
-def _annotate(
-    target: Path, path: Path, answers: RecordingPredictions, found: GatheredWindows,
-    segments: list[Segment], trail: FaceTrail, threads: int,
-) -> None:  # fmt: skip
+def _annotate(target: Path, timeline: Timeline, trail: FaceTrail, threads: int) -> None:
     from keras_emo.render.annotate import write_annotated
 
-    end_s = found.end_s(answers)
-    edges_s = find_edges(len(found), answers.window_s, answers.hop_s, end_s)
-    notes = Annotations(found.probs, edges_s, segments, trail)
+    path, windows = Path(timeline.path), timeline.windows
+    edges_s = find_edges(len(windows), timeline.window_s, timeline.hop_s, timeline.end_s)
+    probs = stack_probs([w.probs for w in windows])
+    notes = Annotations(probs, edges_s, timeline.segments, trail)
     with Progress(path.name, "s") as progress:
         progress.say("drawing the annotated video")
         write_annotated(path, target, notes, threads)
 
 
-def _warn(path: Path, answers: RecordingPredictions, found: GatheredWindows) -> None:
-    counts = [f"{state} in {n} of {len(found)} windows" for state, n in found.states.items()]
-    for text in (*counts, *answers.warnings):
-        print(f"warning: {str(path)!r}: {text}", file=sys.stderr)
+def _warn(timeline: Timeline) -> None:
+    n = len(timeline.windows)
+    counts = [f"{state} in {count} of {n} windows" for state, count in timeline.states.items()]
+    for text in (*counts, *timeline.warnings):
+        print(f"warning: {timeline.path!r}: {text}", file=sys.stderr)

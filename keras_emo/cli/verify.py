@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_emo import load
 from keras_emo.cli.options import add_bundle_argument
 from keras_emo.errors import BundleError, ExitCode, Reason
 from keras_emo.inference.bundle import GOLDEN, load_bundle, load_golden
-from keras_emo.inference.model import Predictor
 from keras_emo.progress import Progress
 
 # Other processors add in another order, after which int8 rounds another way: by a fifth of this
@@ -39,7 +39,7 @@ def _verify(folder: Path, progress: Progress) -> int:
     feed, expected = load_golden(golden)
     progress.say("golden values")
     try:
-        said = Predictor(bundle).run(feed)
+        said = load(bundle).run(feed)
         apart = {k: float(np.abs(said[k] - v).max()) for k, v in expected.items()}
         allowed = INT8_TOLERANCES if bundle.info.get("precision") == "int8" else TOLERANCES
         within = all(apart[k] <= allowed[k] for k in apart)  # not so for NaN

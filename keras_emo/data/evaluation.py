@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.errors import ClipError
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.metrics import measure
@@ -27,11 +27,11 @@ class LabeledClip:
     gender: str
 
 
-Part = tuple[Callable[[], Predictor], Sequence[LabeledClip]]
+Part = tuple[Callable[[], Model], Sequence[LabeledClip]]
 
 
 def evaluate_clips(
-    predictor: Predictor,
+    predictor: Model,
     clips: Sequence[LabeledClip],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -65,14 +65,14 @@ def evaluate_parts(
                 failures.append({"path": e.path, "reason": str(e.reason), "cause": e.cause})
                 row |= {"answer": None, "reason": str(e.reason)}
             else:
-                probs[len(rows)] = answer.probs
+                probs[len(rows)] = list(answer.probs.values())
                 n_degraded += answer.degraded
                 row |= {
                     "answer": answer.label,
-                    "probs": [round(float(p), 6) for p in answer.probs],
-                    "modalities": answer.modalities,
+                    "probs": [round(p, 6) for p in answer.probs.values()],
+                    "modalities": list(answer.modalities),
                     "states": [str(s) for s in answer.states],
-                    "warnings": answer.warnings,
+                    "warnings": list(answer.warnings),
                 }
             rows.append(row)
             if progress:

@@ -19,7 +19,7 @@ from keras_emo.export.waveform import PROBS_TOLERANCE, WAVEFORM, write_waveform
 from keras_emo.features.mfcc import compute_mfcc
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, MODEL, digest_file
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.inference.session import available_cores, open_session
 from keras_emo.io import draft_folder
 from keras_emo.networks.catalog import ModelEntry
@@ -50,7 +50,7 @@ def find_wasm() -> Path:
     return path
 
 
-def write_browser(folder: Path, entry: ModelEntry, predictor: Predictor) -> Path:
+def write_browser(folder: Path, entry: ModelEntry, predictor: Model) -> Path:
     """Put the page of a bundle in place of ``folder`` once it passed every check.
 
     An older page is replaced. Returns folder. Raises ExportError where files are missing or the
@@ -67,7 +67,7 @@ def write_browser(folder: Path, entry: ModelEntry, predictor: Predictor) -> Path
     return folder
 
 
-def fill_browser(draft: Path, wasm: Path, entry: ModelEntry, predictor: Predictor) -> None:
+def fill_browser(draft: Path, wasm: Path, entry: ModelEntry, predictor: Model) -> None:
     """Write a page and check it. Raises ExportError."""
     bundle = predictor.bundle
     shutil.copytree(PAGE, draft)
@@ -112,7 +112,7 @@ def check_files(folder: Path) -> None:
         raise ExportError(folder, Reason.EXPORT_FAILED, cause)
 
 
-def check_graphs(folder: Path, entry: ModelEntry, predictor: Predictor) -> None:
+def check_graphs(folder: Path, entry: ModelEntry, predictor: Model) -> None:
     """The page's graphs load, and answer as the bundle does, also where face or sound is missing.
 
     Raises ExportError, BundleError where one does not load.

@@ -34,9 +34,10 @@ from keras_emo.inference.bundle import (
     MODEL,
     SCHEMA,
     digest_file,
+    load_bundle,
     load_golden,
 )
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.inference.session import available_cores, open_session
 from keras_emo.labels import EMOTIONS
 from keras_emo.networks.catalog import ModelEntry
@@ -147,7 +148,7 @@ def _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell) -> 
     }
     text = json.dumps(description, indent=1, ensure_ascii=False)
     (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    check_golden(Predictor(draft), draft)
+    check_golden(Model(load_bundle(draft)), draft)
     sizes = {p: description["files"][p]["bytes"] for p in (MODEL, WAVEFORM)[: 1 + waveform]}
     extra = {k: description[k] for k in ("quantisation", "waveform") if k in description}
     return {"seconds": seconds, "bytes": sizes, "parity": parity, **extra}
@@ -162,7 +163,7 @@ def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:
     return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
 
 
-def check_golden(predictor: Predictor, folder: Path) -> None:
+def check_golden(predictor: Model, folder: Path) -> None:
     """The finished bundle, through the predictor that serves, gives its golden values."""
     feed, expected = load_golden(folder / GOLDEN)
     compare(lambda _: expected, predictor.run, [feed], folder.name)

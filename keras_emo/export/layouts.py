@@ -13,7 +13,8 @@ from keras_emo.errors import Reason, UsageError
 from keras_emo.export.browser import find_wasm, write_browser
 from keras_emo.export.tf_serving import fill_tf_serving
 from keras_emo.export.triton import check_same_signature, fill_triton
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.bundle import load_bundle
+from keras_emo.inference.model import Model
 from keras_emo.io import draft_folder
 from keras_emo.networks.catalog import ModelEntry
 
@@ -50,7 +51,7 @@ def write_layout(layout: str, model: keras.Model, entry: ModelEntry, folder: Pat
     answers otherwise, UsageError where older versions take or give something else,
     EnvironmentFailure.
     """
-    predictor = Predictor(folder)
+    predictor = Model(load_bundle(folder))
     if layout == BROWSER:
         return write_browser(folder.parent / BROWSER / folder.name, entry, predictor)
     with draft_version(folder.parent / layout / folder.name) as (draft, put_in_place):

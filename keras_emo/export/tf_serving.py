@@ -18,7 +18,7 @@ from keras_emo.export.parity import BATCHES, TOLERANCE, compare, sample_feed
 from keras_emo.export.saved_model import open_saved_model, write_saved_model
 from keras_emo.inference.batch import Batch
 from keras_emo.inference.bundle import DESCRIPTION
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.networks.catalog import ModelEntry
 
 SIGNATURE = "serving_default"
@@ -26,9 +26,7 @@ WARM_UP = Path("assets.extra/tf_serving_warmup_requests")
 _READ_BYTES = 1 << 18
 
 
-def fill_tf_serving(
-    folder: Path, model: keras.Model, entry: ModelEntry, predictor: Predictor
-) -> None:
+def fill_tf_serving(folder: Path, model: keras.Model, entry: ModelEntry, predictor: Model) -> None:
     """Write SavedModel, what clips it takes and a warm-up request; compare with the bundle.
 
     Raises ExportError.

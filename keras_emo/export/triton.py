@@ -17,7 +17,7 @@ from keras_emo.export.onnx import ExportError
 from keras_emo.export.parity import BATCHES, TOLERANCE, compare, sample_feed
 from keras_emo.inference.batch import Batch
 from keras_emo.inference.bundle import DESCRIPTION, MODEL
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.inference.session import available_cores, open_session
 from keras_emo.labels import EMOTIONS
 from keras_emo.networks.catalog import ModelEntry
@@ -29,7 +29,7 @@ MAX_WAIT_US = 2000  # for requests of equal shapes that can be answered together
 _TYPES = {"tensor(float)": "TYPE_FP32"}
 
 
-def fill_triton(draft: Path, version: str, entry: ModelEntry, predictor: Predictor) -> None:
+def fill_triton(draft: Path, version: str, entry: ModelEntry, predictor: Model) -> None:
     """Write a model folder with one version, then read it back and run it as it describes itself.
 
     Raises ExportError.
@@ -108,7 +108,7 @@ def read_config(path: Path) -> Any:
         raise UsageError(path, Reason.BAD_CONFIG, f"no model configuration: {e}") from None
 
 
-def check_same_signature(folder: Path, predictor: Predictor) -> None:
+def check_same_signature(folder: Path, predictor: Model) -> None:
     """Raise UsageError where the versions that are there take or give something else.
 
     They share one config.pbtxt, which stays as it is: somebody may have settled it by hand.
@@ -126,7 +126,7 @@ def check_same_signature(folder: Path, predictor: Predictor) -> None:
             raise UsageError(folder / CONFIG, Reason.BAD_CONFIG, cause)
 
 
-def check_triton(draft: Path, version: str, entry: ModelEntry, predictor: Predictor) -> None:
+def check_triton(draft: Path, version: str, entry: ModelEntry, predictor: Model) -> None:
     """Read config.pbtxt back; run the version with what it declares, and its warm-up data.
 
     Raises ExportError where shapes, labels or answers are not those of the bundle.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from keras_emo.arrays import read_arrays
 from keras_emo.errors import BundleError, Reason
 from keras_emo.features.mtcnn import NETWORKS
 from keras_emo.inference.batch import FRAMES, Batch
-from keras_emo.inference.modalities import MODALITIES
+from keras_emo.inference.results import MODALITIES
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec
 
@@ -70,11 +71,17 @@ class Bundle:
         return tuple(self.info["modalities"])
 
 
-def load_bundle(folder: Path) -> Bundle:
+def find_default_bundle() -> Path:
+    """The folder that KERAS_EMO_BUNDLE names, or else that of the pretrained model."""
+    return Path(os.environ.get("KERAS_EMO_BUNDLE") or "saved_models/default")
+
+
+def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Read and verify a bundle: schema, labels in order, sha256 of every file it names.
 
     Raises BundleError naming the file and what is wrong with it.
     """
+    folder = Path(folder)
     info = _read_description(folder)
     for entry in REQUIRED:
         if entry not in info:

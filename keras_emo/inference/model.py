@@ -1,100 +1,71 @@
-"""A video to an answer: bundle, detector and session behind one call."""
+"""A bundle as a model: paths in, predictions out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 
-from keras_emo.errors import BundleError, ClipError, Reason
+from keras_emo.errors import BundleError, ClipError, EmoError, Reason
 from keras_emo.features.clip import ClipInputs, prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import Detector
 from keras_emo.inference.batch import Batch, can_predict, predict_clips
-from keras_emo.inference.bundle import Bundle, load_bundle
-from keras_emo.inference.modalities import Parts, describe_parts, name_probs
-from keras_emo.inference.predict import RecordingPredictions, WindowPredictions, check_finite
+from keras_emo.inference.bundle import Bundle
+from keras_emo.inference.predict import (
+    TimelineBuilder,
+    WindowStream,
+    check_finite,
+    check_predicted,
+    choose_lengths,
+    make_prediction,
+    read_windows,
+    split_modalities,
+)
+from keras_emo.inference.results import Prediction, Timeline
 from keras_emo.inference.session import REFUSED, available_cores, open_session
-from keras_emo.labels import EMOTIONS
-from keras_emo.media.reader import ClipSource
+from keras_emo.media.reader import IMAGE_SUFFIXES, ClipSource
+
+PathLike = str | os.PathLike[str]
+Source = PathLike | ClipSource
 
 
-@dataclass
-class Prediction:
-    """The answer for one clip.
+class Reader(Protocol):
+    """Reads recordings in place of the Model's own process, as a Sandbox does."""
 
-    probs: float (7,), in the order of EMOTIONS. modalities: which were used. states: why one
-    is missing. frames_with_face of frames_examined sampled frames showed a face.
-    damaged_packets, missing_s: damage within what was read, as in core.media.Media. parts: what
-    each modality says alone, None if not asked for.
-    """
-
-    path: Path
-    label: str
-    probs: np.ndarray
-    modalities: list[str]
-    states: list[Reason]
-    warnings: list[str]
-    frames_with_face: int
-    frames_examined: int
-    duration_s: float
-    damaged_packets: int = 0
-    missing_s: float = 0.0
-    parts: Parts | None = None
-
-    @property
-    def degraded(self) -> bool:
-        """Whether a modality of the network was missing or what was read is damaged."""
-        return bool(self.states or self.damaged_packets or self.missing_s)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``predict --format json`` writes them."""
-        return {
-            "path": str(self.path),
-            "label": self.label,
-            "probs": name_probs(self.probs),
-            "modalities": self.modalities,
-            "states": [str(s) for s in self.states],
-            "faces": {"with_face": self.frames_with_face, "examined": self.frames_examined},
-            "duration_s": round(self.duration_s, 3),
-            "damage": {
-                "packets": self.damaged_packets,
-                "missing_s": round(self.missing_s, 3),
-            },
-            "warnings": self.warnings,
-            **describe_parts(self.parts),
-        }
+    def prepare(self, source: ClipSource) -> ClipInputs: ...
+    def windows(
+        self, path: Path, window_s: float | None, hop_s: float | None, parts: bool
+    ) -> WindowStream: ...
+    def close(self) -> None: ...
 
 
-def describe_clip(
-    path: Path, inputs: ClipInputs, probs: np.ndarray, parts: Parts | None = None
-) -> Prediction:
-    """The answer for a prepared clip, given its probabilities (7,); path: to name."""
-    return Prediction(
-        path=path,
-        label=EMOTIONS[int(probs.argmax())],
-        probs=probs,
-        modalities=inputs.modalities,
-        states=inputs.states,
-        warnings=inputs.warnings,
-        frames_with_face=int(inputs.face_found.sum()),
-        frames_examined=inputs.frames_examined,
-        duration_s=inputs.duration_s,
-        damaged_packets=inputs.damaged_packets,
-        missing_s=inputs.missing_s,
-        parts=parts,
-    )
+def to_source(source: Source) -> ClipSource:
+    """A path as a ClipSource; a picture is a clip of one frame without sound. Raises TypeError."""
+    if isinstance(source, ClipSource):
+        return source
+    path = to_path(source)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ClipSource(frames=(path,))
+    return ClipSource(video=path)
+
+
+def to_path(path: PathLike) -> Path:
+    """A Path. Raises TypeError."""
+    if not isinstance(path, str | os.PathLike):
+        accepted = "a path (str or os.PathLike) or a ClipSource"
+        raise TypeError(f"expected {accepted}, got {type(path).__name__}")
+    return Path(path)
 
 
 def prepare_for_model(
-    source: ClipSource | Path, bundle: Bundle, detector: Detector, threads: int
+    source: ClipSource, bundle: Bundle, detector: Detector, threads: int
 ) -> ClipInputs:
-    """What a bundle's network sees of a clip. Raises ClipError where it cannot be answered."""
-    if not isinstance(source, ClipSource):
-        source = ClipSource(video=source)
+    """What a bundle's network gets of a clip. Raises ClipError where that is too little."""
     inputs = prepare_clip(source, bundle.spec, detector, bundle.modalities, threads)
     if not can_predict(inputs, bundle.inputs):
         needed = " and ".join(bundle.modalities)
@@ -103,22 +74,32 @@ def prepare_for_model(
     return inputs
 
 
-class Predictor:
-    """Loads a bundle once and answers clips; not to be shared between threads while it answers.
+class Model:
+    """A pretrained network, ready to predict; keras_emo.load() makes one.
 
-    threads: of the network and of decoding; 0: one a core this process may use. detector: finds
-    the faces instead of the bundle's networks. Raises BundleError where the bundle is refused.
+    bundle: what was loaded. threads: of the network and of decoding; 0: one a core this process
+    may use. detector: finds the faces instead of the bundle's networks. reader: reads recordings
+    instead of this process. A context manager; not to be shared between threads while it
+    predicts. Raises BundleError where the bundle is refused.
     """
 
-    def __init__(self, folder: Path | Bundle, threads: int = 0, detector: Detector | None = None):
-        self.bundle = folder if isinstance(folder, Bundle) else load_bundle(folder)
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 0,
+        detector: Detector | None = None,
+        reader: Reader | None = None,
+    ):
+        self.bundle = bundle
         self.threads = threads = threads or available_cores()
-        self.session = open_session(self.bundle.model_path, threads)
+        self.session = open_session(bundle.model_path, threads)
         self.outputs = [o.name for o in self.session.get_outputs()]
         self._check_names()
         if detector is None:
-            detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face)
+            detector = FaceDetector(bundle.detector_folder, bundle.spec.face)
         self.detector: Detector = detector
+        self._reader = reader
 
     def _check_names(self) -> None:
         inputs = [i.name for i in self.session.get_inputs()]
@@ -127,8 +108,113 @@ class Predictor:
             ("outputs", self.bundle.outputs, self.outputs),
         ):
             if sorted(described) != sorted(found):
-                cause = f"its {what} are {found}, bundle.json says {list(described)}"
+                cause = f"its {what} are {found}, bundle.json has {list(described)}"
                 raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, cause)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    def close(self) -> None:
+        """End the sandbox, if there is one."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.bundle.folder)!r}, from {' and '.join(self.bundle.modalities)})"
+
+    def predict(self, source: Source, *, parts: bool = False) -> Prediction:
+        """Predict the emotion of one clip.
+
+        source: a file with picture, sound or both (str or os.PathLike), a PNG or JPEG picture, or
+        a ClipSource of several files. parts: also from face and voice alone. Raises ClipError
+        where the file cannot be read or holds none of the modalities, TypeError for other types.
+        """
+        clip = to_source(source)
+        return self.predict_inputs(clip.path, self.prepare(clip), parts)
+
+    def predict_batch(
+        self, sources: Iterable[Source], *, parts: bool = False
+    ) -> list[Prediction | EmoError]:
+        """Predict many clips, in order. A clip that fails has its EmoError in its place."""
+        results: list[Prediction | EmoError] = []
+        for source in sources:
+            try:
+                results.append(self.predict(source, parts=parts))
+            except EmoError as e:
+                results.append(e)
+        return results
+
+    def stream(
+        self,
+        path: PathLike,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        parts: bool = False,
+    ) -> WindowStream:
+        """Predict the overlapping windows of a recording of any length, as they are read.
+
+        Constant memory. window_s, hop_s: by default 3 s, or less where the network takes less,
+        and 1 s. parts: also from face and voice alone. Raises UsageError for lengths out of
+        range; iterating raises ClipError where the file cannot be read.
+        """
+        path = to_path(path)
+        window_s, hop_s = choose_lengths(self.bundle, window_s, hop_s)
+        if self._reader is not None:
+            return self._reader.windows(path, window_s, hop_s, parts)
+        return WindowStream(path, window_s, hop_s, read_windows(self, path, window_s, hop_s, parts))
+
+    def timeline(
+        self,
+        path: PathLike,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        parts: bool = False,
+        progress: Callable[[float, float], None] | None = None,
+    ) -> Timeline:
+        """Predict a recording of any length: its windows, and segments of one label each.
+
+        progress: called with the seconds read and those declared (0: unknown). The others are as
+        in stream. Raises ClipError also where no window has a prediction.
+        """
+        stream = self.stream(path, window_s, hop_s, parts)
+        builder = TimelineBuilder(stream, self.bundle)
+        for window in stream:
+            builder.add(window)
+            if progress is not None:
+                progress(window.end_s, stream.state.declared_s)
+        timeline = builder.build()
+        check_predicted(timeline)
+        return timeline
+
+    def prepare(self, source: Source) -> ClipInputs:
+        """What the network gets of a clip. Raises ClipError where that is too little."""
+        clip = to_source(source)
+        if self._reader is not None:
+            return self._reader.prepare(clip)
+        return prepare_for_model(clip, self.bundle, self.detector, self.threads)
+
+    def predict_inputs(
+        self, path: str | Path | None, inputs: ClipInputs, parts: bool = False
+    ) -> Prediction:
+        """Predict a clip that is prepared, here or elsewhere; path: to name.
+
+        Raises BundleError where the network gives no number.
+        """
+        split = split_modalities(inputs, self.bundle.inputs) if parts else {}
+        probs, *rest = self.compute_probs([inputs, *split.values()])
+        check_finite(np.stack([probs, *rest]), self.bundle, repr(str(path)))
+        return make_prediction(path, inputs, probs, dict(zip(split, rest, strict=True)))
+
+    def compute_probs(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
+        """Probabilities float32 (n_clips, 7) of prepared clips."""
+        bundle = self.bundle
+        return predict_clips(self.run, clips, bundle.inputs, bundle.frames, bundle.spec, batch)
 
     def run(self, feed: Batch) -> dict[str, np.ndarray]:
         """The network on arrays, float32, as bundle.json describes them.
@@ -136,49 +222,13 @@ class Predictor:
         Raises BundleError where the network takes no such arrays.
         """
         try:
-            answers = self.session.run(None, feed)
+            values = self.session.run(None, feed)
         except REFUSED as e:
             raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, str(e)) from e
-        return dict(zip(self.outputs, answers, strict=True))
-
-    def prepare(self, source: ClipSource | Path) -> ClipInputs:
-        """What the network sees of a clip. Raises ClipError where it cannot be answered."""
-        return prepare_for_model(source, self.bundle, self.detector, self.threads)
-
-    def predict(self, source: ClipSource | Path) -> Prediction:
-        """Answer one clip: a file with picture and sound, or a ClipSource of several.
-
-        Raises ClipError where the file cannot be read or holds none of the modalities.
-        """
-        path = source.path if isinstance(source, ClipSource) else source
-        return self.predict_inputs(path, self.prepare(source))
-
-    def predict_inputs(self, path: Path, inputs: ClipInputs) -> Prediction:
-        """Answer one clip that is prepared, here or elsewhere; path: to name.
-
-        Raises BundleError where the network's answer is no number.
-        """
-        probs = self.answer([inputs])[0]
-        check_finite(probs, self.bundle, repr(str(path)))
-        return describe_clip(path, inputs, probs)
-
-    def predict_windows(
-        self,
-        path: Path,
-        window_s: float | None = None,
-        hop_s: float | None = None,
-        parts: bool = False,
-    ) -> RecordingPredictions:
-        """Answers to the overlapping windows of a recording of any length, as they are read.
-
-        window_s, hop_s: by default 3 s, or less where the network hears less, and 1 s. parts: say
-        also what face and voice say alone. Raises UsageError for other lengths than the network
-        takes; iterating raises ClipError where the file cannot be read.
-        """
-        return WindowPredictions(self, path, window_s, hop_s, parts)
+        return dict(zip(self.outputs, values, strict=True))
 
     def warm_up(self) -> None:
-        """Run every network once, so that the first answer takes no longer than others."""
+        """Run every network once, so that the first prediction takes no longer than others."""
         face, audio = self.bundle.spec.face, self.bundle.spec.audio
         n = max(1, min(face.max_frames, round(audio.duration_s * face.frame_rate_hz)))
         nothing = ClipInputs(
@@ -190,11 +240,6 @@ class Predictor:
             duration_s=0.0,
             frames_examined=n,
         )
-        self.answer([nothing])
+        self.compute_probs([nothing])
         if warm_up := getattr(self.detector, "warm_up", None):
             warm_up()
-
-    def answer(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
-        """Probabilities float32 (n_clips, 7) of prepared clips."""
-        bundle = self.bundle
-        return predict_clips(self.run, clips, bundle.inputs, bundle.frames, bundle.spec, batch)

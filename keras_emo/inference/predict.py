@@ -1,141 +1,146 @@
-"""Answers to the windows of a recording of any length, one after the other."""
+"""Predictions for a clip and for the windows of a recording, from what was prepared of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_emo.errors import BundleError, Reason, UsageError
+from keras_emo.errors import BundleError, ClipError, Reason, UsageError
 from keras_emo.features.clip import ClipInputs, describe_damage
-from keras_emo.features.face import Box
-from keras_emo.features.tracking import Detector
 from keras_emo.inference.batch import can_predict, choose_frame
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.modalities import Parts, describe_parts, name_probs, split_parts
+from keras_emo.inference.results import (
+    NOT_IN_JSON,
+    Damage,
+    Face,
+    FaceCount,
+    Prediction,
+    Result,
+    Timeline,
+    WindowPrediction,
+    find_label,
+    name_probs,
+)
+from keras_emo.inference.segments import find_segments, stack_probs
 from keras_emo.inference.windows import Window, WindowCutter, check_lengths
-from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import stream_media
 from keras_emo.media.recording import Media
 
+if TYPE_CHECKING:
+    from keras_emo.inference.model import Model
+
 WINDOW_S, HOP_S = 3.0, 1.0
+MAX_THUMBNAILS = 8
 _NO_LIMIT = 1 << 31  # sampled frames; the length of a recording is limited in seconds
 
 
-class Answering(Protocol):
-    """A Predictor, as far as it is needed here."""
+def split_modalities(inputs: ClipInputs, names: Sequence[str]) -> dict[str, ClipInputs]:
+    """The clip with one modality alone, by modality, where a network can predict from that.
 
-    bundle: Bundle
-    threads: int
-
-    @property
-    def detector(self) -> Detector: ...
-
-    def answer(self, clips: list[ClipInputs]) -> np.ndarray: ...
+    names: inputs of the network. One without masks predicts from no modality alone.
+    """
+    alone = {"face": replace(inputs, mfcc=None), "voice": replace(inputs, face=None)}
+    return {name: part for name, part in alone.items() if can_predict(part, names)}
 
 
-@dataclass(frozen=True)
-class WindowPrediction:
-    """What is said about one window.
+def make_prediction(
+    path: str | Path | None,
+    inputs: ClipInputs,
+    probs: np.ndarray,
+    alone: Mapping[str, np.ndarray] = {},  # only read
+) -> Prediction:
+    """The prediction for a prepared clip, given its probabilities (7,).
 
-    label, probs: None where the window abstains, else probs float32 (7,) in the order of
-    EMOTIONS. modalities: which were used. states: why one is missing. face_id: whose face it
-    is, the same number in every window in which a person was followed without a break.
+    path: to name. alone: probabilities by modality, of those that split_modalities gives.
+    """
+    named = name_probs(probs)
+    label = find_label(named)
+    return Prediction(
+        path=None if path is None else str(path),
+        label=label,
+        confidence=named[label],
+        probs=named,
+        modalities=tuple(inputs.modalities),
+        states=tuple(inputs.states),
+        faces=FaceCount(int(inputs.face_found.sum()), inputs.frames_examined),
+        duration_s=inputs.duration_s,
+        damage=Damage(inputs.damaged_packets, inputs.missing_s),
+        warnings=tuple(inputs.warnings),
+        probs_face=name_probs(alone["face"]) if "face" in alone else None,
+        probs_voice=name_probs(alone["voice"]) if "voice" in alone else None,
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class TrackedWindow(WindowPrediction):
+    """A WindowPrediction with what renderers need.
+
     times_s, boxes: float32 (n,), (n, 4) x, y, width, height in px of the upright picture, of
-    the frames that were used. parts: what each modality says alone, None if not asked for.
-    crop: time in s and RGB uint8 (size, size, 3) of a face about the middle of the window, as
-    the network saw it.
+    the frames that were used. crop: time in s and RGB uint8 (size, size, 3) of a face about the
+    middle of the window, as the network gets it.
     """
 
-    start_s: float
-    end_s: float
-    label: str | None
-    probs: np.ndarray | None
-    modalities: list[str]
-    states: list[Reason]
-    face_id: int | None
-    times_s: np.ndarray
-    boxes: np.ndarray
-    parts: Parts | None = None
-    crop: tuple[float, np.ndarray] | None = None
+    times_s: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, np.float32), metadata=NOT_IN_JSON
+    )
+    boxes: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 4), np.float32), metadata=NOT_IN_JSON
+    )
+    crop: tuple[float, np.ndarray] | None = field(default=None, metadata=NOT_IN_JSON)
 
-    @property
-    def box(self) -> Box | None:
-        """Of the face in the middle of the window."""
-        if not len(self.boxes):
-            return None
-        x, y, width, height = self.boxes[len(self.boxes) // 2].tolist()
-        return x, y, width, height
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``predict --timeline --format json`` writes them."""
-        face = None
-        if self.box is not None:
-            face = {"id": self.face_id, "box": [round(v, 1) for v in self.box]}
-        return {
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "label": self.label,
-            "probs": name_probs(self.probs),
-            "modalities": self.modalities,
-            "states": [str(s) for s in self.states],
-            "face": face,
-            **describe_parts(self.parts),
-        }
+    def to_plain(self) -> WindowPrediction:
+        """Without the arrays."""
+        return WindowPrediction(**{f.name: getattr(self, f.name) for f in fields(WindowPrediction)})
 
 
-class RecordingPredictions(Protocol):
-    """Answers to one recording as they come, WindowAnswers or another's."""
-
-    window_s: float
-    hop_s: float
-    media: Media
-
-    @property
-    def duration_s(self) -> float: ...
-    @property
-    def warnings(self) -> list[str]: ...
-    def __iter__(self) -> Iterator[WindowPrediction]: ...
-    def __next__(self) -> WindowPrediction: ...
+def pick_face(face_id: int | None, boxes: np.ndarray) -> Face | None:
+    """The face about the middle of a window; boxes float32 (n, 4)."""
+    if not len(boxes):
+        return None
+    x, y, width, height = boxes[len(boxes) // 2].tolist()
+    return Face(face_id, (x, y, width, height))
 
 
-def predict_window(predictor: Answering, window: Window, parts: bool = False) -> WindowPrediction:
-    """The network's answer; a window without what the network needs abstains.
+def predict_window(model: Model, window: Window, parts: bool = False) -> TrackedWindow:
+    """The prediction for a window, which abstains without what the network needs.
 
-    parts: also what each modality says alone. Raises BundleError where an answer is no number.
+    parts: also from each modality alone. Raises BundleError where the network gives no number.
     """
-    inputs, names = window.inputs, predictor.bundle.inputs
-    alone = split_parts(inputs, names) if parts else {}
-    probs: np.ndarray | None = None
-    said: dict[str, np.ndarray] = {}
+    inputs, names = window.inputs, model.bundle.inputs
+    probs: dict[str, float] | None = None
+    alone: dict[str, dict[str, float]] = {}
     if can_predict(inputs, names):
-        probs, *rest = predictor.answer([inputs, *alone.values()])
-        said = dict(zip(alone, rest, strict=True))
-        where = f"the window at {window.start_s:g} s"
-        for answer in (probs, *rest):
-            check_finite(answer, predictor.bundle, where)
-    return WindowPrediction(
+        split = split_modalities(inputs, names) if parts else {}
+        rows = model.compute_probs([inputs, *split.values()])
+        check_finite(rows, model.bundle, f"the window at {window.start_s:g} s")
+        probs, *rest = map(name_probs, rows)
+        alone = dict(zip(split, rest, strict=True))
+    label = None if probs is None else find_label(probs)
+    return TrackedWindow(
         start_s=window.start_s,
         end_s=window.end_s,
-        label=None if probs is None else EMOTIONS[int(probs.argmax())],
+        label=label,
+        confidence=None if probs is None or label is None else probs[label],
         probs=probs,
-        modalities=[] if probs is None else inputs.modalities,
-        states=inputs.states,
-        face_id=inputs.face_id,
+        modalities=() if probs is None else tuple(inputs.modalities),
+        states=tuple(inputs.states),
+        face=pick_face(inputs.face_id, inputs.boxes),
+        probs_face=alone.get("face"),
+        probs_voice=alone.get("voice"),
         times_s=inputs.times_s,
         boxes=inputs.boxes,
-        parts=said if parts else None,
         crop=_pick_crop(inputs),
     )
 
 
-def check_finite(probs: np.ndarray, bundle: Bundle, asked: str) -> None:
-    """Raise BundleError where a network's answer is no number. asked: what it was asked about."""
+def check_finite(probs: np.ndarray, bundle: Bundle, what: str) -> None:
+    """Raise BundleError where the network gives no number. what: it was predicted for."""
     if not np.isfinite(probs).all():
-        cause = f"its answer to {asked} is no number"
+        cause = f"its prediction for {what} is not a number"
         raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
 
 
@@ -149,9 +154,9 @@ def _pick_crop(inputs: ClipInputs) -> tuple[float, np.ndarray] | None:
 def choose_lengths(
     bundle: Bundle, window_s: float | None, hop_s: float | None
 ) -> tuple[float, float]:
-    """Window and hop in s: as asked, or WINDOW_S and HOP_S if the network hears that much.
+    """Window and hop in s: as given, or WINDOW_S and HOP_S if the network takes that much.
 
-    Raises UsageError for others than core.stream.check_lengths allows.
+    Raises UsageError for others than windows.check_lengths allows.
     """
     window_s = min(WINDOW_S, bundle.spec.audio.duration_s) if window_s is None else window_s
     hop_s = min(HOP_S, window_s) if hop_s is None else hop_s
@@ -162,71 +167,148 @@ def choose_lengths(
     return window_s, hop_s
 
 
-class WindowPredictions(Iterator[WindowPrediction]):
-    """One pass over a recording; yields an answer as soon as its window is complete.
+@dataclass(frozen=True)
+class ReadState(Result):
+    """How far a recording was read, its declared length, and what of it could not be read."""
 
-    Constant memory. media: how the reading goes, complete when the last answer is out. parts:
-    every answer also says what each modality says alone.
-    Raises UsageError for lengths out of range, ClipError as Predictor.predict does, where the
-    file cannot be read; a file with nothing to answer gives windows that abstain.
+    duration_s: float = 0.0
+    declared_s: float = 0.0
+    damage: Damage = field(default_factory=Damage)
+    warnings: tuple[str, ...] = ()
+
+
+Steps = Iterator[tuple[TrackedWindow | None, ReadState]]
+
+
+class WindowStream(Iterator[TrackedWindow]):
+    """The windows of a recording, each as soon as it is complete; one pass, constant memory.
+
+    state: how far the recording was read, complete once the last window is out.
     """
 
-    def __init__(
-        self,
-        predictor: Answering,
-        path: Path,
-        window_s: float | None = None,
-        hop_s: float | None = None,
-        parts: bool = False,
-    ):
-        self.path, self.media, self.parts = path, Media(), parts
-        self.window_s, self.hop_s = choose_lengths(predictor.bundle, window_s, hop_s)
-        self._cutter = WindowCutter(
-            path,
-            self.media,
-            predictor.bundle.spec,
-            predictor.detector,
-            predictor.bundle.modalities,
-            self.window_s,
-            self.hop_s,
-        )
-        self._steps = self._answer(predictor)
+    def __init__(self, path: Path, window_s: float, hop_s: float, steps: Steps):
+        self.path, self.window_s, self.hop_s = path, window_s, hop_s
+        self.state, self._steps = ReadState(), steps
 
-    def __next__(self) -> WindowPrediction:
-        return next(self._steps)
+    def __next__(self) -> TrackedWindow:
+        for window, state in self._steps:
+            self.state = state
+            if window is not None:
+                return window
+        raise StopIteration
 
     @property
     def duration_s(self) -> float:
         """As far as it has been read."""
-        return self.media.duration_s
+        return self.state.duration_s
 
     @property
-    def warnings(self) -> list[str]:
+    def damage(self) -> Damage:
+        """As far as it has been read."""
+        return self.state.damage
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
         """What of the recording could not be read."""
+        return self.state.warnings
+
+
+def read_windows(model: Model, path: Path, window_s: float, hop_s: float, parts: bool) -> Steps:
+    """The windows of a recording in this process, see WindowStream."""
+    bundle, media = model.bundle, Media()
+    spec, modalities = bundle.spec, bundle.modalities
+    cutter = WindowCutter(path, media, spec, model.detector, modalities, window_s, hop_s)
+
+    def take(frame: np.ndarray, time_s: float) -> None:
+        cutter.see(frame, time_s)
+        del media.times_s[:-1], media.scales[:-1]  # constant memory
+
+    def state() -> ReadState:
         late = ["picture and sound lie far apart in the file; some of one was not used"]
-        return describe_damage(self.media) + (late if self._cutter.came_late else [])
+        warnings = describe_damage(media) + (late if cutter.came_late else [])
+        damage = Damage(media.damaged_packets, media.missing_s)
+        return ReadState(media.duration_s, media.declared_s, damage, tuple(warnings))
 
-    def _answer(self, predictor: Answering) -> Iterator[WindowPrediction]:
-        cutter, spec = self._cutter, predictor.bundle.spec
-        modalities = predictor.bundle.modalities
+    steps = stream_media(
+        path,
+        media,
+        frame_rate_hz=spec.face.frame_rate_hz if "face" in modalities else None,
+        max_frames=_NO_LIMIT,
+        audio_s=None if "voice" in modalities else 0.0,
+        threads=model.threads,
+        take=take,
+        max_px=spec.face.decode_max_px,
+        hear=cutter.hear,
+    )
+    for _ in steps:
+        for window in cutter.pop():
+            yield predict_window(model, window, parts), state()
+    for window in cutter.finish(media.duration_s):
+        yield predict_window(model, window, parts), state()
+    yield None, state()
 
-        def take(frame: np.ndarray, time_s: float) -> None:
-            cutter.see(frame, time_s)
-            del self.media.times_s[:-1], self.media.scales[:-1]  # constant memory
 
-        steps = stream_media(
-            self.path,
-            self.media,
-            frame_rate_hz=spec.face.frame_rate_hz if "face" in modalities else None,
-            max_frames=_NO_LIMIT,
-            audio_s=None if "voice" in modalities else 0.0,
-            threads=predictor.threads,
-            take=take,
-            max_px=spec.face.decode_max_px,
-            hear=cutter.hear,
+@dataclass(frozen=True)
+class Thumbnail:
+    """A face as the network gets it. crop: RGB uint8 (size, size, 3)."""
+
+    label: str | None
+    face_id: int | None
+    time_s: float
+    crop: np.ndarray
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class IllustratedTimeline(Timeline):
+    """A Timeline with what a report needs: a few faces, and the bundle that made it."""
+
+    thumbnails: tuple[Thumbnail, ...] = field(default=(), metadata=NOT_IN_JSON)
+    bundle: Bundle | None = field(default=None, metadata=NOT_IN_JSON)
+
+
+class TimelineBuilder:
+    """Collects the windows of a stream, without their arrays but for a few faces."""
+
+    def __init__(self, stream: WindowStream, bundle: Bundle):
+        self._stream, self._bundle = stream, bundle
+        self._windows: list[WindowPrediction] = []
+        self._thumbnails: list[Thumbnail] = []
+        self._n_faces, self._every = 0, 1
+
+    def add(self, window: TrackedWindow) -> None:
+        """Add the next window."""
+        self._windows.append(window.to_plain())
+        if window.crop is None or window.face is None:
+            return
+        if self._n_faces % self._every == 0:
+            self._thumbnails.append(Thumbnail(window.label, window.face.id, *window.crop))
+        self._n_faces += 1
+        if len(self._thumbnails) > 4 * MAX_THUMBNAILS:
+            self._thumbnails, self._every = self._thumbnails[::2], 2 * self._every
+
+    def build(self) -> IllustratedTimeline:
+        """The timeline of the windows so far; MAX_THUMBNAILS faces at most, spread evenly."""
+        stream, windows = self._stream, self._windows
+        n_kept = len(self._thumbnails)
+        index = np.linspace(0, n_kept - 1, min(MAX_THUMBNAILS, n_kept)).round().astype(int)
+        end_s = max(stream.duration_s, *(w.end_s for w in windows[-1:]), 0.0)
+        probs = stack_probs([w.probs for w in windows])
+        return IllustratedTimeline(
+            path=str(stream.path),
+            window_s=stream.window_s,
+            hop_s=stream.hop_s,
+            windows=tuple(windows),
+            segments=tuple(find_segments(probs, stream.window_s, stream.hop_s, end_s)),
+            duration_s=stream.duration_s,
+            damage=stream.damage,
+            warnings=stream.warnings,
+            thumbnails=tuple(self._thumbnails[i] for i in index),
+            bundle=self._bundle,
         )
-        for _ in steps:
-            for window in cutter.pop():
-                yield predict_window(predictor, window, self.parts)
-        for window in cutter.finish(self.media.duration_s):
-            yield predict_window(predictor, window, self.parts)
+
+
+def check_predicted(timeline: Timeline) -> None:
+    """Raise ClipError where every window abstains."""
+    if all(window.label is None for window in timeline.windows):
+        cause = " and ".join(timeline.states) or "nothing to predict from"
+        raise ClipError(timeline.path, Reason.NO_MODALITY, f"no window has a prediction: {cause}")

@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from keras_emo.inference.predict import Answering, WindowPrediction, choose_lengths, predict_window
+from keras_emo.inference.model import Model
+from keras_emo.inference.predict import TrackedWindow, choose_lengths, predict_window
 from keras_emo.inference.windows import WindowCutter
 from keras_emo.media.live import Latest, Source
 from keras_emo.media.picture import to_rgb
@@ -22,7 +23,7 @@ _STALLED_S = 1.0  # without a picture for so long, windows close without it
 _EARLY_S = 1 / 60  # half a frame: a picture due in less is taken
 
 
-class LivePredictions(Iterator[WindowPrediction]):
+class LivePredictions(Iterator[TrackedWindow]):
     """Answers to a source as it goes on, a window a hop; a context that stops the reading.
 
     Pictures are looked at spec.face.frame_rate_hz times a second; where that is too much for
@@ -32,18 +33,18 @@ class LivePredictions(Iterator[WindowPrediction]):
 
     def __init__(
         self,
-        predictor: Answering,
+        model: Model,
         source: Source,
         name: str,
         window_s: float | None = None,
         hop_s: float | None = None,
         max_s: float = float("inf"),
     ):
-        self.window_s, self.hop_s = choose_lengths(predictor.bundle, window_s, hop_s)
+        self.window_s, self.hop_s = choose_lengths(model.bundle, window_s, hop_s)
         self.latest, self.max_s, self.time_s = Latest(), max_s, 0.0
         self.n_skipped = 0  # windows
-        self._predictor, self._source = predictor, source
-        spec, modalities = predictor.bundle.spec, predictor.bundle.modalities
+        self._model, self._source = model, source
+        spec, modalities = model.bundle.spec, model.bundle.modalities
         self._media = Media(has_video=True, has_audio=source.has_audio)
         self._spec = spec.face
         self._next = 0  # number of the next picture to look at
@@ -51,7 +52,7 @@ class LivePredictions(Iterator[WindowPrediction]):
             Path(name),
             self._media,
             spec,
-            predictor.detector,
+            model.detector,
             modalities,
             self.window_s,
             self.hop_s,
@@ -69,7 +70,7 @@ class LivePredictions(Iterator[WindowPrediction]):
         self.latest.stopped = True
         self._thread.join(timeout=2.0)  # one that hangs in a read ends with the process
 
-    def __next__(self) -> WindowPrediction:
+    def __next__(self) -> TrackedWindow:
         return next(self._steps)
 
     def _read(self) -> None:
@@ -80,7 +81,7 @@ class LivePredictions(Iterator[WindowPrediction]):
         else:
             self.latest.end()
 
-    def _answer(self) -> Iterator[WindowPrediction]:
+    def _answer(self) -> Iterator[TrackedWindow]:
         came_s = time.monotonic()
         while self.time_s < self.max_s:
             frame, sound = self.latest.take(_STALLED_S)
@@ -100,13 +101,13 @@ class LivePredictions(Iterator[WindowPrediction]):
                 if window.end_s > self.max_s:
                     return
                 self.n_skipped += len(windows) - 1
-                yield predict_window(self._predictor, window)
+                yield predict_window(self._model, window)
             if frame is None and self.latest.ended:
                 if self.latest.error is not None:
                     raise self.latest.error
                 break
         for window in self._cutter.finish(min(self.time_s, self.max_s)):
-            yield predict_window(self._predictor, window)
+            yield predict_window(self._model, window)
 
     def _see(self, picture: Any, time_s: float) -> None:
         """Look at a picture that is due: RGB uint8 (height, width, 3), or PyAV's frame."""

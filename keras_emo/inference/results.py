@@ -7,24 +7,32 @@ rounded to milliseconds and probabilities to six digits.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from keras_emo.errors import Reason
 from keras_emo.labels import EMOTIONS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing the results alone is cheap
     import pandas
 
+MODALITIES = ("face", "voice")
 Probs = Mapping[str, float]
+TIMELINE_SCHEMA = 1
+NOT_IN_JSON = {"json": False}  # metadata of fields that to_dict leaves out
 
 
-def name_probs(probs: np.ndarray) -> dict[str, float]:
-    """Probabilities float (7,), in the order of EMOTIONS, by name."""
+def name_probs(probs: Iterable[float]) -> dict[str, float]:
+    """Probabilities (7,), in the order of EMOTIONS, by name."""
     return dict(zip(EMOTIONS, map(float, probs), strict=True))
+
+
+def find_label(probs: Probs) -> str:
+    """The most probable emotion."""
+    return max(probs, key=probs.__getitem__)
 
 
 def to_plain(value: Any) -> Any:
@@ -45,7 +53,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the order of the fields, as JSON has them."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        own = fields(self)  # type: ignore[arg-type]
+        values = {f.name: getattr(self, f.name) for f in own if f.metadata.get("json", True)}
         return {
             name: round(value, 3) if name.endswith("_s") and value is not None else to_plain(value)
             for name, value in values.items()
@@ -168,6 +177,73 @@ class Segment(Result):
     def __repr__(self) -> str:
         found = "no prediction" if self.label is None else f"{self.label} {self.confidence:.2f}"
         return f"Segment({self.start_s:.1f}-{self.end_s:.1f} s: {found})"
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline(Result):
+    """The predictions for a recording of any length.
+
+    window_s, hop_s: length of a window, and from one to the next. windows: in order, they
+    overlap. segments: from start to end without gaps, one label each. schema: of to_dict.
+    """
+
+    path: str
+    window_s: float
+    hop_s: float
+    windows: tuple[WindowPrediction, ...]
+    segments: tuple[Segment, ...]
+    duration_s: float
+    damage: Damage
+    warnings: tuple[str, ...]
+    schema: int = TIMELINE_SCHEMA
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """Every person who was followed, where they first appear."""
+        found: dict[int | None, Face] = {}
+        for window in self.windows:
+            if window.face is not None:
+                found.setdefault(window.face.id, window.face)
+        return tuple(found.values())
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Why a modality was missing, and in how many windows."""
+        return dict(Counter(str(state) for window in self.windows for state in window.states))
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a modality was missing in a window, or what was read is damaged."""
+        return bool(self.states or self.damage)
+
+    @property
+    def end_s(self) -> float:
+        """Where the last window and segment end, as far as the recording was read."""
+        return max(self.duration_s, *(w.end_s for w in self.windows[-1:]), 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``predict --timeline --format json`` writes them."""
+        return {"schema": self.schema, **super().to_dict()}
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row a window, a column an emotion. Needs pandas."""
+        return make_dataframe([flatten(window) for window in self.windows])
+
+    def plot(self, target: str | PathLike[str]) -> None:
+        """Draw the probabilities over time and the segments, as a PNG file."""
+        from keras_emo.render.plot import write_timeline_plot
+
+        write_timeline_plot(target, self)
+
+    def to_html(self) -> str:
+        """A report for people: one HTML page that needs no other file."""
+        from keras_emo.render.report import render_timeline
+
+        return render_timeline(self)
+
+    def __repr__(self) -> str:
+        what = f"{len(self.windows)} windows, {len(self.segments)} segments"
+        return f"Timeline({self.duration_s:.1f} s, {what}, path={self.path!r})"
 
 
 def flatten(result: Prediction | WindowPrediction) -> dict[str, Any]:

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from keras_emo.inference.results import Probs, Segment
 from keras_emo.labels import EMOTIONS
 
 # Defaults: with windows of 3 s a second apart, a change has to last about 3 s to count.
 SMOOTH_S = 3.0  # width of the moving average over windows
 MARGIN = 0.1  # by which another label must lead, on average over MIN_SEGMENT_S
 MIN_SEGMENT_S = 3.0
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of a recording with one label, or None where nothing could be said.
-
-    prob: mean, over its windows, of the unsmoothed probability of the label; None without one.
-    """
-
-    start_s: float
-    end_s: float
-    label: str | None
-    prob: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        prob = None if self.prob is None else round(self.prob, 6)
-        return {
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "label": self.label,
-            "prob": prob,
-        }
 
 
 def find_segments(
@@ -67,11 +43,11 @@ def find_segments(
     for first, last in pairwise(bounds):
         if first == last:
             continue
-        label, prob = int(labels[first]), None
+        label, confidence = int(labels[first]), None
         if label >= 0:
-            prob = float(probs[first:last, label].mean())
+            confidence = float(probs[first:last, label].mean())
         name = EMOTIONS[label] if label >= 0 else None
-        segments.append(Segment(float(edges_s[first]), float(edges_s[last]), name, prob))
+        segments.append(Segment(float(edges_s[first]), float(edges_s[last]), name, confidence))
     return segments
 
 
@@ -131,9 +107,7 @@ def choose_labels(probs: np.ndarray, margin: float, min_windows: int) -> np.ndar
     return labels
 
 
-def stack_probs(answers: Sequence[np.ndarray | None]) -> np.ndarray:
+def stack_probs(probs: Sequence[Probs | None]) -> np.ndarray:
     """Probabilities of windows, None where one abstains, as float32 (n_windows, 7) with NaN."""
-    nothing = np.full(len(EMOTIONS), np.nan, np.float32)
-    if not answers:
-        return np.empty((0, len(EMOTIONS)), np.float32)
-    return np.stack([nothing if a is None else a for a in answers]).astype(np.float32)
+    rows = [[np.nan] * len(EMOTIONS) if p is None else [p[e] for e in EMOTIONS] for p in probs]
+    return np.array(rows, np.float32).reshape(-1, len(EMOTIONS))

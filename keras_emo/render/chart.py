@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from keras_emo.inference.segments import Segment, find_stretches
+from keras_emo.inference.results import Segment
+from keras_emo.inference.segments import find_stretches
 from keras_emo.labels import EMOTIONS
 from keras_emo.progress import format_length
 from keras_emo.render.html import escape

@@ -10,9 +10,8 @@ from typing import Protocol, TextIO
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.extensions import load_extensions
-from keras_emo.inference.model import Prediction
-from keras_emo.inference.predict import RecordingPredictions, WindowPrediction
-from keras_emo.inference.segments import Segment
+from keras_emo.inference.predict import WindowStream
+from keras_emo.inference.results import Prediction, Segment, WindowPrediction
 from keras_emo.render.writers import FORMATS as OWN
 from keras_emo.render.writers import PredictionWriter, TimelineWriter
 
@@ -31,7 +30,7 @@ class WritesTimelines(Protocol):
 
     def begin(self, path: Path, window_s: float, hop_s: float, /) -> None: ...
     def add(self, answer: WindowPrediction, /) -> None: ...
-    def end(self, answers: RecordingPredictions, segments: Sequence[Segment], /) -> None: ...
+    def end(self, stream: WindowStream, segments: Sequence[Segment], /) -> None: ...
     def finish(self) -> None: ...
 
 

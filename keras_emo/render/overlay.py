@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from keras_emo.features.face import Box
-from keras_emo.inference.predict import WindowPrediction
-from keras_emo.inference.segments import Segment
+from keras_emo.inference.predict import TrackedWindow
+from keras_emo.inference.results import Segment
 from keras_emo.labels import EMOTIONS
 from keras_emo.render.plot import COLOURS, INK, write_text
 
@@ -25,7 +25,7 @@ class FaceTrail:
         self._rows = array("d")  # time_s and box of each sampled frame
         self._first = True
 
-    def add(self, answer: WindowPrediction) -> None:
+    def add(self, answer: TrackedWindow) -> None:
         """Take the next window: from its middle on it knows better than those before."""
         from_s = -np.inf if self._first else answer.start_s + self._from_s
         self._first = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import cv2
 import numpy as np
 
 from keras_emo.errors import EnvironmentFailure, Reason
-from keras_emo.inference.segments import Segment, find_edges
+from keras_emo.inference.results import Segment, Timeline
+from keras_emo.inference.segments import find_edges, stack_probs
 from keras_emo.labels import EMOTIONS
 from keras_emo.output import replace_file
 
@@ -34,6 +36,13 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 210, 60, 150  # margins of the field of probabili
 BAND_TOP, BAND_HEIGHT = 50, 44  # of the segments, below the field
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def write_timeline_plot(path: str | os.PathLike[str], timeline: Timeline) -> None:
+    """Write draw_plot's picture of a timeline as PNG. Raises EnvironmentFailure."""
+    probs = stack_probs([w.probs for w in timeline.windows])
+    lengths = timeline.window_s, timeline.hop_s, timeline.end_s
+    write_plot(Path(path), Path(timeline.path).name, probs, timeline.segments, *lengths)
 
 
 def write_plot(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.segments import Segment, find_edges
+from keras_emo.inference.predict import IllustratedTimeline, Thumbnail
+from keras_emo.inference.results import Segment, Timeline
+from keras_emo.inference.segments import find_edges, stack_probs
 from keras_emo.labels import EMOTIONS
 from keras_emo.output import open_output
 from keras_emo.render.chart import color_of, draw_timeline
 from keras_emo.render.html import encode_image, escape, render_facts, render_page, render_table
-from keras_emo.render.thumbnails import Thumbnail
 from keras_emo.render.writers import format_time
 
 NOTICE = (
@@ -41,70 +42,59 @@ summary { cursor: pointer } .scroll { overflow-x: auto }
 """
 
 
-@dataclass(frozen=True)
-class Recording:
-    """What a timeline found.
+def write_report(path: str | os.PathLike[str], timeline: Timeline) -> None:
+    """Write render_timeline's page in one step. Raises EnvironmentFailure."""
+    with open_output(Path(path)) as stream:
+        stream.write(render_timeline(timeline))
 
-    name: of the file. probs: float32 (n_windows, 7), NaN where a window abstained. states: why
-    a modality was missing, and in how many windows.
+
+def render_timeline(timeline: Timeline) -> str:
+    """The page. What a user or a file named is escaped.
+
+    Faces and bundle are on it if they are known, see IllustratedTimeline.
     """
-
-    name: str
-    probs: np.ndarray
-    segments: Sequence[Segment]
-    window_s: float
-    hop_s: float
-    duration_s: float
-    states: Mapping[str, int] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    faces: Sequence[Thumbnail] = ()
-
-
-def write_report(path: Path, recording: Recording, bundle: Bundle) -> None:
-    """Write render_report's page in one step. Raises EnvironmentFailure."""
-    with open_output(path) as stream:
-        stream.write(render_report(recording, bundle))
-
-
-def render_report(recording: Recording, bundle: Bundle) -> str:
-    """The page. What a user or a file named is escaped."""
-    name = recording.name
+    name = Path(timeline.path).name
+    probs = stack_probs([w.probs for w in timeline.windows])
+    thumbnails: Sequence[Thumbnail] = ()
+    bundle: Bundle | None = None
+    if isinstance(timeline, IllustratedTimeline):
+        thumbnails, bundle = timeline.thumbnails, timeline.bundle
     parts = [
         f"<h1>Perceived expression in <bdi>{escape(name)}</bdi></h1>",
         f'<p class="notice" role="note"><strong>Please read first.</strong> {escape(NOTICE)}</p>',
         "<h2>In short</h2>",
-        render_facts(_summarize(recording)),
+        render_facts(_summarize(timeline, probs)),
         "<h2>Over time</h2>",
-        _draw(recording),
+        _draw(timeline, probs),
         "<h2>Segments</h2>",
-        _list_segments(recording.segments),
+        _list_segments(timeline.segments),
         "<h2>Faces</h2>",
-        _show_faces(recording.faces, bundle),
+        _show_faces(thumbnails, bundle),
         "<h2>States and warnings</h2>",
-        _list_problems(recording),
+        _list_problems(timeline),
         "<h2>Every window</h2>",
-        _list_windows(recording),
-        "<h2>Network</h2>",
-        render_facts(_describe_bundle(bundle)),
+        _list_windows(timeline, probs),
     ]
+    if bundle is not None:
+        parts += ["<h2>Network</h2>", render_facts(_describe_bundle(bundle))]
     return render_page(f"Perceived expression in {name}", parts, _STYLE)
 
 
-def _summarize(recording: Recording) -> list[tuple[str, str]]:
-    answered = int((~np.isnan(recording.probs[:, 0])).sum())
+def _summarize(timeline: Timeline, probs: np.ndarray) -> list[tuple[str, str]]:
+    answered = int((~np.isnan(probs[:, 0])).sum())
     return [
-        ("File", recording.name),
-        ("Length", format_time(recording.duration_s)),
-        ("Most of the time", _describe_shares(recording)),
-        ("Windows", f"{len(recording.probs)} of {recording.window_s:g} s, one every "
-         f"{recording.hop_s:g} s; {answered} answered"),
+        ("File", Path(timeline.path).name),
+        ("Length", format_time(timeline.end_s)),
+        ("Most of the time", _describe_shares(timeline)),
+        ("Windows", f"{len(probs)} of {timeline.window_s:g} s, one every "
+         f"{timeline.hop_s:g} s; {answered} answered"),
     ]  # fmt: skip
 
 
-def _describe_shares(recording: Recording) -> str:
-    """The labels with the largest shares of the recording."""
+def _describe_shares(timeline: Timeline) -> str:
+    """The labels with the largest shares of the timeline."""
     lengths_s: dict[str, float] = {}
-    for segment in recording.segments:
+    for segment in timeline.segments:
         label = segment.label or "no answer"
         lengths_s[label] = lengths_s.get(label, 0.0) + segment.end_s - segment.start_s
     total_s = max(sum(lengths_s.values()), 1e-9)
@@ -112,12 +102,10 @@ def _describe_shares(recording: Recording) -> str:
     return ", ".join(f"{label} {100 * s / total_s:.0f} %" for label, s in ranked) or "nothing"
 
 
-def _draw(recording: Recording) -> str:
-    edges_s = find_edges(
-        len(recording.probs), recording.window_s, recording.hop_s, recording.duration_s
-    )
-    told = "; ".join(_tell(s) for s in recording.segments[:12])
-    rest = len(recording.segments) - 12
+def _draw(timeline: Timeline, probs: np.ndarray) -> str:
+    edges_s = find_edges(len(probs), timeline.window_s, timeline.hop_s, timeline.end_s)
+    told = "; ".join(_tell(s) for s in timeline.segments[:12])
+    rest = len(timeline.segments) - 12
     told += f"; and {rest} more" if rest > 0 else ""
     title = "Seven probabilities over time, stacked, and segments below"
     swatches = "".join(
@@ -125,7 +113,7 @@ def _draw(recording: Recording) -> str:
         f'fill="{color_of(label)}" stroke="currentColor"/></svg>{label or "no answer"}</li>'
         for label in (*EMOTIONS, None)
     )
-    drawn = draw_timeline(recording.probs, edges_s, recording.segments, title, told)
+    drawn = draw_timeline(probs, edges_s, timeline.segments, title, told)
     return (
         f'<figure style="margin:0">{drawn}<figcaption>Upper part: the shares of the seven '
         "expressions, by time in minutes and seconds; lower part: segments.</figcaption></figure>"
@@ -141,16 +129,17 @@ def _tell(segment: Segment) -> str:
 def _list_segments(segments: Sequence[Segment]) -> str:
     rows = [
         (s.label or "no answer", format_time(s.start_s), format_time(s.end_s),
-         f"{s.end_s - s.start_s:.1f}", "" if s.prob is None else f"{100 * s.prob:.0f}")
+         f"{s.end_s - s.start_s:.1f}", "" if s.confidence is None else f"{100 * s.confidence:.0f}")
         for s in segments
     ]  # fmt: skip
     heads = ("expression", "from", "to", "length, s", "mean probability, %")
     return render_table("Stretches with one expression each", heads, rows)
 
 
-def _show_faces(faces: Sequence[Thumbnail], bundle: Bundle) -> str:
+def _show_faces(faces: Sequence[Thumbnail], bundle: Bundle | None) -> str:
     if not faces:
-        why = "No face was kept." if "face" in bundle.modalities else "The network sees no faces."
+        blind = bundle is not None and "face" not in bundle.modalities
+        why = "The network sees no faces." if blind else "No face was kept."
         return f"<p>{why}</p>"
     figures = []
     for face in faces:
@@ -177,24 +166,24 @@ def _encode_face(crop: np.ndarray) -> str:
     return encode_image(data.tobytes(), "jpeg")
 
 
-def _list_problems(recording: Recording) -> str:
-    n = len(recording.probs)
+def _list_problems(timeline: Timeline) -> str:
+    n = len(timeline.windows)
     items = [
         f"{state.replace('_', ' ')} in {count} of {n} windows"
-        for state, count in recording.states.items()
+        for state, count in timeline.states.items()
     ]
-    items += recording.warnings
+    items += timeline.warnings
     if not items:
         return "<p>None: face and voice were there all the time, and the file is whole.</p>"
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
 
 
-def _list_windows(recording: Recording) -> str:
-    n = len(recording.probs)
+def _list_windows(timeline: Timeline, probs: np.ndarray) -> str:
+    n = len(probs)
     every = max(1, -(-n // MAX_ROWS))
     rows = []
     for i in range(0, n, every):
-        start_s, row = i * recording.hop_s, recording.probs[i]
+        start_s, row = i * timeline.hop_s, probs[i]
         said = ["no answer", *[""] * len(row)]
         if not np.isnan(row[0]):
             said = [EMOTIONS[int(row.argmax())], *(f"{100 * p:.0f}" for p in row)]

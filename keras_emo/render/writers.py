@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from keras_emo.inference.model import Prediction
-from keras_emo.inference.predict import RecordingPredictions, WindowPrediction
-from keras_emo.inference.segments import Segment
+from keras_emo.inference.predict import WindowStream
+from keras_emo.inference.results import Prediction, Segment, WindowPrediction
 from keras_emo.labels import EMOTIONS
 
 FORMATS = ("csv", "json", "text")
@@ -29,8 +28,8 @@ WINDOW_HEADER = (
 def format_text(p: Prediction) -> str:
     """One line: path, label, its probability, modalities used."""
     return (
-        f"{p.path}  {p.label} {p.probs.max():.2f}  from {' and '.join(p.modalities)}"
-        f"  face in {p.frames_with_face} of {p.frames_examined} frames\n"
+        f"{p.path}  {p.label} {p.confidence:.2f}  from {' and '.join(p.modalities)}"
+        f"  face in {p.faces.with_face} of {p.faces.examined} frames\n"
     )
 
 
@@ -59,8 +58,8 @@ class PredictionWriter:
             self.stream.write(format_text(p))
         else:
             self.stream.write(format_csv([
-                p.path, p.label, *(f"{v:.6f}" for v in p.probs), "+".join(p.modalities),
-                p.frames_with_face, p.frames_examined, f"{p.duration_s:.3f}",
+                p.path, p.label, *(f"{v:.6f}" for v in p.probs.values()), "+".join(p.modalities),
+                p.faces.with_face, p.faces.examined, f"{p.duration_s:.3f}",
                 "; ".join([*map(str, p.states), *p.warnings]),
             ]))  # fmt: skip
         self.stream.flush()  # whoever reads along need not wait for the last clip
@@ -103,21 +102,18 @@ class TimelineWriter:
             self.stream.write(format_csv(_list_cells(self.path, answer)))
         self.n_windows += 1
 
-    def end(self, answers: RecordingPredictions, segments: Sequence[Segment]) -> None:
+    def end(self, stream: WindowStream, segments: Sequence[Segment]) -> None:
         """The recording is done, or as much of it as there will be."""
         if self.form == "json":
             tail = {
                 "segments": [s.to_dict() for s in segments],
-                "duration_s": round(answers.duration_s, 3),
-                "damage": {
-                    "packets": answers.media.damaged_packets,
-                    "missing_s": round(answers.media.missing_s, 3),
-                },
-                "warnings": answers.warnings,
+                "duration_s": round(stream.duration_s, 3),
+                "damage": stream.damage.to_dict(),
+                "warnings": stream.warnings,
             }
             self.stream.write(f"\n], {_to_json(tail)[1:]}")
         elif self.form == "text":
-            length = f"{format_time(answers.duration_s)}, {self.n_windows} windows"
+            length = f"{format_time(stream.duration_s)}, {self.n_windows} windows"
             self.stream.write(f"{self.path}  {length}\n")
             self.stream.writelines(format_segment(s) for s in segments)
         self.stream.flush()
@@ -130,7 +126,7 @@ class TimelineWriter:
 
 def format_segment(segment: Segment) -> str:
     """One line: from, to, label, its mean probability."""
-    said = "no answer" if segment.prob is None else f"{segment.label} {segment.prob:.2f}"
+    said = "no answer" if segment.label is None else f"{segment.label} {segment.confidence:.2f}"
     return f"  {format_time(segment.start_s)} - {format_time(segment.end_s)}  {said}\n"
 
 
@@ -145,20 +141,20 @@ def format_time(time_s: float) -> str:
 
 def format_window(answer: WindowPrediction) -> str:
     """One line: end of the window, label, its probability, modalities used or why none."""
-    if answer.probs is None:
+    if answer.label is None:
         said = f"no answer: {', '.join(map(str, answer.states))}"
     else:
-        said = f"{answer.label} {answer.probs.max():.2f}  from {' and '.join(answer.modalities)}"
+        said = f"{answer.label} {answer.confidence:.2f}  from {' and '.join(answer.modalities)}"
     return f"{format_time(answer.end_s)}  {said}\n"
 
 
 def _list_cells(path: Path, answer: WindowPrediction) -> list[Any]:
     probs = [""] * len(EMOTIONS)
     if answer.probs is not None:
-        probs = [f"{p:.6f}" for p in answer.probs]
+        probs = [f"{p:.6f}" for p in answer.probs.values()]
     box = ["", "", "", "", ""]
-    if answer.box is not None:
-        box = [str(answer.face_id), *(f"{v:.1f}" for v in answer.box)]
+    if answer.face is not None:
+        box = [str(answer.face.id), *(f"{v:.1f}" for v in answer.face.box)]
     return [
         path, f"{answer.start_s:.3f}", f"{answer.end_s:.3f}", answer.label or "", *probs,
         "+".join(answer.modalities), " ".join(map(str, answer.states)), *box,

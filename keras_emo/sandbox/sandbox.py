@@ -24,17 +24,16 @@ from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import can_predict
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.predict import WindowPrediction, choose_lengths
+from keras_emo.inference.predict import Steps, WindowStream, choose_lengths
 from keras_emo.media.decode import MAX_DURATION_S
 from keras_emo.media.reader import ClipSource
-from keras_emo.media.recording import Media
 from keras_emo.sandbox.limits import Limits
 from keras_emo.sandbox.process import WorkerProcess, describe_end
 from keras_emo.sandbox.wire import (
     Header,
-    decode_answer,
     decode_inputs,
-    decode_progress,
+    decode_state,
+    decode_window,
     encode_source,
     read_header,
     take_count,
@@ -87,9 +86,9 @@ class Sandbox:
             worker.end()
 
     def prepare(self, source: ClipSource | Path, wall_s: float | None = None) -> ClipInputs:
-        """What Predictor.prepare gives, read in the worker.
+        """What Model.prepare gives, read in the worker.
 
-        wall_s: instead of limits.wall_s. Raises ClipError: as Predictor.prepare does, with
+        wall_s: instead of limits.wall_s. Raises ClipError: as Model.prepare does, with
         decoder_crashed where the worker died, ClipTimeout where the time is up.
         """
         source = source if isinstance(source, ClipSource) else ClipSource(video=source)
@@ -111,28 +110,21 @@ class Sandbox:
         hop_s: float | None = None,
         parts: bool = False,
         wall_s: float | None = None,
-    ) -> SandboxWindows:
-        """What Predictor.predict_windows gives, read and answered in the worker.
+    ) -> WindowStream:
+        """What Model.stream gives, read and predicted in the worker.
 
         limits.wall_s is from a window to the next one; wall_s: for all of them, None: no limit.
         Raises UsageError for lengths out of range; iterating raises ClipError as prepare does.
         """
-        return SandboxWindows(self, path, window_s, hop_s, parts, wall_s)
+        end_s = math.inf if wall_s is None else time.monotonic() + wall_s
+        window_s, hop_s = choose_lengths(self.bundle, window_s, hop_s)
+        steps = self._read_windows(path, window_s, hop_s, parts, end_s)
+        return WindowStream(path, window_s, hop_s, steps)
 
-    def ask_windows(
-        self,
-        path: Path,
-        window_s: float,
-        hop_s: float,
-        parts: bool,
-        end_s: float,
-        media: Media,
-        warnings: list[str],
-    ) -> Iterator[WindowPrediction]:
-        """The answers to windows of these lengths; media and warnings follow them.
-
-        end_s: when the last one has to be there, on the clock of time.monotonic.
-        """
+    def _read_windows(
+        self, path: Path, window_s: float, hop_s: float, parts: bool, end_s: float
+    ) -> Steps:
+        """end_s: when the last window has to be there, on the clock of time.monotonic."""
         source, wall_s = ClipSource(video=path), self.limits.wall_s
         worker = self._ready_worker(answers=True)
         with self._reading(worker, source, wall_s):
@@ -140,15 +132,16 @@ class Sandbox:
         for number in itertools.count():
             with self._reading(worker, source, min(wall_s, end_s - time.monotonic())):
                 header = self._receive(worker, source)
-                warnings[:] = decode_progress(take_object(header, "progress"), media)
+                state = decode_state(take_object(header, "state"))
                 if "end" in header and number:
                     worker.busy = False
-                    return
+                    break
                 if number > MAX_DURATION_S / hop_s:
                     raise ValueError("more windows than the longest recording has")
-                said = take_object(header, "window")
-                answer = decode_answer(said, worker.read, self.bundle.spec)
-            yield answer
+                found = take_object(header, "window")
+                window = decode_window(found, worker.read, self.bundle.spec)
+            yield window, state
+        yield None, state
 
     def _receive(self, worker: WorkerProcess, source: ClipSource) -> Header:
         """The next message. Raises ClipError where it is one."""
@@ -229,31 +222,3 @@ class Sandbox:
         assert self._worker is not None
         self._worker.n_asked += 1
         return self._worker
-
-
-class SandboxWindows(Iterator[WindowPrediction]):
-    """WindowAnswers of a recording that a sandbox reads, see there."""
-
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        path: Path,
-        window_s: float | None,
-        hop_s: float | None,
-        parts: bool,
-        wall_s: float | None,
-    ):
-        self.path, self.media = path, Media()
-        end_s = math.inf if wall_s is None else time.monotonic() + wall_s
-        self.warnings: list[str] = []
-        self.window_s, self.hop_s = choose_lengths(sandbox.bundle, window_s, hop_s)
-        lengths = self.window_s, self.hop_s
-        self._steps = sandbox.ask_windows(path, *lengths, parts, end_s, self.media, self.warnings)
-
-    def __next__(self) -> WindowPrediction:
-        return next(self._steps)
-
-    @property
-    def duration_s(self) -> float:
-        """As far as it has been read."""
-        return self.media.duration_s

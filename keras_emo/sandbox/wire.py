@@ -18,11 +18,10 @@ import numpy as np
 
 from keras_emo.errors import Reason
 from keras_emo.features.clip import ClipInputs
-from keras_emo.inference.modalities import MODALITIES
-from keras_emo.inference.predict import WindowPrediction
-from keras_emo.labels import EMOTIONS, N_EMOTIONS
+from keras_emo.inference.predict import ReadState, TrackedWindow, pick_face
+from keras_emo.inference.results import MODALITIES, Damage, Probs, find_label
+from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
-from keras_emo.media.recording import Media
 from keras_emo.progress import make_printable
 from keras_emo.spec import ClipSpec
 
@@ -122,73 +121,70 @@ def decode_inputs(header: Header, read: Read, spec: ClipSpec) -> ClipInputs:
     return inputs
 
 
-def encode_answer(answer: WindowPrediction) -> tuple[Header, Arrays]:
-    """Header and arrays of a window's answer."""
+def encode_window(window: TrackedWindow) -> tuple[Header, Arrays]:
+    """Header and arrays of a window."""
     header = {
-        "n_frames": len(answer.times_s),
-        "has_probs": answer.probs is not None,
-        "start_s": answer.start_s,
-        "end_s": answer.end_s,
-        "modalities": answer.modalities,
-        "states": answer.states,
-        "face_id": answer.face_id,
-        "parts": None if answer.parts is None else list(answer.parts),
-        "crop_s": None if answer.crop is None else answer.crop[0],
+        "n_frames": len(window.times_s),
+        "start_s": window.start_s,
+        "end_s": window.end_s,
+        "probs": window.probs,
+        "probs_face": window.probs_face,
+        "probs_voice": window.probs_voice,
+        "modalities": window.modalities,
+        "states": window.states,
+        "face_id": None if window.face is None else window.face.id,
+        "crop_s": None if window.crop is None else window.crop[0],
     }
-    arrays = [answer.times_s, answer.boxes, *(answer.parts or {}).values()]
-    if answer.crop is not None:
-        arrays.append(answer.crop[1])
-    return header, arrays if answer.probs is None else [*arrays, answer.probs]
+    crop = [] if window.crop is None else [window.crop[1]]
+    return header, [window.times_s, window.boxes, *crop]
 
 
-def decode_answer(header: Header, read: Read, spec: ClipSpec) -> WindowPrediction:
-    """Inverse of encode_answer. Raises ValueError."""
+def decode_window(header: Header, read: Read, spec: ClipSpec) -> TrackedWindow:
+    """Inverse of encode_window. Raises ValueError."""
     n = take_count(header, "n_frames", spec.face.max_frames)
     times_s = _read_array(read, np.float32, (n,))
     boxes = _read_array(read, np.float32, (n, 4))
-    parts: dict[str, np.ndarray] | None = None
-    if header.get("parts") is not None:
-        names = _take_modalities(header, "parts")
-        parts = {name: _read_array(read, np.float32, (N_EMOTIONS,)) for name in names}
     crop: tuple[float, np.ndarray] | None = None
     if header.get("crop_s") is not None:
         crop = _take_number(header, "crop_s"), _read_array(read, np.uint8, spec.face.shape)
-    probs: np.ndarray | None = None
-    if _take_bool(header, "has_probs"):
-        probs = _read_array(read, np.float32, (N_EMOTIONS,))
-    return WindowPrediction(
+    probs = _take_probs(header, "probs")
+    label = None if probs is None else find_label(probs)
+    return TrackedWindow(
         start_s=_take_number(header, "start_s"),
         end_s=_take_number(header, "end_s"),
-        label=None if probs is None else EMOTIONS[int(probs.argmax())],
+        label=label,
+        confidence=None if probs is None or label is None else probs[label],
         probs=probs,
         modalities=_take_modalities(header, "modalities"),
-        states=_take_states(header),
-        face_id=_take_id(header),
+        states=tuple(_take_states(header)),
+        face=pick_face(_take_id(header), boxes),
+        probs_face=_take_probs(header, "probs_face"),
+        probs_voice=_take_probs(header, "probs_voice"),
         times_s=times_s,
         boxes=boxes,
-        parts=parts,
         crop=crop,
     )
 
 
-def encode_progress(media: Media, warnings: list[str]) -> Header:
+def encode_state(state: ReadState) -> Header:
     """How far a recording has been read, and what of it could not be."""
     return {
-        "duration_s": media.duration_s,
-        "declared_s": media.declared_s,
-        "damaged_packets": media.damaged_packets,
-        "missing_s": media.missing_s,
-        "warnings": warnings,
+        "duration_s": state.duration_s,
+        "declared_s": state.declared_s,
+        "damaged_packets": state.damage.packets,
+        "missing_s": state.damage.missing_s,
+        "warnings": state.warnings,
     }
 
 
-def decode_progress(header: Header, media: Media) -> list[str]:
-    """Into media; returns the warnings. Raises ValueError."""
-    media.duration_s = _take_number(header, "duration_s")
-    media.declared_s = _take_number(header, "declared_s")
-    media.damaged_packets = take_count(header, "damaged_packets")
-    media.missing_s = _take_number(header, "missing_s")
-    return take_texts(header, "warnings")
+def decode_state(header: Header) -> ReadState:
+    """Inverse of encode_state. Raises ValueError."""
+    return ReadState(
+        duration_s=_take_number(header, "duration_s"),
+        declared_s=_take_number(header, "declared_s"),
+        damage=Damage(take_count(header, "damaged_packets"), _take_number(header, "missing_s")),
+        warnings=tuple(take_texts(header, "warnings")),
+    )
 
 
 def take_object(header: Header, key: str) -> Header:
@@ -222,11 +218,20 @@ def take_count(header: Header, key: str, limit: int = _MAX_COUNT) -> int:
     return value
 
 
-def _take_modalities(header: Header, key: str) -> list[str]:
+def _take_modalities(header: Header, key: str) -> tuple[str, ...]:
     names = take_texts(header, key)
     if not set(names) <= set(MODALITIES) or len(set(names)) < len(names):
         raise ValueError(f"{key} {names}")
-    return names
+    return tuple(names)
+
+
+def _take_probs(header: Header, key: str) -> Probs | None:
+    if header.get(key) is None:
+        return None
+    probs = take_object(header, key)
+    if set(probs) != set(EMOTIONS):
+        raise ValueError(f"{key} is not a probability for each emotion")
+    return {name: _take_number(probs, name) for name in EMOTIONS}
 
 
 def _take_states(header: Header) -> list[Reason]:

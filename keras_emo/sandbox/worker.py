@@ -12,15 +12,15 @@ from keras_emo.errors import ClipError, EmoError
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import Detector
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.model import Predictor, prepare_for_model
+from keras_emo.inference.model import Model, prepare_for_model
 from keras_emo.media.reader import ClipSource
 from keras_emo.sandbox.limits import Limits, allow_cpu, is_memory_spent, limit_resources
 from keras_emo.sandbox.wire import (
     Header,
     decode_source,
-    encode_answer,
     encode_inputs,
-    encode_progress,
+    encode_state,
+    encode_window,
     pack,
     read_header,
 )
@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, pipe_in: int, pipe_out: int, has_network: bool):
         self._in, self._out, self.has_network = pipe_in, pipe_out, has_network
-        self._predictor: Predictor | None = None
+        self._model: Model | None = None
 
     def serve(self) -> None:
         """Load, say ready, answer; returns once no more requests come, or after a crash."""
@@ -78,12 +78,12 @@ class Worker:
         self.bundle = Bundle(Path(setup["folder"]), setup["info"], spec)
         self.limits, self.threads = Limits(**setup["limits"]), setup["threads"]
         if setup["answers"]:
-            self._predictor = Predictor(self.bundle, self.threads)
-            self.detector: Detector = self._predictor.detector
+            self._model = Model(self.bundle, threads=self.threads)
+            self.detector: Detector = self._model.detector
         else:
             self.detector = FaceDetector(self.bundle.detector_folder, spec.face)
-        if setup["warm"] and self._predictor is not None:
-            self._predictor.warm_up()
+        if setup["warm"] and self._model is not None:
+            self._model.warm_up()
 
     def _prepare(self, source: ClipSource) -> None:
         inputs = prepare_for_model(source, self.bundle, self.detector, self.threads)
@@ -94,16 +94,15 @@ class Worker:
     def _answer_windows(
         self, source: ClipSource, window_s: float, hop_s: float, parts: bool
     ) -> None:
-        assert self._predictor is not None
-        answers = self._predictor.predict_windows(source.path, window_s, hop_s, parts)
-        for answer in answers:
-            _check_memory(bool(answers.media.damaged_packets))
-            header, arrays = encode_answer(answer)
-            progress = encode_progress(answers.media, answers.warnings)
-            self._send({"window": header, "progress": progress}, arrays)
+        assert self._model is not None
+        stream = self._model.stream(source.path, window_s, hop_s, parts)
+        for window in stream:
+            _check_memory(bool(stream.damage.packets))
+            header, arrays = encode_window(window)
+            self._send({"window": header, "state": encode_state(stream.state)}, arrays)
             allow_cpu(self.limits.cpu_s)
-        _check_memory(bool(answers.media.missing_s))
-        self._send({"end": True, "progress": encode_progress(answers.media, answers.warnings)})
+        _check_memory(bool(stream.damage.missing_s))
+        self._send({"end": True, "state": encode_state(stream.state)})
 
     def _receive(self) -> Header:
         return read_header(self._read, 1 << 30)  # the parent is trusted

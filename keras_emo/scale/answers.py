@@ -14,10 +14,9 @@ from keras_emo import __version__
 from keras_emo.digests import digest_source
 from keras_emo.errors import BundleError, ClipError, EnvironmentFailure, Reason
 from keras_emo.inference.bundle import DESCRIPTION, digest_file
-from keras_emo.inference.gathered import GatheredWindows
-from keras_emo.inference.model import Prediction, Predictor
-from keras_emo.inference.predict import RecordingPredictions, WindowPrediction
-from keras_emo.labels import EMOTIONS
+from keras_emo.inference.model import Model
+from keras_emo.inference.predict import TimelineBuilder, WindowStream, check_predicted
+from keras_emo.inference.results import Prediction, WindowPrediction
 from keras_emo.media.reader import ClipSource
 from keras_emo.scale.schema import Row, make_table
 
@@ -54,13 +53,13 @@ class ClipAnswerer:
 
     def __init__(
         self,
-        open_predictor: Callable[[], AbstractContextManager[Predictor]],
+        open_predictor: Callable[[], AbstractContextManager[Model]],
         maker: Maker,
         windows: tuple[float, float] | None = None,
     ):
         self.open_predictor, self.maker, self.windows = open_predictor, maker, windows
         self._stack = ExitStack()
-        self._predictor: Predictor | None = None
+        self._predictor: Model | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__}
@@ -98,7 +97,7 @@ class ClipAnswerer:
         """End the predictor, if one was opened."""
         self._stack.close()
 
-    def _open(self) -> Predictor:
+    def _open(self) -> Model:
         predictor = self._stack.enter_context(self.open_predictor())
         if self.maker.version != __version__:
             cause = f"a worker has version {__version__}, asked is {self.maker.version}"
@@ -123,23 +122,24 @@ class ClipAnswerer:
 
 
 def answer_windows(
-    predictor: Predictor, path: Path, lengths_s: tuple[float, float], rows: list[Row]
+    model: Model, path: Path, lengths_s: tuple[float, float], rows: list[Row]
 ) -> bool:
     """Append a row a window, also those before a failure; whether something was missing.
 
     Raises ClipError as predict --timeline reports it.
     """
-    answers = predictor.predict_windows(path, *lengths_s)
-    found, first = GatheredWindows(), len(rows)
+    stream = model.stream(path, *lengths_s)
+    builder, first = TimelineBuilder(stream, model.bundle), len(rows)
     try:
-        for answer in answers:
-            found.add(answer)
-            rows.append({**describe_window(answer), "window": len(rows) - first})
+        for window in stream:
+            builder.add(window)
+            rows.append({**describe_window(window), "window": len(rows) - first})
     finally:
         for row in rows[first:]:  # of the whole recording, so known once it is read
-            row |= describe_recording(answers)
-    found.check(path)
-    return found.is_degraded(answers)
+            row |= describe_recording(stream)
+    timeline = builder.build()
+    check_predicted(timeline)
+    return timeline.degraded
 
 
 def describe_clip(p: Prediction) -> Row:
@@ -149,15 +149,15 @@ def describe_clip(p: Prediction) -> Row:
         "start_s": 0.0,
         "end_s": p.duration_s,
         "label": p.label,
-        **dict(zip(EMOTIONS, p.probs.tolist(), strict=True)),
+        **p.probs,
         "modalities": p.modalities,
         "states": [str(s) for s in p.states],
         "warnings": p.warnings,
-        "frames_with_face": p.frames_with_face,
-        "frames_examined": p.frames_examined,
+        "frames_with_face": p.faces.with_face,
+        "frames_examined": p.faces.examined,
         "duration_s": p.duration_s,
-        "damaged_packets": p.damaged_packets,
-        "missing_s": p.missing_s,
+        "damaged_packets": p.damage.packets,
+        "missing_s": p.damage.missing_s,
     }
 
 
@@ -170,21 +170,20 @@ def describe_window(answer: WindowPrediction) -> Row:
         "modalities": answer.modalities,
         "states": [str(s) for s in answer.states],
     }
-    if answer.probs is not None:
-        row |= dict(zip(EMOTIONS, answer.probs.tolist(), strict=True))
-    if answer.box is not None:
-        row["face_id"] = answer.face_id
-        row |= dict(zip(("x_px", "y_px", "width_px", "height_px"), answer.box, strict=True))
+    row |= answer.probs or {}
+    if answer.face is not None:
+        row["face_id"] = answer.face.id
+        row |= dict(zip(("x_px", "y_px", "width_px", "height_px"), answer.face.box, strict=True))
     return row
 
 
-def describe_recording(answers: RecordingPredictions) -> Row:
+def describe_recording(stream: WindowStream) -> Row:
     """What all rows of a recording share."""
     return {
-        "warnings": answers.warnings,
-        "duration_s": answers.duration_s,
-        "damaged_packets": answers.media.damaged_packets,
-        "missing_s": answers.media.missing_s,
+        "warnings": stream.warnings,
+        "duration_s": stream.duration_s,
+        "damaged_packets": stream.damage.packets,
+        "missing_s": stream.damage.missing_s,
     }
 
 

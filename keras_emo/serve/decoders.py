@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import ClipInputs
-from keras_emo.inference.predict import RecordingPredictions
+from keras_emo.inference.predict import WindowStream
 from keras_emo.serve.metrics import Metrics
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Decoder(Protocol):
         hop_s: float | None = None,
         parts: bool = False,
         wall_s: float | None = None,
-    ) -> RecordingPredictions: ...
+    ) -> WindowStream: ...
 
     def close(self) -> None: ...
 

@@ -38,6 +38,7 @@ class Damage(BaseModel):
 class ClipAnswer(BaseModel):
     path: str | None = Field(description="the client's own file name")
     label: str
+    confidence: float = Field(description="the probability of the label")
     probs: Probs = Field(description=_PROBS)
     modalities: list[str]
     states: list[str] = Field(description="why a modality is missing")
@@ -58,6 +59,7 @@ class Window(BaseModel):
     start_s: float
     end_s: float
     label: str | None
+    confidence: float | None
     probs: Probs | None = Field(description=f"{_PROBS}; null where it abstains")
     modalities: list[str]
     states: list[str]
@@ -70,7 +72,7 @@ class Segment(BaseModel):
     start_s: float
     end_s: float
     label: str | None
-    prob: float | None
+    confidence: float | None
 
 
 class Timeline(BaseModel):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
@@ -18,10 +16,13 @@ from keras_emo.errors import ClipError, EmoError, Reason
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import Batch
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.gathered import GatheredWindows
-from keras_emo.inference.modalities import split_parts
-from keras_emo.inference.model import Predictor, describe_clip
-from keras_emo.render.writers import TimelineWriter
+from keras_emo.inference.model import Model
+from keras_emo.inference.predict import (
+    TimelineBuilder,
+    check_predicted,
+    make_prediction,
+    split_modalities,
+)
 from keras_emo.serve.admission import Admission
 from keras_emo.serve.batching import Batcher
 from keras_emo.serve.decoders import Decoder, DecoderPool
@@ -57,11 +58,11 @@ class Service:
     ):  # fmt: skip
         self.bundle, self.settings, self.folder = bundle, settings, folder
         self.metrics = Metrics()
-        self.predictor = Predictor(bundle)
+        self.model = Model(bundle)
         self.decoders = DecoderPool(make_decoder, settings.workers, self.metrics)
         self.admission = Admission(settings)
         self.batcher = Batcher(
-            self.predictor.answer, settings.max_batch, settings.batch_wait_s,
+            self.model.compute_probs, settings.max_batch, settings.batch_wait_s,
             self.metrics.batch.observe,
         )  # fmt: skip
         self.metrics.waiting.set_function(self._count_waiting)
@@ -80,7 +81,7 @@ class Service:
     async def _warm_up(self) -> None:
         start_s = time.monotonic()
         try:
-            await self.batcher.run(self.predictor.warm_up)
+            await self.batcher.run(self.model.warm_up)
             await self.decoders.start()
         except EmoError as e:
             self.failure = e
@@ -128,7 +129,9 @@ class Service:
             async with asyncio.timeout(self.settings.timeout_s):
                 if asked.timeline:
                     answer = await self._decode(
-                        lambda d: _answer_timeline(d, upload.path, asked, end_s), end_s, is_gone
+                        lambda d: _predict_timeline(d, self.bundle, upload.path, asked, end_s),
+                        end_s,
+                        is_gone,
                     )
                 else:
                     inputs = await self._decode(
@@ -167,18 +170,17 @@ class Service:
 
     async def _answer_clip(self, path: Path, inputs: ClipInputs, parts: bool) -> dict[str, Any]:
         start_s = time.monotonic()
-        alone = split_parts(inputs, self.bundle.inputs) if parts else {}
+        alone = split_modalities(inputs, self.bundle.inputs) if parts else {}
         probs, *rest = await self.batcher.answer([inputs, *alone.values()])
         self.metrics.observe("network", time.monotonic() - start_s)
-        said = dict(zip(alone, rest, strict=True)) if parts else None
-        return describe_clip(path, inputs, probs, said).to_dict()
+        return make_prediction(path, inputs, probs, dict(zip(alone, rest, strict=True))).to_dict()
 
     async def infer(self, work: Callable[[Callable[[Batch], dict[str, np.ndarray]]], T]) -> T:
         """Call work in the network's thread, with the network. Raises ClipError (timeout)."""
         start_s = time.monotonic()
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                result = await self.batcher.run(lambda: work(self.predictor.run))
+                result = await self.batcher.run(lambda: work(self.model.run))
         except TimeoutError:
             cause = f"not done after {self.settings.timeout_s:g} s"
             raise ClipError("tensors", Reason.TIMEOUT, cause) from None
@@ -186,17 +188,15 @@ class Service:
         return result
 
 
-def _answer_timeline(decoder: Decoder, path: Path, asked: Asked, end_s: float) -> dict[str, Any]:
+def _predict_timeline(
+    decoder: Decoder, bundle: Bundle, path: Path, asked: Asked, end_s: float
+) -> dict[str, Any]:
     """The object that predict --timeline writes as JSON. Raises ClipError."""
     wall_s = end_s - time.monotonic()
-    answers = decoder.windows(path, asked.window_s, asked.hop_s, parts=asked.parts, wall_s=wall_s)
-    text, windows = io.StringIO(), GatheredWindows()
-    writer = TimelineWriter(text, "json")
-    writer.begin(path, answers.window_s, answers.hop_s)
-    for answer in answers:
-        windows.add(answer)
-        writer.add(answer)
-    windows.check(path)
-    writer.end(answers, windows.segments(answers))
-    writer.finish()
-    return json.loads(text.getvalue())[0]
+    stream = decoder.windows(path, asked.window_s, asked.hop_s, parts=asked.parts, wall_s=wall_s)
+    builder = TimelineBuilder(stream, bundle)
+    for window in stream:
+        builder.add(window)
+    timeline = builder.build()
+    check_predicted(timeline)
+    return timeline.to_dict()

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from keras_emo.cli import evaluate, live, predict
@@ -15,16 +14,27 @@ from keras_emo.cli.run import run_command
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.samples import Sample
 from keras_emo.errors import ClipError, Reason
-from keras_emo.inference.model import Prediction
+from keras_emo.inference.results import Damage, FaceCount, Prediction
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.spec import ClipSpec, FaceSpec
 
 
-class StubPredictor:
-    """Answers by a clip's name: bad is refused, torn damaged, stop the user's Ctrl-C."""
+class StubModel:
+    """Predicts by a clip's name: bad is refused, torn damaged, stop the user's Ctrl-C."""
 
-    def __init__(self, bundle, threads):
+    def __init__(self, *_, **__):
+        split = {"train": ["2"], "val": [], "test": ["1"]}
+        self.bundle = SimpleNamespace(
+            info={"name": "stub", "corpus": {"split": split}},
+            spec=ClipSpec(FaceSpec(size_px=32)),
+            modalities=["face", "voice"],
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         pass
 
     def predict(self, source):
@@ -35,20 +45,16 @@ class StubPredictor:
             raise KeyboardInterrupt
         torn = path.stem == "torn"
         return Prediction(
-            path, "happy", np.full(7, 1 / 7), ["face", "voice"], [],
-            ["3 damaged packets"] if torn else [], 4, 4, 1.0, 3 if torn else 0,
+            str(path), "happy", 1 / 7, dict.fromkeys(EMOTIONS, 1 / 7), ("face", "voice"), (),
+            FaceCount(4, 4), 1.0, Damage(3 if torn else 0), ("3 damaged packets",) * torn,
         )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def stub(monkeypatch):
-    split = {"train": ["2"], "val": [], "test": ["1"]}
-    info = {"name": "stub", "corpus": {"split": split}}
-    spec = ClipSpec(FaceSpec(size_px=32))
-    bundle = SimpleNamespace(info=info, spec=spec, modalities=["face", "voice"])
     for command in (predict, live, evaluate):
-        monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
-        monkeypatch.setattr(command, "Predictor", StubPredictor)
+        monkeypatch.setattr(command, "load", StubModel)
+    monkeypatch.setattr(evaluate, "load_bundle", lambda folder: StubModel().bundle)
 
 
 def test_damage_is_partial(capsys):
@@ -72,7 +78,7 @@ def test_what_is_done_is_delivered_on_interrupt(form, tmp_path, capsys):
 
 
 def test_out_is_checked_before_work_begins(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(StubPredictor, "__init__", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(StubModel, "__init__", lambda *_: pytest.fail("work began"))
     (tmp_path / "file").touch()
     for out in (tmp_path, tmp_path / "file" / "below"):
         assert cli.main(["predict", "a.mp4", "--out", str(out)]) == 6

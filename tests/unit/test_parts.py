@@ -2,11 +2,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from keras_emo.inference.gathered import GatheredWindows
+from keras_emo.inference.modalities import describe_parts, name_probs, split_parts
 
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import ClipInputs
-from keras_emo.inference.gathered import GatheredWindows
-from keras_emo.inference.modalities import describe_parts, name_probs, split_parts
 from keras_emo.inference.predict import WindowPrediction, predict_window
 from keras_emo.inference.windows import Window
 from keras_emo.labels import EMOTIONS

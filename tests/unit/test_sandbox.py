@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keras_emo.sandbox.predictor import SandboxedPredictor
 
 from keras_emo.cli import main as cli
 from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
@@ -25,7 +26,6 @@ from keras_emo.media.reader import ClipSource
 from keras_emo.sandbox import process as sandbox_process
 from keras_emo.sandbox import wire as sandbox_wire
 from keras_emo.sandbox.limits import Limits, landlock_version
-from keras_emo.sandbox.predictor import SandboxedPredictor
 from keras_emo.sandbox.sandbox import Sandbox
 from keras_emo.spec import ClipSpec, FaceSpec
 
