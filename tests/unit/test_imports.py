@@ -45,7 +45,6 @@ LAZY = {
     "data/draws.py": {"tensorflow"},
     "data/pipeline.py": {"tensorflow"},
     "inference/results.py": {"pandas"},
-    "inference/results.py": {"pandas"},
     "scale/cluster.py": {"ray"},  # once its environment is set
     "scale/work.py": {"ray"},
 }
