@@ -32,11 +32,11 @@ def main(path: Path) -> None:
     def follow(spec: ClipSpec) -> None:
         tracker = FaceTracker(spec.face, detector)
         for i, frame in enumerate(frames):
-            tracker.update(frame, i / spec.face.frame_rate_hz)
+            tracker.update(frame.rgb, i / spec.face.frame_rate_hz)
 
     works: dict[str, Callable] = {
         "decode alone": lambda: decode(path),
-        "read_media": lambda: read_media(path, take=lambda *_: None, **limits),
+        "read_media": lambda: read_media(path, on_frame=lambda frame: None, **limits),
         "of it, sound": lambda: read_media(path, frame_rate_hz=None),
         "faces, every frame": lambda: follow(before),
         "faces, followed": lambda: follow(now),

@@ -24,7 +24,7 @@ def main(paths: list[Path]) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    frames = [f for p in paths for f in read_media(p).frames]
+    frames = [f.rgb for p in paths for f in read_media(p).frames]
     ours, theirs = FaceDetector().detect, MTCNN(device="CPU:0").detect_faces
     spent_ms: dict[str, list[float]] = {"keras_emo": [], "mtcnn": []}
     for round_ in range(2):  # the first round warms up

@@ -32,7 +32,7 @@ def main(paths: list[Path]) -> None:
         for path in paths:
             tracker = FaceTracker(spec, detector)
             clip_ms = dict.fromkeys(spent_ms, 0.0)
-            frames = read_media(path).frames
+            frames = [f.rgb for f in read_media(path).frames]
             for i, frame in enumerate(frames):  # the three in turn
                 start_s = time.perf_counter()
                 tracked = [f for f in tracker.update(frame, i / spec.frame_rate_hz) if f.found]

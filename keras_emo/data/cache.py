@@ -114,8 +114,8 @@ def unpack_clip(data: Mapping[str, Any]) -> ClipInputs:
         mfcc=data.get("mfcc"),
         duration_s=info["duration_s"],
         frames_examined=info["frames_examined"],
-        states=[Reason(s) for s in info["states"]],
-        warnings=info["warnings"],
+        states=tuple(Reason(s) for s in info["states"]),
+        warnings=tuple(info["warnings"]),
     )
 
 

@@ -82,11 +82,11 @@ class StoredClip(ClipInputs):
         return getattr(self._reader(self._number), name)
 
     @property
-    def modalities(self) -> list[str]:
+    def modalities(self) -> tuple[str, ...]:
         """As of a clip in memory, without reading it."""
         shards, i = self._reader.shards, self._number
         present = {"face": shards.count[i] > 0, "voice": shards.has_voice[i]}
-        return [name for name, here in present.items() if here]
+        return tuple(name for name, here in present.items() if here)
 
 
 class ClipReader:

@@ -1,9 +1,9 @@
-"""Clip to arrays: the one entry point, for training and for serving."""
+"""Clip to arrays: the one path, for training and inference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,24 +11,23 @@ import numpy as np
 
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.mfcc import compute_mfcc
-from keras_emo.features.subject import SubjectFinder
+from keras_emo.features.subject import Person, SubjectFinder
 from keras_emo.features.tracking import Detector, FaceTracker
-from keras_emo.media.reader import ClipSource, read_images, read_media, resample
-from keras_emo.media.recording import Media, TakeFrame
-from keras_emo.media.relay import relay_frames
+from keras_emo.media.reader import ClipSource, read_images, read_media, relay_frames, resample
+from keras_emo.media.recording import Frame, Media, OnFrame, Streams
 from keras_emo.spec import AudioSpec, ClipSpec
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class ClipInputs:
-    """What the network sees of one clip, and how it came about.
+    """The inputs of the network for one clip, and how they came about.
 
     face: RGB uint8 (n_frames, size_px, size_px, 3), or None where no face was found.
-    face_found: bool (n_frames,), False where the box is a neighbour's.
+    face_found: bool (n_frames,), False where the box is a neighbor's.
     times_s, boxes: float32 (n_frames,), (n_frames, 4) x, y, width, height in px of the file's
     picture, upright.
     mfcc: float32 (n_mfcc, n_frames), or None without usable sound.
-    frames_examined: pictures the detector saw. states: reasons why a modality is missing.
+    frames_examined: frames searched for faces. states: reasons why a modality is missing.
     damaged_packets, missing_s: as in Media. face_id: the tracker's number of the person.
     """
 
@@ -39,16 +38,17 @@ class ClipInputs:
     mfcc: np.ndarray | None
     duration_s: float
     frames_examined: int
-    states: list[Reason] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    states: tuple[Reason, ...] = ()
+    warnings: tuple[str, ...] = ()
     damaged_packets: int = 0
     missing_s: float = 0.0
     face_id: int | None = None
 
     @property
-    def modalities(self) -> list[str]:
+    def modalities(self) -> tuple[str, ...]:
+        """Those that are present, of "face" and "voice"."""
         present = {"face": self.face, "voice": self.mfcc}
-        return [name for name, value in present.items() if value is not None]
+        return tuple(name for name, value in present.items() if value is not None)
 
 
 def prepare_clip(
@@ -60,7 +60,7 @@ def prepare_clip(
 ) -> ClipInputs:
     """Decode a clip, follow the faces through its sampled frames, compute the MFCC.
 
-    The face is the speaker's, one person's from end to end, see FaceSpec. threads: of the
+    The face is the subject's, one person's from end to end, see FaceSpec. threads: of the
     decoder; the result is the same for any number. A modality that is absent (no sound,
     silence, no face) is a state of the result, never a zero array. Raises ClipError where the
     file cannot be used at all (unreadable, non-finite sound, neither face nor voice).
@@ -69,14 +69,11 @@ def prepare_clip(
         source = ClipSource(video=source)
     tracker, finder = FaceTracker(spec.face, detector), SubjectFinder(spec.face)
 
-    def take(frame: np.ndarray, time_s: float) -> None:
-        finder.add(frame, time_s, tracker.update(frame, time_s))
+    def on_frame(frame: Frame) -> None:
+        finder.add(frame, tracker.update(frame.rgb, frame.time_s))
 
-    media = read_source(source, spec, modalities, take, threads)
+    media = read_source(source, spec, modalities, on_frame, threads)
     inputs = gather_inputs(media, finder, spec, modalities, source.audio or source.path)
-    inputs.warnings += describe_damage(media)
-    if media.cut:
-        inputs.warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
     if not inputs.modalities:
         raise _reject(source.path, inputs)
     return inputs
@@ -85,32 +82,42 @@ def prepare_clip(
 def gather_inputs(
     media: Media, finder: SubjectFinder, spec: ClipSpec, modalities: Sequence[str], sound: Path
 ) -> ClipInputs:
-    """What the network sees of a clip, or a part of one, that was decoded and looked through.
+    """The inputs for a clip, or a window of a recording.
 
-    finder: was given every frame of media. sound: the file to name where its sound is refused.
-    Without either modality the result says why. Raises ClipError on non-finite sound.
+    media: what was read of it. finder: was given all of its frames. sound: the file to name if
+    its sound is refused. Without either modality the states tell why. Raises ClipError on
+    non-finite sound.
     """
-    inputs = ClipInputs(
-        face=None,
-        face_found=np.zeros(0, bool),
-        times_s=np.zeros(0, np.float32),
-        boxes=np.zeros((0, 4), np.float32),
-        mfcc=None,
+    face: Person | Reason | None = None
+    mfcc: np.ndarray | Reason | None = None
+    warnings: list[str] = []
+    if "face" in modalities:
+        face = _find_face(media.streams, finder, warnings)
+    if "voice" in modalities:
+        mfcc = _find_voice(media, spec.audio, sound)
+    track = face.track if isinstance(face, Person) else None
+    warnings += describe_damage(media)
+    if media.cut:
+        warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
+    return ClipInputs(
+        face=None if track is None else np.stack(track.crops),
+        face_found=np.array([] if track is None else track.found, bool),
+        times_s=np.array([] if track is None else track.times_s, np.float32),
+        boxes=np.array([] if track is None else track.boxes, np.float32).reshape(-1, 4),
+        mfcc=None if isinstance(mfcc, Reason) else mfcc,
         duration_s=media.duration_s,
         frames_examined=finder.n_examined,
+        states=tuple(state for state in (face, mfcc) if isinstance(state, Reason)),
+        warnings=tuple(warnings),
         damaged_packets=media.damaged_packets,
         missing_s=media.missing_s,
+        face_id=face.id if isinstance(face, Person) else None,
     )
-    if "face" in modalities:
-        _add_faces(inputs, media, finder)
-    if "voice" in modalities:
-        _add_voice(inputs, media, spec.audio, sound)
-    return inputs
 
 
 def describe_damage(media: Media) -> list[str]:
     """What of a recording could not be read, a sentence each."""
-    texts = [f"no decoder for its {kind} stream" for kind in media.undecodable]
+    texts = [f"no decoder for its {kind} stream" for kind in media.streams.undecodable]
     if media.damaged_packets:
         texts.append(f"{media.damaged_packets} damaged packets")
     if media.missing_s:
@@ -132,50 +139,62 @@ def read_source(
     source: ClipSource,
     spec: ClipSpec,
     modalities: Sequence[str],
-    take: TakeFrame | None = None,
+    on_frame: OnFrame | None = None,
     threads: int = 1,
 ) -> Media:
     """Decode the files of a clip that the modalities need. Raises ClipError.
 
-    take, threads: as in read_media; with several threads decoding goes on beside take.
+    on_frame, threads: as in read_media; with several threads decoding goes on beside on_frame.
     """
     rate_hz = spec.face.frame_rate_hz if "face" in modalities else None
     audio_s = spec.audio.duration_s if "voice" in modalities else 0.0
-    own_sound = source.audio is None
     if source.frames:
-        media = Media(has_video=True)
+        media = Media(streams=Streams(has_video=True))
         if rate_hz is not None:
-            media = read_images(source.frames, rate_hz, spec.face.max_frames, take)
+            media = read_images(source.frames, rate_hz, spec.face.max_frames, on_frame)
     elif source.video is not None:
         read = partial(
             read_media,
             source.video,
             rate_hz,
-            max_frames=spec.face.max_frames,
-            audio_s=audio_s if own_sound else 0.0,
+            spec.face.max_frames,
+            audio_s if source.audio is None else 0.0,
             max_px=spec.face.decode_max_px,
         )
-        if take is None or threads == 1:
-            media = read(threads=threads, take=take)
-        else:  # one of the threads looks at the pictures
+        if on_frame is None or threads == 1:
+            media = read(threads=threads, on_frame=on_frame)
+        else:  # one of the threads looks for faces
             others = max(threads - 1, 0)
-            media = relay_frames(lambda hand_on: read(threads=others, take=hand_on), take)
+            media = relay_frames(lambda relay: read(threads=others, on_frame=relay), on_frame)
     else:
         media = Media()
-    if source.audio is not None and audio_s:
-        sound = read_media(source.audio, frame_rate_hz=None, audio_s=audio_s)
-        media.waveform, media.sample_rate_hz = sound.waveform, sound.sample_rate_hz
-        media.duration_s = max(media.duration_s, sound.duration_s)
-        media.damaged_packets += sound.damaged_packets
-        media.missing_s = max(media.missing_s, sound.missing_s)
-        media.undecodable += sound.undecodable
-    return media
+    if source.audio is None or not audio_s:
+        return media
+    return _add_sound(media, read_media(source.audio, frame_rate_hz=None, audio_s=audio_s))
+
+
+def _add_sound(media: Media, sound: Media) -> Media:
+    """A recording of two files: the picture of one, the sound of the other."""
+    undecodable = media.streams.undecodable + sound.streams.undecodable
+    return replace(
+        media,
+        waveform=sound.waveform,
+        sample_rate_hz=sound.sample_rate_hz,
+        streams=Streams(media.streams.has_video, sound.streams.has_audio, undecodable),
+        duration_s=max(media.duration_s, sound.duration_s),
+        damaged_packets=media.damaged_packets + sound.damaged_packets,
+        missing_s=max(media.missing_s, sound.missing_s),
+    )
 
 
 def check_waveform(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Reason:
-    """The waveform at spec.sample_rate_hz, or the reason why there is none to use."""
+    """The waveform at spec.sample_rate_hz, or the reason why there is none to use.
+
+    Raises ClipError on NaN and infinite samples.
+    """
     if media.waveform is None:
-        return Reason.UNSUPPORTED_CODEC if "audio" in media.undecodable else Reason.NO_AUDIO
+        unsupported = "audio" in media.streams.undecodable
+        return Reason.UNSUPPORTED_CODEC if unsupported else Reason.NO_AUDIO
     if not np.isfinite(media.waveform).all():
         raise ClipError(path, Reason.NON_FINITE_AUDIO, "the sound holds NaN or infinite samples")
     waveform = resample(media.waveform, media.sample_rate_hz, spec.sample_rate_hz)
@@ -185,36 +204,26 @@ def check_waveform(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Re
     return Reason.SILENT_AUDIO if spread < 10 ** (spec.silence_dbfs / 20) else waveform
 
 
-def _add_voice(inputs: ClipInputs, media: Media, spec: AudioSpec, path: Path) -> None:
+def _find_voice(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Reason:
+    """MFCC float32 (n_mfcc, n_frames), or the reason why there are none."""
     waveform = check_waveform(media, spec, path)
-    if isinstance(waveform, Reason):
-        inputs.states.append(waveform)
-    else:
-        inputs.mfcc = compute_mfcc(waveform, spec)
+    return waveform if isinstance(waveform, Reason) else compute_mfcc(waveform, spec)
 
 
-def _add_faces(inputs: ClipInputs, media: Media, finder: SubjectFinder) -> None:
-    if not media.has_video:
-        unsupported = "video" in media.undecodable
-        inputs.states.append(Reason.UNSUPPORTED_CODEC if unsupported else Reason.NO_VIDEO)
-        return
+def _find_face(streams: Streams, finder: SubjectFinder, warnings: list[str]) -> Person | Reason:
+    """The subject, or the reason why there is none."""
+    if not streams.has_video:
+        unsupported = "video" in streams.undecodable
+        return Reason.UNSUPPORTED_CODEC if unsupported else Reason.NO_VIDEO
     if not finder.n_examined:
-        inputs.states.append(Reason.NO_FRAMES)
-        return
-    track = finder.choose()
-    n_found = sum(track.found) if track is not None else 0
-    if track is None or n_found < finder.spec.min_coverage * finder.n_examined:
-        inputs.states.append(Reason.NO_FACE)
-        if n_found:
-            text = f"a face in {n_found} of {finder.n_examined} frames is too few"
-            inputs.warnings.append(text)
-        return
-    if finder.several:
+        return Reason.NO_FRAMES
+    subject = finder.choose()
+    if subject is None or subject.n_found < finder.spec.min_coverage * finder.n_examined:
+        if subject is not None:
+            text = f"a face in {subject.n_found} of {finder.n_examined} frames is too few"
+            warnings.append(text)
+        return Reason.NO_FACE
+    if finder.has_several:
         which = {"largest": "largest", "central": "most central"}[finder.spec.speaker]
-        inputs.warnings.append(f"several faces; the {which} was taken")
-    inputs.face, inputs.face_id = np.stack(track.crops), finder.chosen_id
-    inputs.face_found = np.array(track.found)
-    inputs.times_s = np.array(track.times_s, np.float32)
-    scales = dict(zip(media.times_s, media.scales, strict=True))
-    back = [scales[t] * 2 for t in track.times_s]
-    inputs.boxes = (np.array(track.boxes) * np.array(back)).astype(np.float32)
+        warnings.append(f"several faces; the {which} was taken")
+    return subject

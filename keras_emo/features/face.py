@@ -1,4 +1,4 @@
-"""Frames and boxes to face crops, with a neighbour's box where no face was found."""
+"""Frames and boxes to face crops, with a neighbor's box where no face was found."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 import cv2
 import numpy as np
 
+from keras_emo.media.recording import Frame
 from keras_emo.spec import FaceSpec
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the frame
@@ -15,7 +16,7 @@ Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the 
 def crop_face(frame: np.ndarray, box: Box, spec: FaceSpec) -> np.ndarray:
     """Square crop around a face.
 
-    frame: RGB uint8 (height, width, 3). The square has the box's centre and its longer side,
+    frame: RGB uint8 (height, width, 3). The square has the box's center and its longer side,
     widened by spec.margin on each side, or narrowed where that is below 0; what lies outside the
     frame repeats its edge. A square of four times size_px and more has an even side and is halved
     first, once or more, which takes less than half as long.
@@ -51,48 +52,51 @@ def crop_face(frame: np.ndarray, box: Box, spec: FaceSpec) -> np.ndarray:
 
 
 class FaceTrack:
-    """Crops of a clip's frames, given one by one in order of time.
+    """Crops of one person's face, frame by frame in order of time.
 
-    A frame without a face is cropped by the box of the neighbour nearest in time, the earlier
+    A frame without a face is cropped by the box of the neighbor nearest in time, the earlier
     of two as near, and left out where none is within spec.max_gap_s. Only such frames are
-    held, and only while a later neighbour may come.
+    held, and only while a later neighbor may come.
     """
 
     def __init__(self, spec: FaceSpec):
         self.spec = spec
         self.crops: list[np.ndarray] = []  # RGB uint8 (size_px, size_px, 3)
-        self.boxes: list[Box] = []
+        self.boxes: list[Box] = []  # in px of the file's picture
         self.times_s: list[float] = []
-        self.found: list[bool] = []  # False where the box is a neighbour's
-        self._waiting: deque[tuple[np.ndarray, float]] = deque()
+        self.found: list[bool] = []  # False where the box is a neighbor's
+        self._waiting: deque[Frame] = deque()
         self._last: tuple[float, Box] | None = None  # time and box of the last face
 
-    def add(self, frame: np.ndarray, time_s: float, box: Box | None) -> None:
-        """Take the next frame, RGB uint8 (height, width, 3), and its face's box if it has one."""
+    def add(self, frame: Frame, box: Box | None) -> None:
+        """Add the next frame, and its face's box in px of frame.rgb if it has one."""
         if box is None:
-            self._waiting.append((frame, time_s))
-            while time_s - self._waiting[0][1] > self.spec.max_gap_s:
-                self._settle(None)
+            self._waiting.append(frame)
+            while frame.time_s - self._waiting[0].time_s > self.spec.max_gap_s:
+                self._fill_gap(None)
             return
         while self._waiting:
-            self._settle((time_s, box))
-        self._keep(frame, time_s, box, True)
-        self._last = time_s, box
+            self._fill_gap((frame.time_s, box))
+        self._keep(frame, box, True)
+        self._last = frame.time_s, box
 
     def finish(self) -> None:
         """No further frame comes."""
         while self._waiting:
-            self._settle(None)
+            self._fill_gap(None)
 
-    def _settle(self, after: tuple[float, Box] | None) -> None:
-        frame, time_s = self._waiting.popleft()
-        near = [neighbour for neighbour in (self._last, after) if neighbour is not None]
-        face_s, box = min(near, key=lambda n: abs(n[0] - time_s), default=(np.inf, None))
-        if box is not None and abs(face_s - time_s) <= self.spec.max_gap_s:
-            self._keep(frame, time_s, box, False)
+    def _fill_gap(self, after: tuple[float, Box] | None) -> None:
+        """Crop the frame that waits longest by a neighbor's box, or leave it out."""
+        frame = self._waiting.popleft()
+        near = [neighbor for neighbor in (self._last, after) if neighbor is not None]
+        face_s, box = min(near, key=lambda n: abs(n[0] - frame.time_s), default=(np.inf, None))
+        if box is not None and abs(face_s - frame.time_s) <= self.spec.max_gap_s:
+            self._keep(frame, box, False)
 
-    def _keep(self, frame: np.ndarray, time_s: float, box: Box, found: bool) -> None:
-        self.crops.append(crop_face(frame, box, self.spec))
-        self.times_s.append(time_s)
-        self.boxes.append(box)
+    def _keep(self, frame: Frame, box: Box, found: bool) -> None:
+        across, down = frame.scale
+        x, y, width, height = box
+        self.crops.append(crop_face(frame.rgb, box, self.spec))
+        self.boxes.append((x * across, y * down, width * across, height * down))
+        self.times_s.append(frame.time_s)
         self.found.append(found)

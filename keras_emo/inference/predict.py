@@ -27,8 +27,8 @@ from keras_emo.inference.results import (
 )
 from keras_emo.inference.segments import find_segments, stack_probs
 from keras_emo.inference.windows import Window, WindowCutter, check_lengths
-from keras_emo.media.reader import stream_media
-from keras_emo.media.recording import Media
+from keras_emo.media.decode import Decoding
+from keras_emo.media.reader import open_media
 
 if TYPE_CHECKING:
     from keras_emo.inference.model import Model
@@ -215,37 +215,31 @@ class WindowStream(Iterator[TrackedWindow]):
 
 def read_windows(model: Model, path: Path, window_s: float, hop_s: float, parts: bool) -> Steps:
     """The windows of a recording in this process, see WindowStream."""
-    bundle, media = model.bundle, Media()
-    spec, modalities = bundle.spec, bundle.modalities
-    cutter = WindowCutter(path, media, spec, model.detector, modalities, window_s, hop_s)
-
-    def take(frame: np.ndarray, time_s: float) -> None:
-        cutter.see(frame, time_s)
-        del media.times_s[:-1], media.scales[:-1]  # constant memory
-
-    def state() -> ReadState:
-        late = ["picture and sound lie far apart in the file; some of one was not used"]
-        warnings = describe_damage(media) + (late if cutter.came_late else [])
-        damage = Damage(media.damaged_packets, media.missing_s)
-        return ReadState(media.duration_s, media.declared_s, damage, tuple(warnings))
-
-    steps = stream_media(
+    spec, modalities = model.bundle.spec, model.bundle.modalities
+    with open_media(
         path,
-        media,
         frame_rate_hz=spec.face.frame_rate_hz if "face" in modalities else None,
         max_frames=_NO_LIMIT,
         audio_s=None if "voice" in modalities else 0.0,
         threads=model.threads,
-        take=take,
         max_px=spec.face.decode_max_px,
-        hear=cutter.hear,
-    )
-    for _ in steps:
-        for window in cutter.pop():
-            yield predict_window(model, window, parts), state()
-    for window in cutter.finish(media.duration_s):
-        yield predict_window(model, window, parts), state()
-    yield None, state()
+    ) as decoding:
+        streams = decoding.streams
+        cutter = WindowCutter(path, streams, spec, model.detector, modalities, window_s, hop_s)
+        for _ in decoding.run(cutter.on_frame, cutter.on_audio):
+            for window in cutter.pop():
+                yield predict_window(model, window, parts), _describe_state(decoding, cutter)
+        for window in cutter.finish(decoding.duration_s):
+            yield predict_window(model, window, parts), _describe_state(decoding, cutter)
+        yield None, _describe_state(decoding, cutter)
+
+
+def _describe_state(decoding: Decoding, cutter: WindowCutter) -> ReadState:
+    media = decoding.media
+    late = ["picture and sound lie far apart in the file; some of one was not used"]
+    warnings = describe_damage(media) + (late if cutter.came_late else [])
+    damage = Damage(media.damaged_packets, media.missing_s)
+    return ReadState(media.duration_s, media.declared_s, damage, tuple(warnings))
 
 
 @dataclass(frozen=True)

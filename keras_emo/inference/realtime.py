@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from keras_emo.inference.model import Model
 from keras_emo.inference.predict import TrackedWindow, choose_lengths, predict_window
 from keras_emo.inference.windows import WindowCutter
 from keras_emo.media.live import Latest, Source
-from keras_emo.media.picture import to_rgb
-from keras_emo.media.recording import Media
+from keras_emo.media.picture import convert_frame, shrink_frame
+from keras_emo.media.recording import Streams
 
 _PATIENCE_S = 1.0  # sound and picture of a live source come together
 _STALLED_S = 1.0  # without a picture for so long, windows close without it
@@ -45,12 +44,11 @@ class LivePredictions(Iterator[TrackedWindow]):
         self.n_skipped = 0  # windows
         self._model, self._source = model, source
         spec, modalities = model.bundle.spec, model.bundle.modalities
-        self._media = Media(has_video=True, has_audio=source.has_audio)
         self._spec = spec.face
         self._next = 0  # number of the next picture to look at
         self._cutter = WindowCutter(
             Path(name),
-            self._media,
+            Streams(has_video=True, has_audio=source.has_audio),
             spec,
             model.detector,
             modalities,
@@ -86,12 +84,12 @@ class LivePredictions(Iterator[TrackedWindow]):
         while self.time_s < self.max_s:
             frame, sound = self.latest.take(_STALLED_S)
             for block, rate_hz, time_s in sound:
-                self._cutter.hear(block, rate_hz, time_s)
+                self._cutter.on_audio(block, rate_hz, time_s)
             now_s = time.monotonic()
             if frame is not None:
                 picture, self.time_s = frame
                 came_s = now_s
-                self._see(picture, self.time_s)
+                self._read_picture(picture, self.time_s)
             elif not self.latest.ended:
                 self.time_s += now_s - came_s
                 came_s = now_s
@@ -109,29 +107,11 @@ class LivePredictions(Iterator[TrackedWindow]):
         for window in self._cutter.finish(min(self.time_s, self.max_s)):
             yield predict_window(self._model, window)
 
-    def _see(self, picture: Any, time_s: float) -> None:
-        """Look at a picture that is due: RGB uint8 (height, width, 3), or PyAV's frame."""
-        rate_hz = self._spec.frame_rate_hz
-        number = int((time_s + _EARLY_S) * rate_hz)  # of the sampling grid
+    def _read_picture(self, picture: Any, time_s: float) -> None:
+        """Pass on a picture that is due: RGB uint8 (height, width, 3), or PyAV's frame."""
+        number = int((time_s + _EARLY_S) * self._spec.frame_rate_hz)  # of the sampling grid
         if number < self._next:
             return
-        self._next, scale = number + 1, (1.0, 1.0)
-        if not isinstance(picture, np.ndarray):
-            picture, scale = to_rgb(picture, self._spec.decode_max_px)
-        elif self._spec.decode_max_px:
-            picture, scale = _shrink(picture, self._spec.decode_max_px)
-        self._media.scales[:] = [scale]
-        self._cutter.see(picture, time_s)
-
-
-def _shrink(picture: np.ndarray, max_px: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """A picture with a longer side of max_px at most, and its scale, as core.picture.to_rgb."""
-    height, width = picture.shape[:2]
-    share = max_px / max(height, width)
-    if share >= 1:
-        return picture, (1.0, 1.0)
-    size = max(1, round(width * share)), max(1, round(height * share))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), (
-        width / size[0],
-        height / size[1],
-    )
+        self._next = number + 1
+        convert = shrink_frame if isinstance(picture, np.ndarray) else convert_frame
+        self._cutter.on_frame(convert(picture, time_s, self._spec.decode_max_px))

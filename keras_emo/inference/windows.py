@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import ClipInputs, gather_inputs
 from keras_emo.features.subject import SubjectFinder
 from keras_emo.features.tracking import Detector, FaceTracker, TrackedFace
-from keras_emo.media.recording import Media
+from keras_emo.media.recording import Frame, Media, Streams
 from keras_emo.media.sound import SoundBuffer
 from keras_emo.spec import ClipSpec
 
@@ -24,9 +24,9 @@ MIN_WINDOW_S, MIN_HOP_S = 0.5, 0.2
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a recording as the network sees it.
+    """A window of a recording, prepared for the network.
 
-    inputs: as prepare_clip gives them for a clip of just this part, times_s from the start of
+    inputs: as prepare_clip gives them for a clip of just this window, times_s from the start of
     the recording. Neither modality present is no error here.
     """
 
@@ -36,48 +36,31 @@ class Window:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Tracked:
     """A sampled frame and the faces in it."""
 
-    frame: np.ndarray
-    time_s: float
+    frame: Frame
     faces: Sequence[TrackedFace]
-    scale: tuple[float, float]
-
-
-@dataclass
-class _Faces:
-    """What was seen in a window that is still open."""
-
-    finder: SubjectFinder
-    times_s: list[float] = field(default_factory=list)
-    scales: list[tuple[float, float]] = field(default_factory=list)
-
-    def add(self, seen: _Seen) -> None:
-        if len(self.times_s) < self.finder.spec.max_frames:
-            self.finder.add(seen.frame, seen.time_s, seen.faces)
-            self.times_s.append(seen.time_s)
-            self.scales.append(seen.scale)
 
 
 class WindowCutter:
-    """Takes pictures and sound as they are decoded and hands out windows, in order.
+    """Takes frames and sound as they are decoded and hands out windows, in order.
 
     Window k reaches from k * hop_s to window_s later, the last one to the end of the recording,
     up to half a hop more: a clip of about a window is one window, all of it, as in prepare_clip.
-    Faces are followed once, from start to end, so a person's id holds across windows; whose
-    face it is, each window decides for itself, as prepare_clip does. Held are the crops and the
-    sound of windows that are still open; a stream that is patience_s behind the other is not
-    waited for. Raises ValueError for lengths out of range, see check_lengths.
+    Faces are followed once, from start to end, so a person's id holds across windows; the
+    subject is chosen in each window, as prepare_clip does. Held are the crops and the sound of
+    windows that are still open; a stream that is patience_s behind the other is not waited for.
+    Raises ValueError for lengths out of range, see check_lengths.
 
-    media: what is being decoded; says which streams there are. path: to name in errors. live:
-    windows come half a hop sooner, and none is longer than window_s.
+    streams: of the recording. path: to name in errors. live: windows come half a hop sooner, and
+    none is longer than window_s.
     """
 
     def __init__(
         self,
         path: Path,
-        media: Media,
+        streams: Streams,
         spec: ClipSpec,
         detector: Detector,
         modalities: Sequence[str],
@@ -87,36 +70,36 @@ class WindowCutter:
         live: bool = False,
     ):
         check_lengths(spec, window_s, hop_s)
-        self.path, self.media, self.spec, self.modalities = path, media, spec, tuple(modalities)
+        self.path, self.streams, self.spec, self.modalities = path, streams, spec, modalities
         self.window_s, self.hop_s, self.patience_s = window_s, hop_s, patience_s
+        self.came_late = False  # something belonged to windows that were closed
         self._tracker = FaceTracker(spec.face, detector)
         self._early_s = min(1 / 60, 0.5 / spec.face.frame_rate_hz)  # of a frame due at an edge
         self._rest_s = 0.0 if live else hop_s / 2
-        self._late: deque[_Seen] = deque()  # frames that the last window may take with it
-        self._faces: dict[int, _Faces] = {}
-        self._seen_s = 0.0
+        self._late: deque[_Tracked] = deque()  # frames that the last window may take with it
+        self._open: dict[int, SubjectFinder] = {}  # by number of the window
+        self._reached_s = 0.0  # by the frames
         self._sound = SoundBuffer(spec.audio.sample_rate_hz)
         self._next = 0  # window to close
-        self.came_late = False  # something belonged to windows that were closed
         self._ready: deque[Window] = deque()
 
-    def see(self, frame: np.ndarray, time_s: float) -> None:
-        """Take the next sampled frame, RGB uint8 (height, width, 3), upright."""
-        seen = _Seen(frame, time_s, self._tracker.update(frame, time_s), self.media.scales[-1])
-        self._seen_s = time_s + self._early_s
+    def on_frame(self, frame: Frame) -> None:
+        """Add the next sampled frame."""
+        tracked = _Tracked(frame, self._tracker.update(frame.rgb, frame.time_s))
+        self._reached_s = frame.time_s + self._early_s
         number = self._next
-        self.came_late |= self._seen_s < self._start_s(number)
-        while self._start_s(number) <= self._seen_s:
-            if self._seen_s < self._end_s(number):
-                self._open(number).add(seen)
+        self.came_late |= self._reached_s < self._start_s(number)
+        while self._start_s(number) <= self._reached_s:
+            if self._reached_s < self._end_s(number):
+                self._add(number, tracked)
             number += 1
-        self._late.append(seen)
-        while self._late[0].time_s < time_s - self._rest_s:
+        self._late.append(tracked)
+        while self._late[0].frame.time_s < frame.time_s - self._rest_s:
             self._late.popleft()
         self._close_ready()
 
-    def hear(self, block: np.ndarray, rate_hz: int, time_s: float) -> None:
-        """Take the next sound, mono float32 (n,) in [-1, 1], from time_s on. Raises ClipError."""
+    def on_audio(self, block: np.ndarray, rate_hz: int, time_s: float) -> None:
+        """Add the next sound, mono float32 (n,) in [-1, 1], from time_s on. Raises ClipError."""
         if not np.isfinite(block).all():
             cause = f"the sound holds NaN or infinite samples at {time_s:.1f} s"
             raise ClipError(self.path, Reason.NON_FINITE_AUDIO, cause)
@@ -134,7 +117,7 @@ class WindowCutter:
 
     def advance(self, time_s: float) -> None:
         """No picture comes from before time_s: for live sources that stall."""
-        self._seen_s = max(self._seen_s, time_s)
+        self._reached_s = max(self._reached_s, time_s)
         self._close_ready()
 
     def finish(self, duration_s: float) -> Iterator[Window]:
@@ -144,14 +127,16 @@ class WindowCutter:
         while not self._next or duration_s - self._end_s(self._next - 1) > self.hop_s / 2:
             end_s = self._end_s(self._next)
             if duration_s - end_s <= self._rest_s:
-                for seen in self._late:
-                    if seen.time_s + self._early_s >= end_s:
-                        self._open(self._next).add(seen)
+                for tracked in self._late:
+                    if tracked.frame.time_s + self._early_s >= end_s:
+                        self._add(self._next, tracked)
                 end_s = max(duration_s, self._start_s(self._next))
             yield self._close(end_s)
 
-    def _open(self, number: int) -> _Faces:
-        return self._faces.setdefault(number, _Faces(SubjectFinder(self.spec.face)))
+    def _add(self, number: int, tracked: _Tracked) -> None:
+        finder = self._open.setdefault(number, SubjectFinder(self.spec.face))
+        if finder.n_examined < self.spec.face.max_frames:
+            finder.add(tracked.frame, tracked.faces)
 
     def _start_s(self, number: int) -> float:
         return number * self.hop_s
@@ -161,9 +146,9 @@ class WindowCutter:
 
     def _close_ready(self) -> None:
         reached_s = []
-        if self.media.has_video and "face" in self.modalities:
-            reached_s.append(self._seen_s)
-        if self.media.has_audio and "voice" in self.modalities:
+        if self.streams.has_video and "face" in self.modalities:
+            reached_s.append(self._reached_s)
+        if self.streams.has_audio and "voice" in self.modalities:
             reached_s.append(self._sound.end_s)
         while True:
             end_s = self._end_s(self._next)
@@ -173,28 +158,24 @@ class WindowCutter:
             self._ready.append(self._close(end_s))
 
     def _close(self, end_s: float) -> Window:
-        """The next window, as far as its end; what only it needed is let go."""
+        """The next window, as far as its end; what only it needed is released."""
         start_s = self._start_s(self._next)
-        faces = self._open(self._next)
-        del self._faces[self._next]
+        finder = self._open.pop(self._next, None) or SubjectFinder(self.spec.face)
         self._next += 1
         sound = self._sound.slice(start_s, max(end_s, start_s + self.window_s))
-        part = Media(
-            times_s=faces.times_s,
-            scales=faces.scales,
+        media = Media(
             waveform=sound if len(sound) else None,
             sample_rate_hz=self._sound.rate_hz,
+            streams=self.streams,
             duration_s=end_s - start_s,
-            has_video=self.media.has_video,
-            undecodable=self.media.undecodable,
         )
-        inputs = gather_inputs(part, faces.finder, self.spec, self.modalities, self.path)
+        inputs = gather_inputs(media, finder, self.spec, self.modalities, self.path)
         self._sound.forget(self._start_s(self._next))
         return Window(start_s, end_s, inputs)
 
 
 def check_lengths(spec: ClipSpec, window_s: float, hop_s: float) -> None:
-    """Raise ValueError for windows that the network cannot hear whole, or that leave gaps."""
+    """Raise ValueError for windows longer than the network's, or that leave gaps."""
     longest_s = spec.audio.duration_s
     if not min(MIN_WINDOW_S, longest_s) <= window_s <= longest_s:
         raise ValueError(f"a window of {window_s:g} s, allowed {MIN_WINDOW_S:g} to {longest_s:g}")

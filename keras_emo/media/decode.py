@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_emo.errors import ClipError, Reason
-from keras_emo.media.lengths import read_length, read_lengths
-from keras_emo.media.picture import to_rgb
-from keras_emo.media.recording import Media, TakeFrame, TakeSound
-from keras_emo.media.sampling import SampleGrid
+from keras_emo.media.picture import convert_frame
+from keras_emo.media.recording import (
+    Media,
+    OnAudio,
+    OnFrame,
+    SampleGrid,
+    Streams,
+    read_length,
+    read_lengths,
+)
 from keras_emo.media.sound import to_mono
 
 MAX_PIXELS = 4096 * 2304
@@ -46,117 +49,146 @@ def check_sample_rate(path: Path, stream: Any) -> None:
         raise ClipError(path, Reason.BAD_HEADER, cause)
 
 
-@dataclass
-class Reading:
-    """One pass over the packets of the chosen streams, into media and take.
+class Decoding:
+    """One pass over the first decodable picture and sound of an open container.
 
     In H.264 a picture that is neither kept nor needed for another is not decoded, which changes
-    no pixel of those that are; from the first damage on all are, to tell how much there is.
+    no pixel of those that are; from the first damage on all are decoded, to count the damage.
+    The attributes follow the reading. Raises ClipError beyond the limits of duration, resolution
+    or sample rate. Parameters: as in reader.read_media.
     """
 
-    path: Path
-    media: Media
-    video: Any
-    audio: Any
-    rate_hz: float  # of the pictures kept
-    max_frames: int
-    audio_s: float
-    take: TakeFrame
-    max_px: int = 0  # longer side of a picture handed on; 0: any
-    hear: TakeSound | None = None  # given the sound as it comes; None keeps it
-    grid: SampleGrid = field(init=False)
-    starts_s: dict[str, float] = field(default_factory=dict)  # of each kind of stream
-    ends_s: dict[str, float] = field(default_factory=dict)  # from its start
-    blocks: list[np.ndarray] = field(default_factory=list)
-    n_samples: int = 0
-    heard: bool = False  # all the sound asked for
-    unstamped: bool = False  # the container has no presentation times
-    may_spare: bool = False  # the decoder knows pictures that no other one needs
-    discarded: str = "DEFAULT"  # what the decoder leaves out
+    def __init__(
+        self,
+        path: Path,
+        container: Any,
+        frame_rate_hz: float | None,
+        max_frames: int,
+        audio_s: float | None,
+        threads: int,
+        max_px: int,
+    ):
+        self.path, self.max_frames, self.max_px = path, max_frames, max_px
+        self.audio_s = float("inf") if audio_s is None else audio_s
+        self.sample_rate_hz = self.damaged_packets = 0
+        self.duration_s = self.declared_s = self.missing_s = 0.0
+        self.cut = False  # frames beyond max_frames were left out
+        self._container, self._n_frames, self._n_samples = container, 0, 0
+        self._starts_s: dict[str, float] = {}  # of each kind of stream
+        self._ends_s: dict[str, float] = {}  # from its start
+        self._has_all_audio = False
+        self._discarded = "DEFAULT"  # what the decoder leaves out
+        duration_s = (container.duration or 0) / 1e6
+        check_duration(path, duration_s)
+        pictures = [s for s in container.streams.video if not _is_cover(s)]
+        wanted = {
+            "video": [] if frame_rate_hz is None else pictures,
+            "audio": container.streams.audio if self.audio_s else [],
+        }
+        chosen = {kind: _choose(streams) for kind, streams in wanted.items()}
+        video, audio = self._video, self._audio = chosen["video"], chosen["audio"]
+        undecodable = tuple(k for k, streams in wanted.items() if streams and chosen[k] is None)
+        self.streams = Streams(video is not None, audio is not None, undecodable)
+        self._chosen = [s for s in (video, audio) if s is not None]
+        if video is not None:
+            check_resolution(path, video.codec_context.width, video.codec_context.height)
+            video.codec_context.thread_count = threads
+            video.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"
+        if audio is not None:
+            check_sample_rate(path, audio)
+        if self._chosen:
+            self.declared_s = duration_s
+        self._has_times = container.format.name != "avi"
+        self._may_spare = _may_spare(video) and self._has_times
+        self._grid = SampleGrid(frame_rate_hz or 0.0, 0.0 if video is None else _step_s(video))
 
-    def __post_init__(self) -> None:
-        step_s = _frame_step_s(self.video) if self.video is not None else 0.0
-        self.grid = SampleGrid(self.rate_hz, step_s)
+    @property
+    def media(self) -> Media:
+        """What has been read so far, but for frames and sound, which the callbacks have."""
+        return Media(
+            sample_rate_hz=self.sample_rate_hz,
+            streams=self.streams,
+            duration_s=self.duration_s,
+            declared_s=self.declared_s,
+            damaged_packets=self.damaged_packets,
+            missing_s=self.missing_s,
+            cut=self.cut,
+        )
 
-    def run(self, container: Any) -> Iterator[None]:
-        """Read to the end, or until all that is kept has come, a packet a step.
+    def run(self, on_frame: OnFrame, on_audio: OnAudio) -> Iterator[None]:
+        """Read to the end, or until all that is wanted has come, a packet a step.
 
+        on_frame: called with each sampled frame. on_audio: called with the sound block by block.
         Raises ClipError.
         """
         import av
 
-        media = self.media
-        self.unstamped = container.format.name == "avi"
-        self.may_spare = _may_spare(self.video) and not self.unstamped
-        streams = [s for s in (self.video, self.audio) if s is not None]
-        for packet in self._packets(container, streams):
+        for packet in self._packets():
             kind = packet.stream.type
             if self._is_done(packet):
-                media.duration_s = max(media.duration_s, (container.duration or 0) / 1e6)
+                self.duration_s = max(self.duration_s, self.declared_s)
                 break
-            if media.cut if kind == "video" else self.heard:
+            if self._is_enough(kind):
                 self._note_end(kind, packet)  # nothing more of it is kept: damage is no matter
                 continue
-            spared = kind == "video" and self.may_spare and self._spare(packet)
+            spared = kind == "video" and self._may_spare and self._spare(packet)
             try:
-                frames = packet.decode()
+                decoded = packet.decode()
             except av.error.FFmpegError:
-                media.damaged_packets += 1
+                self.damaged_packets += 1
                 continue
             if spared:
                 self._note_shown(packet, _to_s(packet.pts, packet.time_base))
-            for frame in frames:
-                media.damaged_packets += bool(frame.is_corrupt)
-                if isinstance(frame, av.VideoFrame):
-                    self._see(frame)
+            for picture_or_sound in decoded:
+                self.damaged_packets += bool(picture_or_sound.is_corrupt)
+                if kind == "video":
+                    self._read_picture(picture_or_sound, on_frame)
                 else:
-                    self._hear(frame)
+                    self._read_sound(picture_or_sound, on_audio)
             yield
-        if media.has_video and not media.times_s and not self.n_samples:
+        if self.streams.has_video and not self._n_frames and not self._n_samples:
             raise ClipError(self.path, Reason.NO_FRAMES, "no picture could be decoded")
-        if self.blocks:
-            waveform = np.concatenate(self.blocks)
-            if np.isfinite(self.audio_s):
-                waveform = waveform[: round(self.audio_s * media.sample_rate_hz)]
-            media.waveform = waveform
-        media.missing_s = self._missing_s(container, streams)
+        self.missing_s = self._find_missing_s()
 
-    def _packets(self, container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+    def _packets(self) -> Iterator[Any]:
         """Packets until the end; a demuxer that stumbles ends the stream, counted as damage."""
         import av
 
-        packets = container.demux(streams)
+        packets = self._container.demux(self._chosen) if self._chosen else iter(())
         while True:
             try:
                 yield next(packets)
             except StopIteration:
                 return
             except av.error.FFmpegError:
-                self.media.damaged_packets += 1
+                self.damaged_packets += 1
                 return
 
+    def _is_enough(self, kind: str) -> bool:
+        return self.cut if kind == "video" else self._has_all_audio
+
     def _is_done(self, packet: Any) -> bool:
-        """Whether all that is kept has been read, or the sound has ended before the picture."""
-        if self.video is not None and not self.media.cut:
+        """Whether all that is wanted was read, or the sound has ended before the picture."""
+        if self._video is not None and not self.cut:
             return False
-        if self.audio is None or self.heard:
+        if self._audio is None or self._has_all_audio:
             return True
-        declared_s = read_length(self.audio)
+        declared_s = read_length(self._audio)
         if declared_s is None or packet.stream.type != "video" or packet.pts is None:
             return False
-        past_s = float(packet.pts * packet.time_base) - self.starts_s.get("video", 0.0)
+        past_s = float(packet.pts * packet.time_base) - self._starts_s.get("video", 0.0)
         return past_s > declared_s + 1.0  # streams are interleaved within a second
 
     def _spare(self, packet: Any) -> bool:
-        """Tell the decoder whether this picture is kept, as far as is known; True if it is not."""
+        """Let the decoder skip this picture if it is surely not kept; whether it may."""
         spared = False
-        whole = not (self.media.damaged_packets or packet.is_corrupt)
-        if whole and packet.pts is not None and "video" in self.starts_s:
+        whole = not (self.damaged_packets or packet.is_corrupt)
+        if whole and packet.pts is not None and "video" in self._starts_s:
             shown_s = _to_s(packet.pts, packet.time_base)
-            spared = self.grid.is_past(shown_s - self.starts_s["video"])
+            spared = self._grid.is_past(shown_s - self._starts_s["video"])
         wanted = "NONREF" if spared else "DEFAULT"  # the decoder still decodes what others need
-        if wanted != self.discarded:
-            self.video.codec_context.skip_frame = self.discarded = wanted
+        if wanted != self._discarded:
+            self._video.codec_context.skip_frame = self._discarded = wanted
         return spared
 
     def _note_end(self, kind: str, packet: Any) -> None:
@@ -165,74 +197,78 @@ class Reading:
             self._extend(kind, end_s)
 
     def _extend(self, kind: str, end_s: float) -> None:
-        end_s -= self.starts_s.get(kind, 0.0)
-        self.ends_s[kind] = max(self.ends_s.get(kind, 0.0), end_s)
-        self.media.duration_s = max(self.media.duration_s, end_s)
-        check_duration(self.path, self.media.duration_s)  # whatever the header said
+        end_s -= self._starts_s.get(kind, 0.0)
+        self._ends_s[kind] = max(self._ends_s.get(kind, 0.0), end_s)
+        self.duration_s = max(self.duration_s, end_s)
+        check_duration(self.path, self.duration_s)  # whatever the header claimed
 
-    def _see(self, frame: Any) -> None:
-        media = self.media
-        shown_s = self._shown_s(frame)
-        start_s = shown_s - self.starts_s.setdefault("video", shown_s)
-        self._note_shown(frame, shown_s)
-        if media.cut or not self.grid.is_due(start_s):
+    def _read_picture(self, picture: Any, on_frame: OnFrame) -> None:
+        shown_s = self._shown_s(picture)
+        start_s = shown_s - self._starts_s.setdefault("video", shown_s)
+        self._note_shown(picture, shown_s)
+        if self.cut or not self._grid.is_due(start_s):
             return
-        if len(media.times_s) == self.max_frames:
-            media.cut = True
+        if self._n_frames == self.max_frames:
+            self.cut = True
             return
-        check_resolution(self.path, frame.width, frame.height)  # a stream may change it on the way
-        media.times_s.append(start_s)
-        self.grid.take(start_s)
-        rgb, scale = to_rgb(frame, self.max_px)
-        media.scales.append(scale)
-        self.take(rgb, start_s)
+        check_resolution(self.path, picture.width, picture.height)  # it may change on the way
+        self._n_frames += 1
+        self._grid.keep(start_s)
+        on_frame(convert_frame(picture, start_s, self.max_px))
 
     def _note_shown(self, picture: Any, shown_s: float) -> None:
-        """picture: a frame or its packet."""
+        """picture: a decoded one or its packet."""
         held_s = _to_s(picture.duration or 0, picture.time_base) if picture.time_base else 0.0
-        self._extend("video", shown_s + max(self.grid.step_s, held_s))
+        self._extend("video", shown_s + max(self._grid.step_s, held_s))
 
-    def _shown_s(self, frame: Any) -> float:
+    def _shown_s(self, picture: Any) -> float:
         """Presentation time on the container's clock."""
-        if not self.unstamped:
-            return float(frame.time or 0.0)
-        # An AVI stamps in the order of storage, so with B-frames 1, 3, 4, 2: frames come out in
+        if self._has_times:
+            return float(picture.time or 0.0)
+        # An AVI stamps in the order of storage, so with B-frames 1, 3, 4, 2: pictures come out in
         # order of presentation, as their decoding times rise; the last ones have none.
-        if frame.dts is not None:
-            return float(frame.dts * frame.time_base)
-        return self.starts_s.get("video", 0.0) + self.ends_s.get("video", self.grid.step_s)
+        if picture.dts is not None:
+            return float(picture.dts * picture.time_base)
+        return self._starts_s.get("video", 0.0) + self._ends_s.get("video", self._grid.step_s)
 
-    def _hear(self, frame: Any) -> None:
-        shown_s = float(frame.time or 0.0)
-        self.starts_s.setdefault("audio", shown_s)
-        self._extend("audio", shown_s + frame.samples / frame.sample_rate)
-        if self.heard:
+    def _read_sound(self, sound: Any, on_audio: OnAudio) -> None:
+        rate_hz, shown_s = sound.sample_rate, float(sound.time or 0.0)
+        start_s = shown_s - self._starts_s.setdefault("audio", shown_s)
+        self._extend("audio", shown_s + sound.samples / rate_hz)
+        if self._has_all_audio:
             return
-        self.media.sample_rate_hz = frame.sample_rate
-        block = to_mono(frame)
-        self.n_samples += len(block)
-        if self.hear is None:
-            self.blocks.append(block)
-        else:
-            self.hear(block, frame.sample_rate, shown_s - self.starts_s["audio"])
-        self.heard = self.n_samples >= self.audio_s * frame.sample_rate
+        self.sample_rate_hz, block = rate_hz, to_mono(sound)
+        self._has_all_audio = self._n_samples + len(block) >= self.audio_s * rate_hz
+        if self._has_all_audio:
+            block = block[: round(self.audio_s * rate_hz) - self._n_samples]
+        self._n_samples += len(block)
+        on_audio(block, rate_hz, start_s)
 
-    def _missing_s(self, container: Any, streams: Sequence[Any]) -> float:
+    def _find_missing_s(self) -> float:
         """How much less than declared the streams hold, within what is read of them."""
         missing_s = 0.0
-        declared = read_lengths(self.path, container, streams, self.ends_s)
+        declared = read_lengths(self.path, self._container, self._chosen, self._ends_s)
         for kind, declared_s in declared.items():
-            if declared_s is None or (self.media.cut if kind == "video" else self.heard):
+            if declared_s is None or self._is_enough(kind):
                 continue
             wanted_s = declared_s if kind == "video" else min(declared_s, self.audio_s)
-            lack_s = wanted_s - self.ends_s.get(kind, 0.0)
+            lack_s = wanted_s - self._ends_s.get(kind, 0.0)
             if lack_s > max(TOLERANCE_S, TOLERANCE * wanted_s):
                 missing_s = max(missing_s, lack_s)
         return missing_s
 
 
+def _is_cover(stream: Any) -> bool:
+    return bool(getattr(stream, "disposition", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
+
+
+def _choose(streams: Sequence[Any]) -> Any:
+    """The first stream with a decoder, or None."""
+    return next((s for s in streams if s.codec_context is not None), None)
+
+
 def _may_spare(video: Any) -> bool:
-    # only H.264 says of every picture, for sure, whether another one is made from it
+    # only H.264 marks, for sure, every picture that another one is made from
     return video is not None and video.codec_context.name == "h264"
 
 
@@ -240,6 +276,7 @@ def _to_s(ticks: int, time_base: Fraction) -> float:
     return ticks * time_base.numerator / time_base.denominator  # as float(ticks * time_base)
 
 
-def _frame_step_s(stream: Any) -> float:
+def _step_s(stream: Any) -> float:
+    """Time from one picture to the next."""
     rate = stream.average_rate or stream.guessed_rate
     return float(1 / rate) if rate else 1 / 30

@@ -1,31 +1,50 @@
-"""A decoded video frame as the array that is looked at, and how large a picture says it is."""
+"""A decoded picture as a Frame, and the size that a picture file declares."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 
+from keras_emo.media.recording import Frame
 
-def to_rgb(frame: Any, max_px: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
-    """RGB uint8 (height, width, 3), upright whatever the phone's orientation, and its scale.
 
-    frame: av.VideoFrame. A longer side over max_px is shrunk to it while converting; 0: none is.
-    scale: px of the frame, upright, across and down, that one px of the array stands for.
+def convert_frame(picture: Any, time_s: float, max_px: int = 0) -> Frame:
+    """The Frame of an av.VideoFrame, upright whatever the phone's orientation.
+
+    A longer side over max_px is shrunk to it while converting; 0: none is.
     """
-    shrink = min(1.0, max_px / max(frame.width, frame.height)) if max_px else 1.0
-    if shrink < 1.0:
-        width, height = (max(1, round(n * shrink)) for n in (frame.width, frame.height))
-        rgb = frame.to_ndarray(
-            format="rgb24", width=width, height=height, interpolation="AREA", threads=1
+    size = _fit(picture.width, picture.height, max_px)
+    if size is not None:
+        rgb = picture.to_ndarray(
+            format="rgb24", width=size[0], height=size[1], interpolation="AREA", threads=1
         )
     else:
-        rgb = frame.to_ndarray(format="rgb24", threads=1)
-    scale = frame.width / rgb.shape[1], frame.height / rgb.shape[0]
-    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+        rgb = picture.to_ndarray(format="rgb24", threads=1)
+    across, down = picture.width / rgb.shape[1], picture.height / rgb.shape[0]
+    turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
     if turns:
         rgb = np.ascontiguousarray(np.rot90(rgb, turns))
-    return rgb, scale[::-1] if turns % 2 else scale
+    return Frame(rgb, time_s, (down, across) if turns % 2 else (across, down))
+
+
+def shrink_frame(rgb: np.ndarray, time_s: float, max_px: int = 0) -> Frame:
+    """The Frame of an array, uint8 (height, width, 3); max_px: as in convert_frame."""
+    height, width = rgb.shape[:2]
+    size = _fit(width, height, max_px)
+    if size is None:
+        return Frame(rgb, time_s)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return Frame(small, time_s, (width / size[0], height / size[1]))
+
+
+def _fit(width: int, height: int, max_px: int) -> tuple[int, int] | None:
+    """(width, height) shrunk to a longer side of max_px; None where nothing is to be shrunk."""
+    factor = max_px / max(width, height)
+    if not max_px or factor >= 1:
+        return None
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def read_size(data: bytes) -> tuple[int, int] | None:

@@ -1,12 +1,15 @@
-"""Decode a clip in one pass: timed RGB frames and a mono waveform."""
+"""Read a recording or pictures in one pass: timed RGB frames and a mono waveform."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any
 
 import cv2
@@ -14,21 +17,17 @@ import numpy as np
 import soxr
 
 from keras_emo.errors import ClipError, Reason
-from keras_emo.media.decode import (
-    Reading,
-    check_duration,
-    check_resolution,
-    check_sample_rate,
-)
-from keras_emo.media.edits import shows_all
+from keras_emo.media.decode import Decoding, check_resolution
 from keras_emo.media.picture import read_size
-from keras_emo.media.recording import Media, TakeFrame, TakeSound
+from keras_emo.media.recording import Frame, Media, OnFrame, Streams
 
 # A text file named .mp4 can make FFmpeg open other files: only these containers, only files.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg"
 OPEN_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PICTURE_PIXELS = 1 << 25  # of a picture on disk, as cameras make them
+_N_WAITING = 2  # frames decoded ahead of the thread that looks for faces
+_POLL_S = 0.1  # how often the decoding thread checks whether frames are still wanted
 
 
 @dataclass(frozen=True)
@@ -83,97 +82,108 @@ def read_media(
     max_frames: int = 96,
     audio_s: float | None = None,
     threads: int = 1,
-    take: TakeFrame | None = None,
+    on_frame: OnFrame | None = None,
     max_px: int = 0,
 ) -> Media:
     """Decode picture and sound of one file in one demux pass.
 
-    frame_rate_hz: frames a second to keep, by presentation time (None: no picture). The frame
-    kept for time t is the first at or after t, half a source frame tolerated, so 3 a second
-    takes every tenth frame at 30 fps. audio_s: keep at most this much sound; 0: none. take:
-    called with each kept frame and its time as it comes, so that only one is held at a time;
-    None keeps them in Media.frames. max_px: longer side of a kept frame, a larger one is shrunk
-    as it is converted, see Media.scales; 0: none is. threads: of the picture's decoder; they
-    change no pixel. The first stream of a kind that can be decoded is read. Damaged packets are
-    skipped and counted. Raises ClipError.
+    frame_rate_hz: frames a second to keep, by presentation time (None: no picture), see
+    SampleGrid. audio_s: keep at most this much sound; 0: none. on_frame: called with each sampled
+    frame as it comes, so that only one is held at a time; None keeps them in Media.frames.
+    max_px: longer side of a sampled frame, a larger one is shrunk as it is converted, see
+    Frame.scale; 0: none is. threads: of the picture's decoder; they change no pixel. The first
+    stream of a kind that can be decoded is read. Damaged packets are skipped and counted.
+    Raises ClipError.
     """
-    media = Media()
-    steps = stream_media(path, media, frame_rate_hz, max_frames, audio_s, threads, take, max_px)
-    for _ in steps:
-        pass
-    return media
+    frames: list[Frame] = []
+    blocks: list[np.ndarray] = []
+    with open_media(path, frame_rate_hz, max_frames, audio_s, threads, max_px) as decoding:
+        for _ in decoding.run(on_frame or frames.append, lambda block, *_: blocks.append(block)):
+            pass
+        waveform = np.concatenate(blocks) if blocks else None
+        return replace(decoding.media, frames=tuple(frames), waveform=waveform)
 
 
-def stream_media(
+@contextmanager
+def open_media(
     path: Path,
-    media: Media,
     frame_rate_hz: float | None = 3.0,
     max_frames: int = 96,
     audio_s: float | None = None,
     threads: int = 1,
-    take: TakeFrame | None = None,
     max_px: int = 0,
-    hear: TakeSound | None = None,
-) -> Iterator[None]:
-    """read_media in steps, a packet each, so that the caller goes on with what came meanwhile.
+) -> Iterator[Decoding]:
+    """read_media in steps, for long recordings: a context whose value is run packet by packet."""
+    path = check_file(path)
+    with open_container(path) as container:
+        yield Decoding(path, container, frame_rate_hz, max_frames, audio_s, threads, max_px)
 
-    media: filled on the way. hear: called with the sound as it comes, none of it is kept then.
-    """
+
+def open_container(path: Path) -> Any:
+    """A recording opened by PyAV, a context. Raises ClipError."""
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
 
-    path = check_file(path)
     try:
-        plain = {"advanced_editlist": "0"} if shows_all(path) else {}
-        container = av.open(str(path), options=OPEN_OPTIONS | plain, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as e:
-        raise ClipError(path, *_open_failure(path, e)) from None
+        return av.open(str(path), options=OPEN_OPTIONS, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError, OSError) as e:
+        raise translate_error(path, e) from None
+
+
+def translate_error(path: Path | str, error: Exception) -> ClipError:
+    """The ClipError for what the system or FFmpeg raised when a file was opened or read."""
+    import av
+
+    if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+        return ClipError(path, Reason.UNREADABLE, error.strerror or str(error))
+    try:
+        with open(path, "rb") as f:
+            head = f.read(16)
     except OSError as e:
-        raise ClipError(path, Reason.UNREADABLE, e.strerror or str(e)) from None
-    with container:
-        duration_s = (container.duration or 0) / 1e6
-        check_duration(path, duration_s)
-        pictures = [s for s in container.streams.video if not _is_cover(s)]
-        video = _choose(pictures, media) if frame_rate_hz is not None else None
-        audio = _choose(container.streams.audio, media) if audio_s != 0 else None
-        if video is not None:
-            check_resolution(path, video.codec_context.width, video.codec_context.height)
-            video.codec_context.thread_count = threads
-            video.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"
-            media.has_video = True
-        if audio is not None:
-            check_sample_rate(path, audio)
-            media.has_audio = True
-        if video is not None or audio is not None:
-            media.declared_s = duration_s
-            limit_s = float("inf") if audio_s is None else audio_s
-            reading = Reading(
-                path, media, video, audio, frame_rate_hz or 0.0, max_frames, limit_s,
-                take or (lambda rgb, _: media.frames.append(rgb)), max_px, hear,
-            )  # fmt: skip
-            yield from reading.run(container)
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(getattr(stream, "disposition", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
-
-
-def _open_failure(path: Path, error: Exception) -> tuple[Reason, str]:
-    with open(path, "rb") as f:
-        head = f.read(16)
+        return ClipError(path, Reason.UNREADABLE, e.strerror or str(e))
     if b"moov" not in head and head[4:8] == b"ftyp":
-        return Reason.TRUNCATED_CONTAINER, "the index is missing; the file may be cut short"
+        cause = "the index is missing; the file may be cut short"
+        return ClipError(path, Reason.TRUNCATED_CONTAINER, cause)
     if head[:8].lstrip().startswith((b"ffconcat", b"#EXTM3U", b"<?xml")):
-        return Reason.FORMAT_NOT_ALLOWED, "a playlist or text, not a recording"
-    return Reason.NOT_MEDIA, f"not a readable audio or video file ({type(error).__name__})"
+        return ClipError(path, Reason.FORMAT_NOT_ALLOWED, "a playlist or text, not a recording")
+    cause = f"not a readable audio or video file ({type(error).__name__})"
+    return ClipError(path, Reason.NOT_MEDIA, cause)
 
 
-def _choose(streams: Sequence[Any], media: Media) -> Any:
-    """The first stream with a decoder; where none has one, None and a note of it."""
-    for stream in streams:
-        if stream.codec_context is not None:
-            return stream
-    media.undecodable += [s.type for s in streams[:1]]
-    return None
+def relay_frames(read: Callable[[OnFrame], Media], on_frame: OnFrame) -> Media:
+    """read(on_frame), but read runs in another thread while on_frame is called in this one.
+
+    On two cores, finding faces beside decoding takes a third off a clip. Whatever either raises
+    is raised here, as it would be by read(on_frame); no thread is left then.
+    """
+    frames: Queue[Frame | None] = Queue(_N_WAITING)
+    stopped = False
+
+    def put(frame: Frame | None) -> None:
+        while not stopped:
+            try:
+                return frames.put(frame, timeout=_POLL_S)
+            except Full:
+                continue
+        raise _Stopped
+
+    def read_all() -> Media:
+        try:
+            return read(put)
+        finally:
+            put(None)
+
+    with ThreadPoolExecutor(1, "decoding") as pool:
+        reading = pool.submit(read_all)
+        try:
+            while (frame := frames.get()) is not None:
+                on_frame(frame)
+        finally:
+            stopped = True
+        return reading.result()
+
+
+class _Stopped(Exception):
+    """No further frames are wanted."""
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -196,23 +206,21 @@ def read_images(
     paths: tuple[Path, ...],
     rate_hz: float,
     max_frames: int = 96,
-    take: TakeFrame | None = None,
+    on_frame: OnFrame | None = None,
 ) -> Media:
     """Pictures on disk as frames at rate_hz, the first max_frames of them. Raises ClipError.
 
-    take: as in read_media.
+    on_frame: as in read_media.
     """
-    media = Media(has_video=True, cut=len(paths) > max_frames)
+    frames: list[Frame] = []
     for i, path in enumerate(paths[:max_frames]):
-        picture, time_s = read_image(path), i / rate_hz
-        media.times_s.append(time_s)
-        media.scales.append((1.0, 1.0))
-        if take is None:
-            media.frames.append(picture)
-        else:
-            take(picture, time_s)
-    media.duration_s = len(paths) / rate_hz
-    return media
+        (on_frame or frames.append)(Frame(read_image(path), i / rate_hz))
+    return Media(
+        frames=tuple(frames),
+        streams=Streams(has_video=True),
+        duration_s=len(paths) / rate_hz,
+        cut=len(paths) > max_frames,
+    )
 
 
 def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

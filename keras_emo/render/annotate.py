@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason, UsageError
-from keras_emo.media.reader import OPEN_OPTIONS, check_file, stream_media
-from keras_emo.media.recording import Media
+from keras_emo.media.reader import OPEN_OPTIONS, check_file, read_media
+from keras_emo.media.recording import Frame
 from keras_emo.output import replace_file
 from keras_emo.render.overlay import Annotations, draw
 
@@ -62,11 +62,11 @@ def _copy(source: Path, sound_file: Any, out: Any, notes: Annotations, threads: 
     video.codec_context.thread_count = threads
     video.options = {"preset": "veryfast", "crf": "20"} if codec == "libx264" else {"qscale": "3"}
     sound = _copy_sound(sound_file, sounds, out, min(starts_s))
-    sound_s, last, media = -np.inf, -1, Media()
+    sound_s, last = -np.inf, -1
 
-    def take(rgb: np.ndarray, time_s: float) -> None:
+    def on_frame(sampled: Frame) -> None:
         nonlocal sound_s, last
-        del media.times_s[:-1], media.scales[:-1]  # constant memory
+        rgb, time_s = sampled.rgb, sampled.time_s
         draw(rgb, time_s, notes)
         rgb = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), "edge")
         if last < 0:
@@ -80,11 +80,7 @@ def _copy(source: Path, sound_file: Any, out: Any, notes: Annotations, threads: 
         while sound_s < time_s + delay_s + _AHEAD_S:
             sound_s = next(sound, np.inf)
 
-    steps = stream_media(
-        source, media, _EVERY_FRAME_HZ, 1 << 31, audio_s=0.0, threads=threads, take=take
-    )
-    for _ in steps:
-        pass
+    read_media(source, _EVERY_FRAME_HZ, 1 << 31, 0.0, threads, on_frame)
     out.mux(video.encode())
     for _ in sound:
         pass

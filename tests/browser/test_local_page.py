@@ -213,7 +213,7 @@ def test_other_codings_make_no_difference(ask, predictor, clips, make, tmp_path,
     from keras_emo.media.reader import read_media
 
     media = read_media(clips.talk, frame_rate_hz=30, max_frames=120)
-    frames, sound = media.frames, media.waveform[: 4 * 48_000]
+    frames, sound = [f.rgb for f in media.frames], media.waveform[: 4 * 48_000]
     clip = tmp_path / kind
     if kind == "vp9.webm":
         options = {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import numpy as np
 from mutation import mutate_bytes, mutate_one_of
 
 from keras_emo.errors import ClipError
-from keras_emo.media.reader import read_image, read_media, stream_media
-from keras_emo.media.recording import Media
+from keras_emo.media.reader import open_media, read_image, read_media
+from keras_emo.media.recording import Frame, Media
 
 FOLDER = Path(tempfile.mkdtemp())
 SUFFIXES = (".mp4", ".mkv", ".avi", ".wav", ".flac", ".ogg", ".mp3", ".png")
@@ -82,21 +83,21 @@ def attack(data: bytes) -> None:
             assert rgb.dtype == np.uint8
             assert rgb.shape[2] == 3
         elif asked & 0x80:
-            media = Media()
+            frames: list[Frame] = []
             blocks: list[np.ndarray] = []
-            hear = lambda block, rate_hz, time_s: blocks.append(block)  # noqa: E731
-            for _ in stream_media(path, media, 3.0, MOST_FRAMES, MOST_S, hear=hear, max_px=16):
-                pass
-            _check(media)
+            with open_media(path, 3.0, MOST_FRAMES, MOST_S, max_px=16) as decoding:
+                for _ in decoding.run(frames.append, lambda block, *_: blocks.append(block)):
+                    pass
+                _check(replace(decoding.media, frames=tuple(frames)))
             assert all(b.dtype == np.float32 and b.ndim == 1 for b in blocks)
         else:
             _check(read_media(path, 3.0, MOST_FRAMES, MOST_S))
 
 
 def _check(media: Media) -> None:
-    assert len(media.times_s) == len(media.frames) == len(media.scales) <= MOST_FRAMES
-    assert all(f.dtype == np.uint8 and f.shape[2] == 3 for f in media.frames)
-    assert np.isfinite(media.times_s).all()
+    assert len(media.frames) <= MOST_FRAMES
+    assert all(f.rgb.dtype == np.uint8 and f.rgb.shape[2] == 3 for f in media.frames)
+    assert np.isfinite([f.time_s for f in media.frames]).all()
     assert np.isfinite([media.duration_s, media.missing_s]).all()
     assert media.damaged_packets >= 0
     if media.waveform is not None:

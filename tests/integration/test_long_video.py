@@ -23,7 +23,7 @@ def spoken(drawn):
     """Three seconds of one drawn speaker: frames at FPS and the voice at 48 kHz."""
     media = read_media(drawn, frame_rate_hz=FPS)
     assert media.sample_rate_hz == 48_000
-    return media.frames[: 3 * FPS], media.waveform[: 3 * 48_000]
+    return [f.rgb for f in media.frames[: 3 * FPS]], media.waveform[: 3 * 48_000]
 
 
 def predict(path: Path, *options: str | Path) -> tuple[int, dict]:
@@ -57,7 +57,7 @@ def test_face_and_voice_that_come_and_go(spoken, make, tmp_path):
     assert silent[0]["end_s"] <= 9
     assert found["segments"][-1]["end_s"] == found["duration_s"] == pytest.approx(12, abs=0.1)
     copy = read_media(tmp_path / "b.mp4", frame_rate_hz=1.0)
-    assert copy.frames[0].shape == frames[0].shape
+    assert copy.frames[0].rgb.shape == frames[0].shape
     assert len(copy.waveform) == pytest.approx(12 * 48_000, abs=4096)
     assert (tmp_path / "b.png").stat().st_size > 5000
 

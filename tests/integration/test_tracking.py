@@ -43,7 +43,8 @@ def clips() -> list[list[np.ndarray]]:
     clips = []
     for number, folder in enumerate(sorted(RAVDESS.glob("Actor_*"))[:ACTORS]):
         paths = sorted(folder.glob("*.mp4"))
-        clips.append(read_media(paths[(7 * number + 3) % len(paths)], audio_s=0).frames)
+        media = read_media(paths[(7 * number + 3) % len(paths)], audio_s=0)
+        clips.append([f.rgb for f in media.frames])
     return clips
 
 

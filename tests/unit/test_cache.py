@@ -54,7 +54,7 @@ def test_files_hold_what_prepare_clip_gives(samples, box, tmp_path):
         assert (stored.states, stored.warnings) == (fresh.states, fresh.warnings)
         assert stored.duration_s == fresh.duration_s
         assert stored.frames_examined == fresh.frames_examined
-    assert load_clip(report.files["builtin/voice"]).states == [Reason.NO_VIDEO]
+    assert load_clip(report.files["builtin/voice"]).states == (Reason.NO_VIDEO,)
 
 
 def test_second_run_computes_nothing(samples, box, tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_worker_processes_and_progress(samples, tmp_path):
     report = build_cache(samples, SPEC, tmp_path, workers=2, progress=lambda *n: seen.append(n))
     assert set(report.files) == {"builtin/whole", "builtin/voice"}
     assert [e.reason for e in report.failures] == [Reason.NO_MODALITY]
-    assert load_clip(report.files["builtin/whole"]).states == [Reason.NO_FACE]
+    assert load_clip(report.files["builtin/whole"]).states == (Reason.NO_FACE,)
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert len(results(tmp_path)) == report.computed == 2
     assert build_cache(samples[::2], SPEC, tmp_path, workers=2).computed == 0
@@ -116,7 +116,7 @@ def test_key_is_content_and_role(samples, box, tmp_path):
     again = build_cache([take_of("b", video=copy)], SPEC, root, workers=1)
     assert (again.computed, again.files["builtin/b"]) == (0, first.files["builtin/a"])
     sound = build_cache([take_of("c", audio=path)], SPEC, root, workers=1)
-    assert load_clip(sound.files["builtin/c"]).modalities == ["voice"]
+    assert load_clip(sound.files["builtin/c"]).modalities == ("voice",)
 
 
 @pytest.mark.parametrize("left", [0, 100, 5000, -30])

@@ -57,7 +57,7 @@ def test_whole_clip(files, make, face):
     assert inputs.face_found.tolist() == [True] * 4
     np.testing.assert_allclose(inputs.times_s, [0, 1 / 3, 2 / 3, 1], atol=1e-3)
     np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
-    assert (inputs.modalities, inputs.states, inputs.warnings) == (["face", "voice"], [], [])
+    assert (inputs.modalities, inputs.states, inputs.warnings) == (("face", "voice"), (), ())
     assert inputs.frames_examined == len(detector.frames) == 4
     assert inputs.duration_s == pytest.approx(1.03, abs=0.05)
 
@@ -73,7 +73,7 @@ def test_whole_clip(files, make, face):
 def test_sound_of_no_use_is_a_state(sound, state, files, make, face):
     source = ClipSource(video=files / "mute.mp4", audio=files / f"{sound}.wav")
     inputs = prepare_clip(source, SPEC, make.detector([face]))
-    assert (inputs.states, inputs.modalities, inputs.mfcc) == ([state], ["face"], None)
+    assert (inputs.states, inputs.modalities, inputs.mfcc) == ((state,), ("face",), None)
     alone = ClipSource(audio=files / f"{sound}.wav")
     error = rejected(alone, make.detector([face]), Reason.NO_MODALITY)
     assert state in error.cause
@@ -82,12 +82,12 @@ def test_sound_of_no_use_is_a_state(sound, state, files, make, face):
 
 def test_no_sound_is_a_state(files, make, face):
     inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector([face]))
-    assert (inputs.states, inputs.modalities, inputs.mfcc) == ([Reason.NO_AUDIO], ["face"], None)
+    assert (inputs.states, inputs.modalities, inputs.mfcc) == ((Reason.NO_AUDIO,), ("face",), None)
 
 
 def test_no_face_is_a_state(files, make):
     inputs = prepare_clip(files / "whole.mp4", SPEC, make.detector([]))
-    assert (inputs.states, inputs.modalities) == ([Reason.NO_FACE], ["voice"])
+    assert (inputs.states, inputs.modalities) == ((Reason.NO_FACE,), ("voice",))
     assert (inputs.face, inputs.frames_examined) == (None, 4)
     assert len(inputs.face_found) == len(inputs.times_s) == len(inputs.boxes) == 0
 
@@ -96,7 +96,7 @@ def test_no_picture_is_a_state(files, make, face):
     detector = make.detector([face])
     for source in (files / "whole.wav", ClipSource(audio=files / "whole.wav")):
         inputs = prepare_clip(source, SPEC, detector)
-        assert (inputs.states, inputs.modalities) == ([Reason.NO_VIDEO], ["voice"])
+        assert (inputs.states, inputs.modalities) == ((Reason.NO_VIDEO,), ("voice",))
     assert detector.frames == []
 
 
@@ -108,7 +108,7 @@ def test_neither_is_rejected_and_says_why(files, make):
 
 def test_quiet_sound_is_sound(files, make, tmp_path):
     path = make.wav(tmp_path / "a.wav", make.sine(level=10 ** (-66 / 20)))
-    assert prepare_clip(path, SPEC, make.detector([])).modalities == ["voice"]
+    assert prepare_clip(path, SPEC, make.detector([])).modalities == ("voice",)
 
 
 def test_largest_face_is_taken(files, make, face):
@@ -124,7 +124,7 @@ def test_unsure_faces_are_ignored(files, make, face):
     rejected(files / "mute.mp4", make.detector([unsure]), Reason.NO_MODALITY)
 
 
-def test_missed_face_takes_the_neighbours_box(files, make, face):
+def test_missed_face_takes_the_neighbors_box(files, make, face):
     last = make.face((30, 10, 16, 16))
     detector = make.detector([], [face], [], [last])
     inputs = prepare_clip(files / "mute.mp4", SPEC, detector)
@@ -149,9 +149,9 @@ def test_sound_file_replaces_the_videos_own(files, make, face):
     own = prepare_clip(files / "whole.mp4", SPEC, make.detector([face]))
     source = ClipSource(video=files / "whole.mp4", audio=files / "silent.wav")
     other = prepare_clip(source, SPEC, make.detector([face]))
-    assert (own.states, other.states) == ([], [Reason.SILENT_AUDIO])
+    assert (own.states, other.states) == ((), (Reason.SILENT_AUDIO,))
     apart = ClipSource(video=files / "mute.mp4", audio=files / "whole.wav")
-    assert prepare_clip(apart, SPEC, make.detector([face])).modalities == ["face", "voice"]
+    assert prepare_clip(apart, SPEC, make.detector([face])).modalities == ("face", "voice")
 
 
 def test_face_pictures_with_a_sound_file(files, make, face, tmp_path):
@@ -163,7 +163,7 @@ def test_face_pictures_with_a_sound_file(files, make, face, tmp_path):
     inputs = prepare_clip(source, SPEC, make.detector([face]))
     assert [make.read_grey(f) for f in inputs.face] == [0, 1, 2]
     np.testing.assert_allclose(inputs.times_s, [0, 1 / 3, 2 / 3])
-    assert inputs.modalities == ["face", "voice"]
+    assert inputs.modalities == ("face", "voice")
     short = ClipSpec(face=FaceSpec(size_px=32, max_frames=2), audio=SPEC.audio)
     cut = prepare_clip(source, short, make.detector([face]))
     assert (len(cut.face), len(cut.warnings)) == (2, 1)
@@ -179,9 +179,9 @@ def test_long_clip_is_cut_and_says_so(files, make, face):
 def test_only_what_is_asked_for(files, make, face):
     detector = make.detector([face])
     voice = prepare_clip(files / "whole.mp4", SPEC, detector, modalities=["voice"])
-    assert (voice.modalities, voice.states, detector.frames) == (["voice"], [], [])
+    assert (voice.modalities, voice.states, detector.frames) == (("voice",), (), [])
     seen = prepare_clip(files / "whole.mp4", SPEC, detector, modalities=["face"])
-    assert (seen.modalities, seen.states) == (["face"], [])
+    assert (seen.modalities, seen.states) == (("face",), ())
     rejected(files / "whole.wav", detector, Reason.NO_VIDEO, modalities=["face"])
     rejected(files / "mute.mp4", detector, Reason.NO_AUDIO, modalities=["voice"])
 
@@ -197,7 +197,7 @@ def test_sound_at_another_rate_gives_the_same_mfcc(make, tmp_path):
     assert np.abs(low - own)[:, 10:-10].mean() < 2
 
 
-def test_far_neighbours_are_left_out(make, face, tmp_path):
+def test_far_neighbors_are_left_out(make, face, tmp_path):
     path = make.video(tmp_path / "a.mp4", make.grey_frames(61))
     inputs = prepare_clip(path, SPEC, make.detector([face], []))
     assert inputs.face_found.tolist() == [True, False, False, False]
@@ -209,15 +209,15 @@ def test_a_face_in_few_frames_is_none(make, face, tmp_path):
     path = make.video(tmp_path / "a.mp4", make.grey_frames(61), sound=make.sine())
     spec = ClipSpec(FaceSpec(size_px=32, min_confidence=0.8, min_coverage=0.2), SPEC.audio)
     inputs = prepare_clip(path, spec, make.detector([face], []))
-    assert (inputs.face, inputs.states) == (None, [Reason.NO_FACE])
+    assert (inputs.face, inputs.states) == (None, (Reason.NO_FACE,))
     assert "1 of 7" in inputs.warnings[0]
-    assert prepare_clip(path, spec, make.detector([face], [face], [])).states == []
+    assert prepare_clip(path, spec, make.detector([face], [face], [])).states == ()
 
 
-def test_several_faces_are_told_once(files, make, face):
+def test_several_faces_are_warned_about_once(files, make, face):
     other = make.face((0, 0, 5, 5))
     inputs = prepare_clip(files / "whole.mp4", SPEC, make.detector([face, other]))
-    assert inputs.warnings == ["several faces; the largest was taken"]
+    assert inputs.warnings == ("several faces; the largest was taken",)
 
 
 def test_frames_are_let_go(files, make, face):
@@ -240,7 +240,7 @@ def test_damage_is_counted(files, make, face, tmp_path):
     source = ClipSource(video=files / "mute.mp4", audio=tmp_path / "cut.wav")
     inputs = prepare_clip(source, SPEC, make.detector([face]))
     assert inputs.missing_s == pytest.approx(0.5, abs=0.01)
-    assert (inputs.states, inputs.warnings) == ([], ["cut short: 0.5 s less than declared"])
+    assert (inputs.states, inputs.warnings) == ((), ("cut short: 0.5 s less than declared",))
 
 
 def test_stream_without_decoder_leaves_the_other(files, make, face, tmp_path):
@@ -249,7 +249,7 @@ def test_stream_without_decoder_leaves_the_other(files, make, face, tmp_path):
     for tag, left in ((b"V_MPEG4/ISO/AVC", "voice"), (b"A_AAC", "face")):
         path.write_bytes(source.read_bytes().replace(tag, tag[:-3] + b"ZZZ"))
         inputs = prepare_clip(path, SPEC, make.detector([face]))
-        assert (inputs.modalities, inputs.states) == ([left], [Reason.UNSUPPORTED_CODEC])
+        assert (inputs.modalities, inputs.states) == ((left,), (Reason.UNSUPPORTED_CODEC,))
         assert "no decoder" in inputs.warnings[0]
     rejected(path, make.detector([]), Reason.UNSUPPORTED_CODEC)
 
@@ -268,19 +268,19 @@ def test_boxes_are_in_px_of_the_file(make, tmp_path):
     assert (inputs.face > 150).all()
 
 
-def test_the_speaker_is_one_person_throughout(files, make, face):
+def test_the_subject_is_one_person_throughout(files, make, face):
     """Another face is larger in one frame: before, the crops went there and back."""
     other = make.face((36, 4, 24, 24))
     smaller = make.face((36, 4, 12, 12))
     frames = [face, smaller], [face, other], [smaller, face], [face, smaller]
     inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector(*frames))
     np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
-    assert inputs.warnings == ["several faces; the largest was taken"]
+    assert inputs.warnings == ("several faces; the largest was taken",)
     central = ClipSpec(replace(SPEC.face, speaker="central"))
     middle = make.face((28, 20, 10, 10))
     inputs = prepare_clip(files / "mute.mp4", central, make.detector([face, middle]))
     np.testing.assert_array_equal(inputs.boxes, [middle.box] * 4)
-    assert inputs.warnings == ["several faces; the most central was taken"]
+    assert inputs.warnings == ("several faces; the most central was taken",)
 
 
 def test_full_detection_is_as_rare_as_set(files, make, face):

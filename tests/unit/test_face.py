@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_emo.features.face import FaceTrack, crop_face
+from keras_emo.media.recording import Frame
 from keras_emo.spec import FaceSpec
 
 SPEC = FaceSpec(size_px=32)
@@ -128,7 +129,7 @@ A, B = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)
 def follow(boxes, times_s, spec=SPEC) -> FaceTrack:
     track = FaceTrack(spec)
     for i, (box, time_s) in enumerate(zip(boxes, times_s, strict=True)):
-        track.add(np.full((9, 9, 3), i, np.uint8), time_s, box)
+        track.add(Frame(np.full((9, 9, 3), i, np.uint8), time_s), box)
     track.finish()
     return track
 
@@ -175,5 +176,5 @@ def test_same_as_looking_at_all_frames_at_once(steps, gap_s):
 def test_frames_are_held_no_longer_than_the_gap():
     track = FaceTrack(SPEC)
     for i in range(100):
-        track.add(np.zeros((9, 9, 3), np.uint8), i / 3, A if i == 0 else None)
+        track.add(Frame(np.zeros((9, 9, 3), np.uint8), i / 3), A if i == 0 else None)
         assert len(track._waiting) <= 4

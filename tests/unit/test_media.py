@@ -13,7 +13,15 @@ import pytest
 from keras_emo.errors import ClipError, Reason
 from keras_emo.media import decode as decoding
 from keras_emo.media.reader import ClipSource, check_file, read_images, read_media, resample
-from keras_emo.media.recording import Media
+from keras_emo.media.recording import Media, Streams
+
+
+def times(media: Media) -> list[float]:
+    return [f.time_s for f in media.frames]
+
+
+def pictures(media: Media) -> list[np.ndarray]:
+    return [f.rgb for f in media.frames]
 
 
 def refused(path: Path, reason: Reason, read=read_media) -> ClipError:
@@ -44,11 +52,11 @@ def noisy(make, tmp_path_factory) -> bytes:
 
 def test_every_tenth_frame_to_the_last(clip, make):
     read = read_media(clip)
-    np.testing.assert_allclose(read.times_s, np.arange(7) / 3, atol=1e-3)
-    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20, 30, 40, 50, 60]
-    assert {(f.shape, f.dtype.name) for f in read.frames} == {((48, 64, 3), "uint8")}
+    np.testing.assert_allclose(times(read), np.arange(7) / 3, atol=1e-3)
+    assert [make.read_grey(f) for f in pictures(read)] == [0, 10, 20, 30, 40, 50, 60]
+    assert {(f.shape, f.dtype.name) for f in pictures(read)} == {((48, 64, 3), "uint8")}
     assert read.duration_s == pytest.approx(2.03, abs=0.03)
-    assert (read.has_video, read.cut, read.damaged_packets) == (True, False, 0)
+    assert (read.streams.has_video, read.cut, read.damaged_packets) == (True, False, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,23 +72,23 @@ def test_every_tenth_frame_to_the_last(clip, make):
 def test_other_rates_by_time(fps, indices, make, tmp_path):
     n = indices[-1] + 1
     read = read_media(make.video(tmp_path / "a.mp4", make.grey_frames(n), fps=fps))
-    assert [make.read_grey(f) for f in read.frames] == indices
-    np.testing.assert_allclose(read.times_s, np.array(indices) / float(fps), atol=1e-3)
+    assert [make.read_grey(f) for f in pictures(read)] == indices
+    np.testing.assert_allclose(times(read), np.array(indices) / float(fps), atol=1e-3)
 
 
 def test_variable_rate_by_time_stamp(make, tmp_path):
     times_s = [i / 30 for i in range(30)] + [3 + i / 30 for i in range(30)]  # a gap of 2 s
     read = read_media(make.video(tmp_path / "a.mp4", make.grey_frames(60), times_s=times_s))
-    shown = [make.read_grey(f) for f in read.frames]
-    np.testing.assert_allclose(read.times_s, [times_s[i] for i in shown], atol=2e-3)
+    shown = [make.read_grey(f) for f in pictures(read)]
+    np.testing.assert_allclose(times(read), [times_s[i] for i in shown], atol=2e-3)
     wanted_s = [0, 1 / 3, 2 / 3, 1, 3, 10 / 3, 11 / 3, 4]
-    np.testing.assert_allclose(read.times_s, wanted_s, atol=0.05)
+    np.testing.assert_allclose(times(read), wanted_s, atol=0.05)
 
 
 def test_frame_rate_and_limit(clip, make):
     assert len(read_media(clip, frame_rate_hz=30).frames) == 61
     read = read_media(clip, max_frames=3)
-    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20]
+    assert [make.read_grey(f) for f in pictures(read)] == [0, 10, 20]
     assert read.cut
     assert not read_media(clip, max_frames=7).cut
 
@@ -94,7 +102,7 @@ def test_other_containers(name, codec, audio_codec, make, tmp_path):
     make.video(path, make.grey_frames(31), 30, None, sound, codec=codec, audio_codec=audio_codec,
                b="4000000")  # fmt: skip
     read = read_media(path)
-    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20, 30]
+    assert [make.read_grey(f) for f in pictures(read)] == [0, 10, 20, 30]
     assert len(read.waveform) == pytest.approx(48_000, abs=2100)  # whole blocks
     assert np.abs(np.fft.rfft(read.waveform[:48_000])).argmax() == pytest.approx(440, abs=1)
 
@@ -123,7 +131,7 @@ def test_phone_orientation(matrix, corner, make, tmp_path):
     frame[:16, :16] = 250
     path = make.video(tmp_path / "a.mp4", [frame] * 5)
     turn(path, matrix)
-    shown = read_media(path).frames[0]
+    shown = read_media(path).frames[0].rgb
     assert shown.shape == ((64, 48, 3) if matrix[0] == 0 else (48, 64, 3))
     y, x = np.unravel_index(cv2.blur(shown[..., 1], (9, 9)).argmax(), shown.shape[:2])
     vertical = "top" if y < shown.shape[0] / 2 else "bottom"
@@ -135,21 +143,21 @@ def test_large_pictures_are_shrunk_as_they_are_converted(make, tmp_path):
     frame[60:120, 80:240] = 200
     path = make.video(tmp_path / "a.mp4", [frame] * 11)
     small, whole = read_media(path, max_px=80), read_media(path, max_px=320)
-    assert [f.shape for f in small.frames] == [(60, 80, 3)] * 2
-    assert small.scales == [(4.0, 4.0)] * 2
+    assert [f.shape for f in pictures(small)] == [(60, 80, 3)] * 2
+    assert [f.scale for f in small.frames] == [(4.0, 4.0)] * 2
     expected = cv2.resize(frame, (80, 60), interpolation=cv2.INTER_AREA)
-    assert np.abs(small.frames[0].astype(int) - expected).mean() < 3
-    assert whole.scales == [(1.0, 1.0)] * 2
-    np.testing.assert_array_equal(whole.frames, read_media(path).frames)
+    assert np.abs(pictures(small)[0].astype(int) - expected).mean() < 3
+    assert [f.scale for f in whole.frames] == [(1.0, 1.0)] * 2
+    np.testing.assert_array_equal(pictures(whole), pictures(read_media(path)))
     odd = read_media(path, max_px=100)  # 75 rows
-    assert (odd.frames[0].shape, odd.scales[0]) == ((75, 100, 3), (3.2, 3.2))
+    assert (odd.frames[0].rgb.shape, odd.frames[0].scale) == ((75, 100, 3), (3.2, 3.2))
 
 
 def test_shrunk_and_turned(make, tmp_path):
     path = turn(make.video(tmp_path / "a.mp4", [np.zeros((100, 192, 3), np.uint8)]), (0, 1, -1, 0))
     read = read_media(path, max_px=64)
-    assert read.frames[0].shape == (64, 33, 3)
-    assert read.scales == [(100 / 33, 3.0)]
+    assert read.frames[0].rgb.shape == (64, 33, 3)
+    assert [f.scale for f in read.frames] == [(100 / 33, 3.0)]
 
 
 @pytest.mark.parametrize("max_px", [0, 40])
@@ -163,9 +171,9 @@ def test_threads_change_nothing(max_px, damaged, noisy, tmp_path):
     path.write_bytes(data)
     one, eight = (read_media(path, threads=n, max_px=max_px) for n in (1, 8))
     np.testing.assert_array_equal(one.waveform, eight.waveform)
-    assert one.times_s == eight.times_s
+    assert times(one) == times(eight)
     if not damaged:  # what a decoder makes up for lost parts is not defined
-        np.testing.assert_array_equal(one.frames, eight.frames)
+        np.testing.assert_array_equal(pictures(one), pictures(eight))
         assert (one.damaged_packets, eight.damaged_packets) == (0, 0)
 
 
@@ -186,7 +194,7 @@ def test_sample_formats_agree(codec, step, make, tmp_path):
     read = read_media(make.wav(tmp_path / "a.wav", sound, codec=codec))
     assert read.waveform.dtype == np.float32
     np.testing.assert_allclose(read.waveform, sound, rtol=0, atol=step)
-    assert (read.frames, read.has_video) == ([], False)
+    assert (read.frames, read.streams.has_video) == ((), False)
     assert read.duration_s == pytest.approx(0.2)
 
 
@@ -209,7 +217,7 @@ def test_one_stream_alone(clip, make, tmp_path):
     silent = read_media(make.video(tmp_path / "a.mp4", make.grey_frames(5)))
     assert (silent.waveform, len(silent.frames)) == (None, 1)
     blind = read_media(clip, frame_rate_hz=None)
-    assert (blind.frames, blind.has_video) == ([], False)
+    assert (blind.frames, blind.streams.has_video) == ((), False)
     assert len(blind.waveform) >= 96_000
     assert read_media(clip, frame_rate_hz=None, audio_s=0) == Media()
 
@@ -291,7 +299,7 @@ def test_damage_in_the_middle_is_survived(n_bytes, noisy, tmp_path):
     read = read_media(path)
     assert read.damaged_packets > 0
     assert 4 <= len(read.frames) <= 6
-    assert read.times_s == sorted(read.times_s)
+    assert times(read) == sorted(times(read))
     assert len(read.waveform) > 0.7 * 96_000
 
 
@@ -307,11 +315,11 @@ def test_stream_without_decoder_is_an_absence(clip, make, tmp_path):
     path = tmp_path / "a.mkv"
     path.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/ZZZ"))
     read = read_media(path)
-    assert (read.undecodable, read.has_video, read.frames) == (["video"], False, [])
+    assert (read.streams, read.frames) == (Streams(False, True, ("video",)), ())
     assert len(read.waveform) >= 48_000
-    assert read_media(path, frame_rate_hz=None).undecodable == []  # it was not asked for
+    assert read_media(path, frame_rate_hz=None).streams.undecodable == ()  # it was not asked for
     path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
-    assert read_media(path).undecodable == ["video", "audio"]
+    assert read_media(path).streams.undecodable == ("video", "audio")
 
 
 def test_spare_streams_are_not_held_against_a_clip(clip, make, tmp_path):
@@ -336,8 +344,8 @@ def test_times_count_from_the_first_frame(make, tmp_path):
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).time == pytest.approx(1 / 30)
     read = read_media(path)
-    assert [make.read_grey(f) for f in read.frames] == [0, 10, 20, 30, 40, 50, 60]
-    np.testing.assert_allclose(read.times_s, np.arange(7) / 3, atol=1e-3)
+    assert [make.read_grey(f) for f in pictures(read)] == [0, 10, 20, 30, 40, 50, 60]
+    np.testing.assert_allclose(times(read), np.arange(7) / 3, atol=1e-3)
 
 
 def faststart(source: Path, target: Path) -> bytes:
@@ -379,9 +387,9 @@ def test_damage_beyond_what_is_read_is_no_matter(noisy, tmp_path):
 
 def test_frames_are_handed_on_one_by_one(clip, make):
     given = []
-    read = read_media(clip, take=lambda rgb, time_s: given.append((make.read_grey(rgb), time_s)))
-    assert (read.frames, [n for n, _ in given]) == ([], [0, 10, 20, 30, 40, 50, 60])
-    assert [t for _, t in given] == read.times_s
+    read = read_media(clip, on_frame=lambda f: given.append((make.read_grey(f.rgb), f.time_s)))
+    assert (read.frames, [n for n, _ in given]) == ((), [0, 10, 20, 30, 40, 50, 60])
+    np.testing.assert_allclose([t for _, t in given], np.arange(7) / 3, atol=1e-3)
 
 
 def test_reading_stops_when_all_is_there(make, monkeypatch, tmp_path):
@@ -389,7 +397,7 @@ def test_reading_stops_when_all_is_there(make, monkeypatch, tmp_path):
     frames = [np.full((48, 64, 3), 90, np.uint8)] * 600
     path = make.video(tmp_path / "a.mp4", frames, sound=make.sine(0.5), bf="0")
     seen = []
-    monkeypatch.setattr(decoding.Reading, "_note_end", lambda *a: seen.append(a))
+    monkeypatch.setattr(decoding.Decoding, "_note_end", lambda *a: seen.append(a))
     read = read_media(path, max_frames=2)
     assert (len(read.frames), read.cut, read.missing_s) == (2, True, 0)
     assert len(seen) < 100
@@ -431,9 +439,9 @@ def test_pictures(tmp_path):
         bgr[..., 2] = 200  # red
         path.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())
     read = read_images(paths, 4.0)
-    assert [f.shape for f in read.frames] == [(20, 30, 3), (21, 30, 3), (22, 30, 3)]
-    assert all(f[5, 5, 0] > 190 and f[5, 5, 2] < 10 for f in read.frames)
-    assert (read.times_s, read.duration_s, read.has_video) == ([0, 0.25, 0.5], 0.75, True)
+    assert [f.shape for f in pictures(read)] == [(20, 30, 3), (21, 30, 3), (22, 30, 3)]
+    assert all(f[5, 5, 0] > 190 and f[5, 5, 2] < 10 for f in pictures(read))
+    assert (times(read), read.duration_s, read.streams.has_video) == ([0, 0.25, 0.5], 0.75, True)
 
 
 def test_bad_pictures(tmp_path):

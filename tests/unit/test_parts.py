@@ -39,7 +39,7 @@ def test_parts_are_those_the_network_can_answer(names, face, voice, expected):
     parts = split_parts(make_inputs(face, voice), names)
     assert list(parts) == expected
     for name, part in parts.items():
-        assert part.modalities == [name]
+        assert part.modalities == (name,)
 
 
 def test_parts_as_written():
@@ -53,7 +53,7 @@ def test_parts_as_written():
 
 
 def answer(clips):
-    picks = [2 if len(c.modalities) == 2 else c.modalities == ["voice"] for c in clips]
+    picks = [2 if len(c.modalities) == 2 else c.modalities == ("voice",) for c in clips]
     return np.eye(7, dtype=np.float32)[np.array(picks, int)]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from keras_emo.media import decode as decoding
 from keras_emo.media.reader import read_media
-from keras_emo.media.sampling import SampleGrid
+from keras_emo.media.recording import SampleGrid
 
 
 def keep(grid: SampleGrid, times_s: list[float]) -> list[float]:
@@ -15,7 +15,7 @@ def keep(grid: SampleGrid, times_s: list[float]) -> list[float]:
     for time_s in times_s:
         if grid.is_due(time_s):
             kept.append(time_s)
-            grid.take(time_s)
+            grid.keep(time_s)
     return kept
 
 
@@ -37,7 +37,7 @@ def test_what_is_past_is_never_due(times_s, rate_hz, step_s):
     for time_s in sorted(times_s):
         if grid.is_due(time_s):
             assert time_s not in past
-            grid.take(time_s)
+            grid.keep(time_s)
         past |= {t for t in times_s if grid.is_past(t)}
 
 
@@ -45,13 +45,13 @@ def test_what_is_past_is_never_due(times_s, rate_hz, step_s):
 def decoded(monkeypatch) -> list[float]:
     """The times of the pictures that come out of the decoder."""
     times_s: list[float] = []
-    see = decoding.Reading._see
+    read_picture = decoding.Decoding._read_picture
 
-    def watch(self, frame) -> None:
-        times_s.append(frame.time)
-        see(self, frame)
+    def watch(self, picture, on_frame) -> None:
+        times_s.append(picture.time)
+        read_picture(self, picture, on_frame)
 
-    monkeypatch.setattr(decoding.Reading, "_see", watch)
+    monkeypatch.setattr(decoding.Decoding, "_read_picture", watch)
     return times_s
 
 
@@ -82,16 +82,18 @@ def test_spared_pictures_change_nothing(kind, threads, make, decoded, monkeypatc
     slow = read_media(path, threads=threads)
     assert len(decoded) == 91
     assert n_fast < (70 if threads == 1 else 91)
-    np.testing.assert_array_equal(fast.frames, slow.frames)
+    for kept, expected in zip(fast.frames, slow.frames, strict=True):
+        np.testing.assert_array_equal(kept.rgb, expected.rgb)
+        assert kept.time_s == expected.time_s
     np.testing.assert_array_equal(fast.waveform, slow.waveform)
-    assert (fast.times_s, fast.duration_s) == (slow.times_s, slow.duration_s)
+    assert fast.duration_s == slow.duration_s
     assert (fast.missing_s, fast.damaged_packets) == (0, 0)
 
 
 @pytest.mark.parametrize(("name", "options"), [("a.avi", {}), ("a.mp4", {"codec": "mpeg4"})])
 def test_where_it_is_not_sure_all_is_decoded(name, options, make, decoded, tmp_path):
     path = make.video(tmp_path / name, make.grey_frames(61), bf="2", **options)
-    shown = [make.read_grey(f) for f in read_media(path).frames]
+    shown = [make.read_grey(f.rgb) for f in read_media(path).frames]
     np.testing.assert_allclose(shown, np.arange(0, 61, 10), atol=1)  # MPEG-4 is coarse
     assert len(decoded) == 61
 

@@ -203,7 +203,11 @@ def test_time_is_up(stubbed, clips):
     assert "0.5 s" in error.cause
     assert 0.5 <= time.monotonic() - start_s < 5
     assert pid not in list_children(os.getpid())
-    assert stubbed.prepare(clips["good"]).modalities == ["voice"]
+    assert stubbed.prepare(
+        clips(
+            "good",
+        )
+    ).modalities == ("voice",)
 
 
 def test_pictures_that_need_more_memory_are_no_damage(bundle, make, tmp_path):
@@ -259,7 +263,7 @@ def test_what_libraries_print_is_no_answer(stubbed, clips, capfd):
     stubbed.prepare(clips["good"])
     capfd.readouterr()
     inputs = stubbed.prepare(clips["print"])
-    assert (inputs.modalities, capfd.readouterr()) == (["voice"], ("", ""))
+    assert (inputs.modalities, capfd.readouterr()) == (("voice",), ("", ""))
 
 
 def test_no_network(bundle, clips, tmp_path, monkeypatch):
@@ -301,7 +305,11 @@ def test_a_worker_that_dies_while_it_waits_is_nobodys_fault(bundle, clips):
         pid = sandbox.pid
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert sandbox.prepare(clips["good"]).modalities == ["voice"]
+        assert sandbox.prepare(
+            clips(
+                "good",
+            )
+        ).modalities == ("voice",)
 
 
 def test_a_worker_that_does_not_start(bundle, monkeypatch, no_zombies):
@@ -399,7 +407,11 @@ windows.predict_window = answer
         assert [next(answers).start_s, next(answers).start_s] == [0, 1]
         with pytest.raises(ClipError, match=r"decoder_crashed.*SIGSEGV"):
             next(answers)
-        assert sandbox.prepare(clips["good"]).modalities == ["voice"]
+        assert sandbox.prepare(
+            clips(
+                "good",
+            )
+        ).modalities == ("voice",)
 
 
 def sample_inputs(n: int = 3) -> ClipInputs:

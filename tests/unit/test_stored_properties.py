@@ -222,7 +222,7 @@ facts = {"duration_s": 1.0, "frames_examined": 2, "states": ["no_face"], "warnin
 def test_clips_with_other_facts(info, tmp_path):
     kept = {"face_found": np.ones(2, bool), "times_s": np.zeros(2), "boxes": np.zeros((2, 4))}
     np.savez(tmp_path / "a.npz", info=np.array(json.dumps(facts)), **kept)
-    assert load_clip(tmp_path / "a.npz").states == [Reason.NO_FACE]
+    assert load_clip(tmp_path / "a.npz").states == (Reason.NO_FACE,)
     np.savez(tmp_path / "a.npz", info=np.array(info), **kept)
     with pytest.raises(ClipError, match="damaged since it was written"):
         load_clip(tmp_path / "a.npz")

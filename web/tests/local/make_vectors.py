@@ -13,6 +13,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from keras_emo.media.sampling import SampleGrid
 
 from keras_emo.features.boxes import best_first, crop_bilinear, overlapped, suppress
 from keras_emo.features.face import crop_face
@@ -21,7 +22,6 @@ from keras_emo.features.tracking import FaceTracker
 from keras_emo.inference.segments import find_segments
 from keras_emo.media.picture import to_rgb
 from keras_emo.media.reader import resample
-from keras_emo.media.sampling import SampleGrid
 from keras_emo.spec import FaceSpec
 
 VECTORS = Path(__file__).with_name("vectors.json")

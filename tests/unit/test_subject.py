@@ -9,6 +9,7 @@ import pytest
 
 from keras_emo.features.subject import SubjectFinder
 from keras_emo.features.tracking import MAX_TRACKS, TrackedFace
+from keras_emo.media.recording import Frame
 from keras_emo.spec import FaceSpec
 
 SPEC = FaceSpec(size_px=16)
@@ -20,7 +21,7 @@ def look(frames, spec=SPEC) -> SubjectFinder:
     finder = SubjectFinder(spec)
     for i, boxes in enumerate(frames):
         faces = [TrackedFace(n, box, 1.0, True) for n, box in boxes.items()]
-        finder.add(np.full((80, 90, 3), i, np.uint8), i / 3, faces)
+        finder.add(Frame(np.full((80, 90, 3), i, np.uint8), i / 3), faces)
     return finder
 
 
@@ -33,35 +34,35 @@ def test_which_of_two(speaker, box):
     spec = replace(SPEC, speaker=speaker)
     for frames in ([{0: LEFT, 1: MIDDLE}] * 5, [{0: MIDDLE, 1: LEFT}] * 5):
         finder = look(frames, spec)
-        track = finder.choose()
+        track = finder.choose().track
         assert track.boxes == [box] * 5
         assert track.found == [True] * 5
-        assert (finder.several, finder.n_examined) == (True, 5)
+        assert (finder.has_several, finder.n_examined) == (True, 5)
 
 
 def test_size_counts_over_the_whole_clip():
     """A bystander is larger in two frames; the crops do not go to them and back."""
     frames = [{0: MIDDLE}] * 4 + [{0: MIDDLE, 1: LEFT}] * 2 + [{0: MIDDLE}] * 4
-    track = look(frames).choose()
+    track = look(frames).choose().track
     assert track.boxes == [MIDDLE] * 10
     assert levels(track) == list(range(10))
 
 
-def test_a_passer_by_in_the_middle_is_not_the_speaker():
+def test_a_passer_by_in_the_middle_is_not_the_subject():
     frames = [{0: LEFT}] * 4 + [{0: LEFT, 1: MIDDLE}] + [{0: LEFT}] * 4
-    assert look(frames, replace(SPEC, speaker="central")).choose().boxes == [LEFT] * 9
+    assert look(frames, replace(SPEC, speaker="central")).choose().track.boxes == [LEFT] * 9
 
 
 def test_one_after_the_other_is_no_crowd():
     finder = look([{0: LEFT}] * 2 + [{1: MIDDLE}] * 2)
-    assert not finder.several
-    track = finder.choose()
-    assert track.boxes == [LEFT] * 4  # the neighbour's box, as for a missed face
+    assert not finder.has_several
+    track = finder.choose().track
+    assert track.boxes == [LEFT] * 4  # the neighbor's box, as for a missed face
     assert track.found == [True, True, False, False]
 
 
 def test_missed_frames_are_filled_on_both_sides():
-    track = look([{}, {0: LEFT}, {}, {0: MIDDLE}, {}]).choose()
+    track = look([{}, {0: LEFT}, {}, {0: MIDDLE}, {}]).choose().track
     assert track.found == [False, True, False, True, False]
     assert track.boxes == [LEFT, LEFT, LEFT, MIDDLE, MIDDLE]
     assert levels(track) == list(range(5))
@@ -72,12 +73,12 @@ def test_frames_from_before_a_face_are_kept_no_longer_than_the_gap():
     assert len(finder._empty) == 4
     assert finder.choose() is None
     frames = [{}] * 10 + [{0: LEFT}]
-    assert levels(look(frames).choose()) == [7, 8, 9, 10]
+    assert levels(look(frames).choose().track) == [7, 8, 9, 10]
 
 
 def test_a_face_that_leaves_and_comes_back():
     frames = [{0: LEFT}] * 2 + [{}] * 8 + [{0: LEFT}] * 2
-    track = look(frames).choose()
+    track = look(frames).choose().track
     assert levels(track) == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
     assert sum(track.found) == 4
 
@@ -85,13 +86,13 @@ def test_a_face_that_leaves_and_comes_back():
 def test_lost_faces_are_not_found():
     finder = SubjectFinder(SPEC)
     frame = np.zeros((80, 90, 3), np.uint8)
-    finder.add(frame, 0.0, [TrackedFace(0, LEFT, 1.0, True)])
-    finder.add(frame, 0.3, [TrackedFace(0, LEFT, 1.0, False)])
-    assert finder.choose().found == [True, False]
+    finder.add(Frame(frame, 0.0), [TrackedFace(0, LEFT, 1.0, True)])
+    finder.add(Frame(frame, 0.3), [TrackedFace(0, LEFT, 1.0, False)])
+    assert finder.choose().track.found == [True, False]
 
 
-def test_a_crowd_is_bounded_and_the_speaker_stays():
+def test_a_crowd_is_bounded_and_the_subject_stays():
     frames = [{0: LEFT, i + 1: (40.0, 40.0, 10.0, 10.0)} for i in range(30)]
     finder = look(frames)
     assert len(finder._people) <= MAX_TRACKS
-    assert finder.choose().boxes == [LEFT] * 30
+    assert finder.choose().track.boxes == [LEFT] * 30
