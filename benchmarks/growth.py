@@ -120,10 +120,10 @@ def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
 def answer(
     samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
 ) -> dict[str, Any]:
+    from keras_emo import load
     from keras_emo.inference.bundle import load_bundle
-    from keras_emo.inference.model import Predictor
 
-    predictor = Predictor(load_bundle(options.bundle))
+    predictor = load(load_bundle(options.bundle))
     paths = [sample.source.video for sample in samples if sample.source.video is not None]
     predictor.predict(paths[0])
     started = clocks()

@@ -1,6 +1,6 @@
 """Claim: a whole answer costs little more than decoding the file, and far less than elsewhere.
 
-Measured on a clip of 3.7 s, 1280x720, 30 fps, made from the given one: ``Predictor.predict``,
+Measured on a clip of 3.7 s, 1280x720, 30 fps, made from the given one: ``Model.predict``,
 warm; decoding every packet of picture and sound of the same file with PyAV, without conversion, on
 as many threads; and the naive pipeline (mtcnn on every tenth frame, librosa, Keras ``predict``),
 warm. All in turn in one process; median ms and the median ratio of runs that followed each other.
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, action="append", help="0: the cores at hand")
     parser.add_argument("--alone", action="store_true", help="without the naive pipeline")
     options = parser.parse_args()
-    from keras_emo.inference.model import Predictor
+    from keras_emo import load
 
     lacking = missing(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def main() -> None:
             made, keras_file = train_nothing("fusion_multi_lstm", Path(folder))
             naive, bundle = NaivePipeline(keras_file), options.bundle or made
         for threads in options.threads or (1, 0):
-            predictor = Predictor(bundle, threads)
+            predictor = load(bundle, threads=threads)
             peers: dict[str, Callable[[], object]] = {
                 "predict": lambda p=predictor: p.predict(clip),
                 "decode": decode_alone(clip, threads),

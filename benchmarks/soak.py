@@ -1,4 +1,4 @@
-"""Thousands of mixed predictions through one Predictor: does it grow, does it ever say otherwise?
+"""Thousands of mixed predictions through one Model: does it grow, does it ever say otherwise?
 
 python benchmarks/soak.py [--bundle DIR] [--n 5000] [--every 100]
 
@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_emo import load
 from keras_emo.errors import EmoError
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 
 GROWTH = 0.02  # of the memory held after warm-up, until the end
 WARM_UP = 0.2  # of the predictions
@@ -38,11 +39,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         inputs = dict(make_inputs(Path(folder)))
-        predictor = Predictor(options.bundle, threads=1)
+        predictor = load(options.bundle, threads=1)
         return soak(predictor, inputs, options.n, options.every)
 
 
-def soak(predictor: Predictor, inputs: dict[str, Path], n: int, every: int) -> int:
+def soak(predictor: Model, inputs: dict[str, Path], n: int, every: int) -> int:
     """Run and judge; 1 where something grew or changed."""
     names, first, changed = list(inputs), {}, []
     rows: list[tuple[int, float, int]] = []
@@ -80,7 +81,7 @@ def judge(rows: list[tuple[int, float, int]], changed: list[tuple[int, str]], n:
     return int(growth > GROWTH or handles.min() != handles.max() or bool(changed))
 
 
-def answer(predictor: Predictor, path: Path) -> tuple:
+def answer(predictor: Model, path: Path) -> tuple:
     """What is said of a file, to be compared to the bit."""
     try:
         said = predictor.predict(path)
@@ -88,7 +89,7 @@ def answer(predictor: Predictor, path: Path) -> tuple:
         return str(e.reason), e.cause
     return (
         f"{said.label} from {' and '.join(said.modalities)}",
-        said.probs.tobytes(),
+        tuple(said.probs.values()),
         said.to_dict(),
     )
 

@@ -18,10 +18,11 @@ import pytest
 pytest.importorskip("selenium")
 pytest.importorskip("keras")
 
+from keras_emo import load
 from keras_emo.errors import EnvironmentFailure
 from keras_emo.export.browser import find_wasm, write_browser
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.labels import EMOTIONS
 from keras_emo.networks import MODELS
 
@@ -66,8 +67,8 @@ def run_site(folder: Path, log: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(load_bundle(BUNDLE), threads=1)
+def predictor() -> Model:
+    return load(load_bundle(BUNDLE), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def wasm() -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(wasm: Path, predictor: Predictor, tmp_path_factory) -> Iterator[Site]:
+def site(wasm: Path, predictor: Model, tmp_path_factory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("page") / "default"
     write_browser(folder, MODELS[predictor.bundle.info["model"]], predictor)
     with run_site(folder, folder.with_name("log")) as site:
@@ -120,12 +121,12 @@ def check_label(said: dict, probs: dict | None, tolerance: float) -> None:
         assert probs[said["label"]] >= max(probs.values()) - 2 * tolerance
 
 
-def check_same(said: dict, predictor: Predictor, clip: Path, tolerance: float = TOLERANCE) -> None:
+def check_same(said: dict, predictor: Model, clip: Path, tolerance: float = TOLERANCE) -> None:
     """The page's answer is Python's, of the clip and of each of its windows."""
     expected = predictor.predict(clip)
-    check_label(said, dict(zip(EMOTIONS, expected.probs.tolist(), strict=True)), tolerance)
-    assert list_probs(said["probs"]) == pytest.approx(expected.probs.tolist(), abs=tolerance)
-    windows = [w.to_dict() for w in predictor.predict_windows(clip, parts=True)]
+    check_label(said, expected.probs, tolerance)
+    assert list_probs(said["probs"]) == pytest.approx(list(expected.probs.values()), abs=tolerance)
+    windows = [w.to_dict() for w in predictor.stream(clip, parts=True)]
     assert len(said["windows"]) == len(windows)
     for ours, theirs in zip(said["windows"], windows, strict=True):
         check_label(ours, theirs["probs"], tolerance)
@@ -173,7 +174,7 @@ def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_p
             layer.adapt(rng.normal(0, 100, (8, *spec.audio.shape)))
     facts = {"preset": "compact", "metrics": {}, "corpus": {"name": "builtin", "split": SPLIT}}
     export_bundle(model, MODELS[name], spec, facts, tmp_path / "net", ("onnx",))
-    predictor = Predictor(load_bundle(tmp_path / "net"), threads=1)
+    predictor = load(load_bundle(tmp_path / "net"), threads=1)
     folder = write_browser(tmp_path / "page", MODELS[name], predictor)
     with run_site(folder, tmp_path / "log") as site:
         visitor = Visitor(chromium, site.address)

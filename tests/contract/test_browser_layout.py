@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("keras")
 
+from keras_emo import load
 from keras_emo.errors import EnvironmentFailure, UsageError
 from keras_emo.export import browser
 from keras_emo.export.browser import (
@@ -20,7 +21,6 @@ from keras_emo.export.browser import (
 from keras_emo.export.layouts import check_layouts
 from keras_emo.export.onnx import ExportError
 from keras_emo.inference.bundle import digest_file
-from keras_emo.inference.model import Predictor
 from keras_emo.networks import MODELS
 
 pytestmark = pytest.mark.tensorflow
@@ -45,7 +45,7 @@ def wasm(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def predictor(request):
-    return Predictor(request.config.rootpath / "saved_models" / "default", threads=1)
+    return load(request.config.rootpath / "saved_models" / "default", threads=1)
 
 
 @pytest.fixture

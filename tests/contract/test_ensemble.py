@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+from keras_emo import load
 from keras_emo.export.bundle import export_bundle
 from keras_emo.export.parity import sample_feed
-from keras_emo.inference.model import Predictor
 from keras_emo.networks import MODELS
 from keras_emo.networks.ensemble import average_models
 from keras_emo.training.evaluate import run_keras
@@ -31,7 +31,7 @@ def test_logits_are_the_members_mean_and_the_bundle_says_the_same(tmp_path):
     np.testing.assert_allclose(said["logits"], alone.mean(axis=0), atol=1e-5)
     assert np.abs(alone[0] - alone[1]).max() > 1e-2  # else their mean would show nothing
     export_bundle(together, MODELS["fusion_joint"], SPEC, FACTS, tmp_path / "b", ("onnx",))
-    served = Predictor(tmp_path / "b").run(feed)
+    served = load(tmp_path / "b").run(feed)
     np.testing.assert_allclose(served["logits"], said["logits"], atol=1e-4)
 
 

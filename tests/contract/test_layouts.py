@@ -11,6 +11,7 @@ pytest.importorskip("tensorflow")
 
 import tensorflow as tf  # noqa: E402
 
+from keras_emo import load  # noqa: E402
 from keras_emo.cli.export import build_parser, split_names  # noqa: E402
 from keras_emo.errors import EnvironmentFailure, UsageError  # noqa: E402
 from keras_emo.export import layouts, triton  # noqa: E402
@@ -19,7 +20,6 @@ from keras_emo.export.layouts import check_layouts, draft_version, write_layout 
 from keras_emo.export.onnx import ExportError  # noqa: E402
 from keras_emo.export.parity import sample_feed  # noqa: E402
 from keras_emo.export.tf_serving import WARM_UP, read_warm_up  # noqa: E402
-from keras_emo.inference.model import Predictor  # noqa: E402
 from keras_emo.inference.session import open_session  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
@@ -64,7 +64,7 @@ def test_tensorflow_serving(bundle):
     for name, spec in taken.items():
         sizes = [n if isinstance(n, int) else None for n in told[name]["shape"]]
         assert (spec.dtype, spec.shape.as_list()) == (tf.float32, sizes)
-    predictor = Predictor(folder, 1)
+    predictor = load(folder, threads=1)
     for n in (1, 3):
         feed = sample_feed(entry, n, SPEC, seed=99)  # not what the export saw
         said = signature(**{k: tf.constant(v) for k, v in feed.items()})
@@ -119,7 +119,7 @@ def test_triton(bundle):
         data = np.fromfile(root / "warmup" / value["input_data_file"][0], "<f4")
         feed[name] = data.reshape(1, *value["dims"])
     np.testing.assert_allclose(
-        session.run(["logits"], feed)[0], Predictor(folder, 1).run(feed)["logits"], atol=1e-5
+        session.run(["logits"], feed)[0], load(folder, threads=1).run(feed)["logits"], atol=1e-5
     )
 
 
@@ -222,7 +222,7 @@ def test_a_warm_up_file_cut_short(voice):
     root = version.parent
     (root / "warmup" / "mfcc").write_bytes(b"\0" * 12)
     with pytest.raises(ExportError, match="12 bytes"):
-        triton.check_triton(root, "1", entry, Predictor(folder, 1))
+        triton.check_triton(root, "1", entry, load(folder, threads=1))
 
 
 def test_versions_that_take_something_else(voice):

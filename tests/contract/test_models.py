@@ -8,12 +8,12 @@ import pytest
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
+from keras_emo import load  # noqa: E402
 from keras_emo.errors import ExitCode  # noqa: E402
 from keras_emo.export.bundle import export_bundle  # noqa: E402
 from keras_emo.export.onnx import ExportError  # noqa: E402
 from keras_emo.export.parity import sample_feed  # noqa: E402
 from keras_emo.inference.batch import FRAMES  # noqa: E402
-from keras_emo.inference.model import Predictor  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
 from keras_emo.networks import MODELS, build_model  # noqa: E402
 from keras_emo.networks.catalog import register  # noqa: E402
@@ -82,7 +82,7 @@ def test_outputs_are_probabilities_of_the_logits(case):
 def test_every_clip_is_answered_alone(case):
     """A clip's answer does not depend on the others in its batch, nor on padding."""
     entry, _, folder, _ = case
-    predictor, feed = Predictor(folder, threads=1), sample_feed(entry, 4, SPEC)
+    predictor, feed = load(folder, threads=1), sample_feed(entry, 4, SPEC)
     together = predictor.run(feed)["logits"]
     for i in range(4):
         alone = predictor.run({k: v[i : i + 1] for k, v in feed.items()})["logits"]
@@ -92,7 +92,7 @@ def test_every_clip_is_answered_alone(case):
 def test_absent_modality_has_no_say(case):
     """Under a zero mask any finite values give the same, finite answer."""
     entry, _, folder, _ = case
-    predictor = Predictor(folder, threads=1)
+    predictor = load(folder, threads=1)
     for name, mask in (("face", "face_mask"), ("mfcc", "mfcc_mask")):
         if mask not in entry.inputs:
             continue
@@ -111,7 +111,7 @@ def test_export_agrees_with_keras(case):
         assert result["batches"] == [1, 7]
         assert result["max_difference"]["logits"] <= 1e-4
     feed = sample_feed(entry, 3, SPEC, seed=99)  # not what the gate saw
-    ours, theirs = run_keras(model)(feed), Predictor(folder).run(feed)
+    ours, theirs = run_keras(model)(feed), load(folder).run(feed)
     for key, value in ours.items():
         np.testing.assert_allclose(theirs[key], value, atol=1e-4)
 
@@ -119,7 +119,7 @@ def test_export_agrees_with_keras(case):
 def test_threads_do_not_change_the_answer(case):
     entry, _, folder, _ = case
     feed = sample_feed(entry, 2, SPEC)
-    one, eight = (Predictor(folder, threads=n).run(feed)["probs"] for n in (1, 8))
+    one, eight = (load(folder, threads=n).run(feed)["probs"] for n in (1, 8))
     np.testing.assert_allclose(one, eight, atol=1e-5)
 
 

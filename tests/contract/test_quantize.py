@@ -13,6 +13,7 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import numpy_helper  # noqa: E402
 
+from keras_emo import load  # noqa: E402
 from keras_emo.data.cache import CacheReport, load_clip  # noqa: E402
 from keras_emo.data.samples import Sample  # noqa: E402
 from keras_emo.data.splits import Split  # noqa: E402
@@ -34,7 +35,6 @@ from keras_emo.export.quantize import (  # noqa: E402
 )
 from keras_emo.features.clip import ClipInputs  # noqa: E402
 from keras_emo.inference.batch import predict_clips  # noqa: E402
-from keras_emo.inference.model import Predictor  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
 from keras_emo.media.reader import ClipSource  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
@@ -231,12 +231,12 @@ def test_int8_bundle_answers_through_the_predictor(agreeing, tmp_path):
     card = (tmp_path / "b/README.md").read_text()
     assert "computes in int8" in card
     assert "| val | 7 | 100.0 |" in card
-    predictor = Predictor(tmp_path / "b", threads=1)
+    predictor = load(tmp_path / "b", threads=1)
     with np.load(tmp_path / "b/golden.npz") as golden:
         said = predictor.run({"mfcc": golden["in_mfcc"]})
         np.testing.assert_allclose(said["logits"], golden["out_logits"], atol=1e-4)
     clips = clips_of(prepared, "val")
-    answers = predictor.answer(clips)
+    answers = predictor.compute_probs(clips)
     assert np.isfinite(answers).all()
     right = (answers.argmax(axis=1) == [t.label for t in prepared.samples("val")]).mean()
     assert right == info["quantisation"]["accuracy"]["val"]["int8"]
@@ -367,7 +367,7 @@ def test_half_halves_the_file_and_not_the_arithmetic(name, tmp_path):
     assert info["precision"] == "fp16"
     assert info["quantisation"]["parity"]["max_difference"]["logits"] <= 1e-2
     assert "float16" in (tmp_path / "b/README.md").read_text()
-    assert Predictor(tmp_path / "b").run(feed)["logits"].shape == (3, 7)
+    assert load(tmp_path / "b").run(feed)["logits"].shape == (3, 7)
 
 
 def test_half_keeps_small_kernels_where_it_must(monkeypatch):

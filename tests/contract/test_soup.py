@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+from keras_emo import load
 from keras_emo.cli.export import main
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.export.ensemble import check_soup, load_network
 from keras_emo.export.parity import sample_feed
-from keras_emo.inference.model import Predictor
 from keras_emo.networks import MODELS
 from keras_emo.networks.ensemble import average_models
 from keras_emo.training.evaluate import run_keras
@@ -95,7 +95,7 @@ def test_the_command_writes_a_bundle_that_says_the_same(members, save, tmp_path)
     feed = sample_feed(MODELS[NAME], 2, SPEC)
     expected = answer(load_network([tmp_path / f"seed{i}" for i in range(3)], NAME, ASKED, SPEC,
                                    (FACE,)), feed)  # fmt: skip
-    np.testing.assert_allclose(Predictor(out).run(feed)["logits"], expected, atol=1e-4)
+    np.testing.assert_allclose(load(out).run(feed)["logits"], expected, atol=1e-4)
 
 
 def test_other_heads_are_refused(members, save):

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("tensorflow")
 onnx = pytest.importorskip("onnx")
 
+from keras_emo import load  # noqa: E402
 from keras_emo.export import waveform  # noqa: E402
 from keras_emo.export.bundle import export_bundle  # noqa: E402
 from keras_emo.export.onnx import ExportError, convert_onnx  # noqa: E402
@@ -16,7 +17,6 @@ from keras_emo.export.parity import sample_feed, sample_sounds  # noqa: E402
 from keras_emo.export.quantize import open_run  # noqa: E402
 from keras_emo.export.waveform import build_features, fourier_constants  # noqa: E402
 from keras_emo.features.mfcc import compute_mfcc  # noqa: E402
-from keras_emo.inference.model import Predictor  # noqa: E402
 from keras_emo.inference.session import open_session  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
 from keras_emo.spec import AudioSpec  # noqa: E402
@@ -81,7 +81,7 @@ def test_bundle_with_waveform(name, tmp_path):
     assert [i.name for i in session.get_inputs()] == inputs
     lone = {p.key: p.value for p in onnx.load(tmp_path / "b/waveform.onnx").metadata_props}
     assert [i["name"] for i in json.loads(lone["inputs"])] == inputs
-    sounds, predictor = sample_sounds(SPEC.audio)[2:5], Predictor(tmp_path / "b", threads=1)
+    sounds, predictor = sample_sounds(SPEC.audio)[2:5], load(tmp_path / "b", threads=1)
     feed = sample_feed(entry, 3, SPEC, seed=3)
     mfcc = np.stack([compute_mfcc(s, SPEC.audio) for s in sounds])
     expected = predictor.run({**feed, "mfcc": mfcc})["probs"]

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_emo import load
 from keras_emo.cli.main import main as run_cli
 from keras_emo.inference.batch import collate_clips
-from keras_emo.inference.model import Predictor
 
 from .service import BUNDLE, Running, check_equal, httpx, wait_until
 
@@ -183,7 +183,7 @@ def test_a_decoder_that_is_killed(server, clip):
 
 def test_a_standard_client_of_the_inference_protocol(server, clip):
     client_module = pytest.importorskip("tritonclient.http")
-    predictor = Predictor(BUNDLE)
+    predictor = load(BUNDLE)
     bundle = predictor.bundle
     feed = collate_clips([predictor.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
     expected = predictor.run(feed)

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_emo import load
 from keras_emo.data.cache import build_cache, load_clip
 from keras_emo.data.corpora import read_corpus
 from keras_emo.features.clip import prepare_clip
-from keras_emo.inference.model import Predictor
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec
 
@@ -175,7 +175,7 @@ def test_predict_json(trained, bundles):
 
 def test_cache_holds_what_the_predictor_sees(trained, bundles):
     """One transform: prepared for training, prepared for an answer, the same arrays."""
-    predictor = Predictor(bundles / "fusion_multi_cnn", threads=1)
+    predictor = load(bundles / "fusion_multi_cnn", threads=1)
     samples = read_corpus(trained.corpus).samples[:3]
     files = build_cache(samples, ClipSpec(), trained.cache, workers=1)
     assert files.computed == 0
@@ -188,13 +188,13 @@ def test_cache_holds_what_the_predictor_sees(trained, bundles):
 
 def test_eight_threads_see_the_same(trained, bundles):
     clip = next((trained.corpus / "Actor_01").glob("*.mp4"))
-    answers = [Predictor(bundles / "fusion_concat", threads=n).predict(clip) for n in (1, 8)]
-    np.testing.assert_allclose(answers[0].probs, answers[1].probs, atol=1e-4)
+    answers = [load(bundles / "fusion_concat", threads=n).predict(clip) for n in (1, 8)]
+    assert answers[0].probs == pytest.approx(answers[1].probs, abs=1e-4)
 
 
 def test_prepare_is_the_same_from_a_copied_bundle(trained, bundles):
     """The bundle's own detector and spec are used, not the ones installed."""
-    predictor = Predictor(bundles / "visual_alexnet", threads=1)
+    predictor = load(bundles / "visual_alexnet", threads=1)
     clip = next((trained.corpus / "Actor_02").glob("*.mp4"))
     direct = prepare_clip(clip, ClipSpec(), predictor.detector, ("face",))
     np.testing.assert_array_equal(direct.face, predictor.prepare(clip).face)

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_emo import load
 from keras_emo.cli.main import main
 from keras_emo.cli.verify import INT8_TOLERANCES
 from keras_emo.errors import ExitCode
 from keras_emo.inference.bundle import GOLDEN, digest_file, load_bundle
-from keras_emo.inference.model import Predictor
 
 FOLDER = Path(__file__).resolve().parents[2] / "saved_models" / "default"
 
 
 def test_golden_values():
-    predictor = Predictor(FOLDER, threads=1)
+    predictor = load(FOLDER, threads=1)
     with np.load(FOLDER / GOLDEN, allow_pickle=False) as data:
         feed = {k[3:]: data[k] for k in data if k.startswith("in_")}
         expected = {k[4:]: data[k] for k in data if k.startswith("out_")}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import keras_emo
 from keras_emo.cli.main import main
 from keras_emo.errors import ExitCode
 from keras_emo.extensions import load_extensions
-from keras_emo.inference.model import Predictor
-from keras_emo.inference.segments import Segment
+from keras_emo.inference.results import Segment
 from keras_emo.render import formats
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,12 +36,12 @@ def clip(make, tmp_path_factory):
 
 
 def test_a_detector_in_one_file(clip):
-    predictor = Predictor(BUNDLE, detector=load("own_detector").SeatedDetector())
+    predictor = keras_emo.load(BUNDLE, detector=load("own_detector").SeatedDetector())
     predictor.warm_up()
     answer = predictor.predict(clip)
     assert answer.modalities == ["face", "voice"]
-    assert answer.frames_with_face == answer.frames_examined > 0
-    assert next(predictor.predict_windows(clip)).modalities == ["face", "voice"]
+    assert answer.faces.with_face == answer.faces.examined > 0
+    assert next(predictor.stream(clip)).modalities == ["face", "voice"]
     boxes = predictor.prepare(clip).boxes
     assert boxes.tolist() == [[50.0, 30.0, 60.0, 60.0]] * len(boxes)
 

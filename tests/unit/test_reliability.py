@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 import keras_emo
+from keras_emo import load
 from keras_emo.cli import main as cli
 from keras_emo.errors import BundleError, ClipError, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
-from keras_emo.inference.model import Predictor
+from keras_emo.inference.model import Model
 from keras_emo.media import reader as media
 from keras_emo.media.reader import check_file, read_media
 from keras_emo.spec import ClipSpec
@@ -37,8 +38,8 @@ def detector() -> FaceDetector:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(FOLDER, threads=1)
+def predictor() -> Model:
+    return load(FOLDER, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +290,7 @@ def test_an_output_that_cannot_be_written(drawn, monkeypatch, tmp_path, capsys):
         raise PermissionError(13, "Permission denied", str(tmp_path))
 
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
-    monkeypatch.setattr(Predictor, "__init__", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(Model, "__init__", lambda *_: pytest.fail("work began"))
     out = tmp_path / "out.json"
     assert cli.main(["predict", str(drawn), "--bundle", str(FOLDER), "--out", str(out)]) == 6
     assert "write_failed: Permission denied" in capsys.readouterr().err
@@ -369,16 +370,16 @@ def test_a_model_that_is_none(tmp_path):
         info["files"]["model.onnx"]["sha256"] = hashlib.sha256(junk).hexdigest()
         (folder / "bundle.json").write_text(json.dumps(info))
         with pytest.raises(BundleError) as caught:
-            Predictor(folder, 1)
+            load(folder, threads=1)
         assert caught.value.exit_code == 5
 
 
 def test_sixteen_threads_say_the_same(drawn, predictor):
     """With four predictors between them; descriptors are as many as before."""
     expected = predictor.predict(drawn)
-    free: queue.Queue[Predictor] = queue.Queue()
+    free: queue.Queue[Model] = queue.Queue()
     for _ in range(4):
-        free.put(Predictor(predictor.bundle, 1))
+        free.put(load(predictor.bundle, threads=1))
 
     def answer(_: int) -> np.ndarray:
         mine = free.get()
@@ -393,7 +394,7 @@ def test_sixteen_threads_say_the_same(drawn, predictor):
         found = list(threads.map(answer, range(16)))
         assert len(os.listdir("/proc/self/fd")) == n_files
     for probs in found:
-        np.testing.assert_array_equal(probs, expected.probs)
+        assert probs == expected.probs
 
 
 def test_silence_after_speech_is_silence(make, drawn, predictor, tmp_path):
@@ -410,8 +411,8 @@ def test_silence_after_speech_is_silence(make, drawn, predictor, tmp_path):
                       sound=np.zeros(96_000, np.float32))  # fmt: skip
     seen = predictor.predict(mute)
     assert (seen.modalities, seen.states) == (("face",), (Reason.SILENT_AUDIO,))
-    assert not np.array_equal(seen.probs, spoken.probs)
-    np.testing.assert_array_equal(predictor.predict(drawn).probs, spoken.probs)
+    assert seen.probs != spoken.probs
+    assert predictor.predict(drawn).probs == spoken.probs
 
 
 def test_an_answer_that_is_no_number_is_none(drawn, predictor, monkeypatch):
@@ -425,8 +426,9 @@ def test_nobody_is_told(tmp_path):
     script = f"""
 import os
 from pathlib import Path
-from keras_emo.inference.model import Predictor
-Predictor(Path({str(FOLDER)!r}), 1)
+from keras_emo import load
+from keras_emo.inference.model import Model
+load(Path({str(FOLDER)!r}), 1)
 links = [f"/proc/self/fd/{{n}}" for n in os.listdir("/proc/self/fd")]
 print([os.readlink(x) for x in links if os.path.exists(x) and "onnxruntime" in os.readlink(x)])
 """
