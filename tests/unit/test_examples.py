@@ -39,9 +39,9 @@ def test_a_detector_in_one_file(clip):
     predictor = keras_emo.load(BUNDLE, detector=load("own_detector").SeatedDetector())
     predictor.warm_up()
     answer = predictor.predict(clip)
-    assert answer.modalities == ["face", "voice"]
+    assert answer.modalities == ("face", "voice")
     assert answer.faces.with_face == answer.faces.examined > 0
-    assert next(predictor.stream(clip)).modalities == ["face", "voice"]
+    assert next(predictor.stream(clip)).modalities == ("face", "voice")
     boxes = predictor.prepare(clip).boxes
     assert boxes.tolist() == [[50.0, 30.0, 60.0, 60.0]] * len(boxes)
 
