@@ -42,4 +42,4 @@ def test_windows_answer_as_predict_does(seconds, drawn, predictor, tmp_path):
     assert answer.probs == whole.probs
     assert (answer.label, answer.modalities) == (whole.label, ("face", "voice"))
     assert answer.end_s == pytest.approx(whole.duration_s, abs=0.05)
-    assert len(answer.times_s) == whole.frames_examined
+    assert len(answer.times_s) == whole.faces.examined
