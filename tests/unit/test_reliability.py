@@ -416,7 +416,9 @@ def test_silence_after_speech_is_silence(make, drawn, predictor, tmp_path):
 
 
 def test_an_answer_that_is_no_number_is_none(drawn, predictor, monkeypatch):
-    monkeypatch.setattr(predictor, "compute_probs", lambda clips: np.full((1, 7), np.nan, np.float32))
+    monkeypatch.setattr(
+        predictor, "compute_probs", lambda clips: np.full((1, 7), np.nan, np.float32)
+    )
     with pytest.raises(BundleError, match="not a number"):
         predictor.predict(drawn)
 
