@@ -95,7 +95,7 @@ def read(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec)
 
 def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
     from keras_emo.data.pipeline import stream_faces
-    from keras_emo.networks.catalog import build_model
+    from keras_emo.networks import build
     from keras_emo.training.distributed import Crew
     from keras_emo.training.fit import compile_model, cross_entropy
     from keras_emo.training.steps import make_step
@@ -105,7 +105,7 @@ def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
     stage = config.of_stage(name)
     clips, _ = open_training(samples, options, spec)
     data, steps = stream_faces(clips, stage.batch, 0, stage.crops_a_clip, config.faces)
-    model = build_model(name, config.preset, config.model, spec)
+    model = build(name, config.preset, config.model, spec)
     compile_model(model, stage, steps)
     model.optimizer.build(model.trainable_variables)
     step, batches = make_step(model, cross_entropy(stage, "sum"), crew), crew.iterate(data)

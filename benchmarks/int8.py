@@ -25,11 +25,11 @@ def build(preset: str):
     from keras_emo.export.onnx import convert_onnx
     from keras_emo.export.parity import sample_feed
     from keras_emo.export.quantize import quantize_int8
-    from keras_emo.networks import MODELS, build_model
+    from keras_emo.networks import MODELS, build
     from keras_emo.spec import ClipSpec
 
     keras.utils.set_random_seed(0)
-    model, rng = build_model("visual_alexnet", preset), np.random.default_rng(0)
+    model, rng = build("visual_alexnet", preset), np.random.default_rng(0)
     for weight in model.weights:
         if weight.path.endswith(("bias", "beta", "moving_mean")):
             weight.assign(rng.normal(0, 0.2, weight.shape))

@@ -52,11 +52,11 @@ def train_nothing(name: str, folder: Path) -> tuple[Path, Path]:
     import numpy as np
 
     from keras_emo.export.bundle import export_bundle
-    from keras_emo.networks import MODELS, build_model
+    from keras_emo.networks import MODELS, build
     from keras_emo.spec import ClipSpec
 
     keras.utils.set_random_seed(0)
-    model, rng = build_model(name, "compact"), np.random.default_rng(0)
+    model, rng = build(name, "compact"), np.random.default_rng(0)
     for weight in model.weights:
         if weight.path.endswith(("bias", "beta")):
             weight.assign(rng.normal(0, 0.2, weight.shape))

@@ -34,12 +34,12 @@ def build(net: str):
     """A fresh network of the size that is compared."""
     import keras
 
-    from keras_emo.networks import build_model
+    from keras_emo.networks import build
     from keras_emo.spec import ClipSpec, FaceSpec
 
     keras.utils.set_random_seed(0)
     spec = ClipSpec(face=FaceSpec(size_px=64 if net == "residual" else 224))
-    return build_model(NETS[net], "compact", {"visual_residual": {"width": 0.75}}, spec)
+    return build(NETS[net], "compact", {"visual_residual": {"width": 0.75}}, spec)
 
 
 def serve(net: str, batch: int) -> None:

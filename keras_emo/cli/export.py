@@ -144,10 +144,10 @@ def run(options: argparse.Namespace) -> int:
     from keras_emo.export.ensemble import check_soup, load_network
     from keras_emo.export.layouts import check_layouts, write_layout
     from keras_emo.export.quantize import NothingToQuantize
-    from keras_emo.networks import MODELS
+    from keras_emo.networks import MODELS, find
     from keras_emo.spec import ClipSpec
 
-    unknown = [f for f in formats if f not in FORMATS] + [n for n in names if n not in MODELS]
+    unknown = [f for f in formats if f not in FORMATS] + [n for n in names if find(n) is None]
     if unknown:
         cause = f"unknown {', '.join(unknown)}; known: {', '.join((*FORMATS, *MODELS))}"
         raise UsageError("options", Reason.BAD_CONFIG, cause)

@@ -11,11 +11,10 @@ import numpy as np
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.io import naming_content
-from keras_emo.networks import MODELS, build_model
+from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.networks.ensemble import average_models, average_weights
 from keras_emo.spec import ClipSpec
-from keras_emo.training.fit import load_trained
 from keras_emo.training.run import MODEL_FILE
 
 HEAD = "head"
@@ -37,8 +36,9 @@ def load_network(
     config, members = asked["config"], []
     for run in runs:
         with naming_content(run / "config.json"):
-            model = build_model(name, config["preset"], config["model"], spec)
-        members.append(load_trained(model, run / name / MODEL_FILE))
+            model = build(name, config["preset"], config["model"], spec)
+        load_weights(model, run / name / MODEL_FILE, f"delete {name}/ and train it again")
+        members.append(model)
     if len(members) == 1:
         return members[0]
     entry = MODELS[name]
@@ -53,7 +53,7 @@ def check_soup(soup: Sequence[str], runs: Sequence[Path], name: str, asked: dict
     if not soup:
         return
     entry = MODELS[name]
-    own = (name, *entry.parts) if not entry.trained_head else (name,)
+    own = (name, *entry.branches) if not entry.trained_head else (name,)
     unknown = [s for s in soup if s not in own or MODELS[s].modalities != ("face",)]
     if unknown:
         known = [s for s in own if MODELS[s].modalities == ("face",)]
@@ -79,7 +79,7 @@ def _share(
     """
     parts = [
         average_weights(same) if part in soup else average_models(same)
-        for part in entry.parts
+        for part in entry.branches
         for same in [[member.get_layer(part) for member in members]]
     ]
     heads = [member.get_layer(HEAD).get_weights() for member in members]
@@ -87,6 +87,6 @@ def _share(
         cause = "the runs weigh face and voice in other ways, fitted on validation speakers"
         raise UsageError("--soup", Reason.BAD_CONFIG, cause)
     settings = entry.settings(config["preset"], **config["model"].get(entry.name, {}))
-    fusion = entry.build(spec, parts=parts, **settings)
+    fusion = entry.build(spec, branches=parts, **settings)
     fusion.get_layer(HEAD).set_weights(heads[0])
     return fusion

@@ -1,11 +1,5 @@
-"""Keras functional graphs, registered by name."""
+"""Keras functional graphs by name. The catalog is free of Keras; building a network loads it."""
 
-from keras_emo.extensions import load_extensions, load_own
-from keras_emo.networks.catalog import MODELS, ModelEntry, build_model
+from keras_emo.networks.catalog import MODELS, ModelEntry, build, find, load_weights, register
 
-GROUP = "keras_emo.networks"  # of entry points: modules of other packages that register networks
-
-load_own(__name__)
-load_extensions(GROUP)
-
-__all__ = ["MODELS", "ModelEntry", "build_model"]
+__all__ = ["MODELS", "ModelEntry", "build", "find", "load_weights", "register"]

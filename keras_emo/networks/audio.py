@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import keras
 
-from keras_emo.networks.catalog import register
 from keras_emo.networks.layers import Standardize, classify
 from keras_emo.networks.visual import convolve, dense_head, scale_channels
 from keras_emo.spec import ClipSpec
 
 CHANNELS = (128, 128, 128, 256, 256)
 GRID = 6  # the last pooling leaves 6 x 6, as AlexNet's does
-
-
-_WHOLE = {"n_coefficients": 0, "n_frames": 0}  # 0: all
 
 
 def pool_to_grid(x):
@@ -24,18 +20,6 @@ def pool_to_grid(x):
     return keras.layers.AveragePooling2D(window, strides, name="pool5")(x)
 
 
-@register(
-    "audio_cnn",
-    inputs=("mfcc",),
-    presets={
-        "faithful": {
-            "width": 1.0, "dense_units": 4096, "batch_norm": False, "dropout": 0.5, **_WHOLE
-        },
-        "compact": {
-            "width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.4, **_WHOLE
-        },
-    },
-)  # fmt: skip
 def build_audio_cnn(
     spec: ClipSpec, width: float, dense_units: int, batch_norm: bool, dropout: float,
     n_coefficients: int, n_frames: int,
@@ -65,14 +49,6 @@ def build_audio_cnn(
     return keras.Model({"mfcc": mfcc}, classify(embedding, embedding), name="audio_cnn")
 
 
-@register(
-    "audio_lstm",
-    inputs=("mfcc",),
-    presets={
-        "faithful": {"units": 128, "time_pool": 1, "dropout": 0.3},
-        "compact": {"units": 128, "time_pool": 3, "dropout": 0.3},
-    },
-)
 def build_audio_lstm(spec: ClipSpec, units: int, time_pool: int, dropout: float) -> keras.Model:
     """Two LSTM layers over the MFCC frames, averaged over time.
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_emo.networks.catalog import register
-from keras_emo.networks.layers import FoldFrames, classify
-from keras_emo.networks.layers import register as register_layer
+from keras_emo.networks.layers import FoldFrames, classify, register
 from keras_emo.networks.residual import describe_frames
 from keras_emo.spec import ClipSpec
 
-_PRESET = {"segments": 3, "enough_frames": 8, "l2": 0.1}
 
-
-@register_layer
+@register
 class ClipStatistics(keras.layers.Layer):
     """Statistics of the frames' features over a clip, standardised as training clips have them.
 
@@ -90,13 +86,6 @@ class ClipStatistics(keras.layers.Layer):
         }
 
 
-@register(
-    "visual_clip",
-    inputs=("face", "face_mask"),
-    frames="all",
-    backbone="visual_residual",
-    presets={"faithful": _PRESET, "compact": _PRESET},  # one size
-)
 def build_visual_clip(
     spec: ClipSpec, backbone: keras.Model, segments: int, enough_frames: int, l2: float
 ) -> keras.Model:

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_emo.networks.catalog import register
 from keras_emo.networks.layers import name_outputs, see_frames
 from keras_emo.spec import ClipSpec
 
@@ -58,21 +57,14 @@ def average_weights(models: Sequence[keras.Model]) -> keras.Model:
     return models[0]
 
 
-@register(
-    "visual_ensemble",
-    inputs=("face", "face_mask"),
-    frames="all",
-    parts=("visual_residual", "visual_clip"),
-    presets={"faithful": {}, "compact": {}},
-)
-def build_visual_ensemble(spec: ClipSpec, parts: list[keras.Model]) -> keras.Model:
+def build_visual_ensemble(spec: ClipSpec, branches: list[keras.Model]) -> keras.Model:
     """A network that learned these actors' faces and one that did not: the mean of their logits.
 
     The first answers every frame, and the mean counts. Inputs: ``face`` (batch, frames, size,
     size, 3), 0 to 255, ``face_mask`` (batch, frames). Outputs: ``probs`` and ``logits``
     (batch, 7), ``embedding``: both, the first's averaged over frames.
     """
-    each, whole = parts
+    each, whole = branches
     face = keras.Input((None, *spec.face.shape), name="face", dtype="float32")
     face_mask = keras.Input((None,), name="face_mask", dtype="float32")
     inputs = {"face": face, "face_mask": face_mask}
@@ -80,16 +72,10 @@ def build_visual_ensemble(spec: ClipSpec, parts: list[keras.Model]) -> keras.Mod
     return keras.Model(inputs, said, name="visual_ensemble")
 
 
-@register(
-    "audio_ensemble",
-    inputs=("mfcc",),
-    parts=("audio_tdnn", "audio_cnn"),
-    presets={"faithful": {}, "compact": {}},
-)
-def build_audio_ensemble(spec: ClipSpec, parts: list[keras.Model]) -> keras.Model:
+def build_audio_ensemble(spec: ClipSpec, branches: list[keras.Model]) -> keras.Model:
     """Two kinds of voice network, which err in other places: the mean of their logits.
 
     Input ``mfcc``: (batch, n_mfcc, n_frames), un-normalised. Outputs: ``probs`` and ``logits``
     (batch, 7), ``embedding``: both, side by side.
     """
-    return average_models(parts, "audio_ensemble")
+    return average_models(branches, "audio_ensemble")

@@ -13,7 +13,6 @@ from typing import Any
 import keras
 
 from keras_emo.labels import N_EMOTIONS
-from keras_emo.networks.catalog import MODELS, register
 from keras_emo.networks.layers import (
     AnyFrame,
     WeightedAverage,
@@ -22,10 +21,6 @@ from keras_emo.networks.layers import (
     see_frames,
 )
 from keras_emo.spec import ClipSpec
-
-INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")
-_AVERAGE = {"per_class": False, "scale": 1.0}
-AVERAGE_PRESETS = {"faithful": _AVERAGE, "compact": _AVERAGE}
 
 
 @dataclass
@@ -39,9 +34,9 @@ class Branches:
     has_voice: Any
 
 
-def join_branches(spec: ClipSpec, parts: list[keras.Model], many_frames: bool) -> Branches:
+def join_branches(spec: ClipSpec, branches: list[keras.Model], many_frames: bool) -> Branches:
     """Run both networks inside one graph; of several frames the answers are averaged."""
-    visual, audio = parts
+    visual, audio = branches
     shape = (None, *spec.face.shape) if many_frames else spec.face.shape
     face = keras.Input(shape, name="face", dtype="float32")
     face_mask = keras.Input((None,) if many_frames else (1,), name="face_mask", dtype="float32")
@@ -76,10 +71,10 @@ def head_inputs(visual: keras.Model, audio: keras.Model) -> dict[str, Any]:
 
 
 def finish(
-    spec: ClipSpec, name: str, parts: list[keras.Model], many_frames: bool, head: keras.Model
+    spec: ClipSpec, name: str, branches: list[keras.Model], many_frames: bool, head: keras.Model
 ):
     """The whole graph: both networks, then the head."""
-    b = join_branches(spec, parts, many_frames)
+    b = join_branches(spec, branches, many_frames)
     features = {f"face_{k}": b.face[k] for k in HEAD_INPUTS}
     features |= {f"voice_{k}": b.voice[k] for k in HEAD_INPUTS}
     features |= {"has_face": b.has_face, "has_voice": b.has_voice}
@@ -96,12 +91,12 @@ def join_embeddings(x: dict[str, Any]):
     return keras.layers.Concatenate(name="both")(sides)
 
 
-def average_head(parts: list[keras.Model], per_class: bool, scale: float) -> keras.Model:
+def average_head(branches: list[keras.Model], per_class: bool, scale: float) -> keras.Model:
     """Learned weighted average of both networks' logits; embedding: both, side by side.
 
     scale: of the average, where learning begins; stays where nobody validates.
     """
-    x = head_inputs(*parts)
+    x = head_inputs(*branches)
     logits = WeightedAverage(per_class, scale, name="average")(
         x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
     )
@@ -110,10 +105,10 @@ def average_head(parts: list[keras.Model], per_class: bool, scale: float) -> ker
 
 
 def concat_head(
-    parts: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
+    branches: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
 ) -> keras.Model:
     """Concatenated embeddings through dense layers."""
-    x = head_inputs(*parts)
+    x = head_inputs(*branches)
     y = join_embeddings(x)
     if batch_norm:
         y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(y)
@@ -125,20 +120,9 @@ def concat_head(
     return keras.Model(x, classify(y, y), name="head")
 
 
-@register(
-    "fusion_concat",
-    inputs=INPUTS,
-    frames="all",
-    parts=("visual_alexnet", "audio_cnn"),
-    trained_head=True,
-    presets={
-        "faithful": {"units": (4096, 1024), "dropout": 0.5, "batch_norm": False},
-        "compact": {"units": (256, 64), "dropout": 0.5, "batch_norm": True},
-    },
-)
-def build_fusion_concat(
+def build_concat(
     spec: ClipSpec,
-    parts: list[keras.Model],
+    branches: list[keras.Model],
     units: tuple[int, ...],
     dropout: float,
     batch_norm: bool,
@@ -148,13 +132,13 @@ def build_fusion_concat(
     Inputs: ``face`` (batch, frames, 224, 224, 3) 0 to 255, ``face_mask`` (batch, frames),
     ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
     """
-    head = concat_head(parts, tuple(units), dropout, batch_norm)
-    return finish(spec, "fusion_concat", parts, True, head)
+    head = concat_head(branches, tuple(units), dropout, batch_norm)
+    return finish(spec, "fusion_concat", branches, True, head)
 
 
-def joint_head(parts: list[keras.Model], units: int, dropout: float) -> keras.Model:
+def joint_head(branches: list[keras.Model], units: int, dropout: float) -> keras.Model:
     """Learned weighted average of both networks' logits, corrected from both embeddings."""
-    x = head_inputs(*parts)
+    x = head_inputs(*branches)
     logits = WeightedAverage(name="average")(
         x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
     )
@@ -169,53 +153,23 @@ def joint_head(parts: list[keras.Model], units: int, dropout: float) -> keras.Mo
     return keras.Model(x, name_outputs(logits, y), name="head")
 
 
-_JOINT = {"units": 128, "dropout": 0.5}
+def build_joint(
+    spec: ClipSpec, branches: list[keras.Model], name: str, units: int, dropout: float
+) -> keras.Model:
+    """Decision and feature fusion in one: all frames, the whole clip's voice.
+
+    Inputs and outputs as fusion_concat's.
+    """
+    return finish(spec, name, branches, True, joint_head(branches, units, dropout))
 
 
-def _register_joint(name: str, audio: str) -> None:
-    @register(
-        name,
-        inputs=INPUTS,
-        frames="all",
-        parts=("visual_residual", audio),
-        trained_head=True,
-        presets={"faithful": _JOINT, "compact": _JOINT},  # one size
-    )
-    def build(spec: ClipSpec, parts: list[keras.Model], units: int, dropout: float) -> keras.Model:
-        return finish(spec, name, parts, True, joint_head(parts, units, dropout))
-
-    build.__doc__ = (
-        f"Decision and feature fusion in one: all frames, the whole clip's voice by {audio}. "
-        "Inputs and outputs as fusion_concat's."
-    )
-
-
-_register_joint("fusion_joint", "audio_tdnn")
-_register_joint("fusion_joint_ensemble", "audio_ensemble")
-
-
-def _register_average(name: str, visual: str, audio: str, many_frames: bool) -> None:
-    @register(
-        name,
-        inputs=INPUTS,
-        frames="all" if many_frames else "one",
-        parts=(visual, audio),
-        presets=AVERAGE_PRESETS,
-    )
-    def build(
-        spec: ClipSpec, parts: list[keras.Model], per_class: bool, scale: float
-    ) -> keras.Model:
-        return finish(spec, name, parts, many_frames, average_head(parts, per_class, scale))
-
-    frames = "all frames" if MODELS[visual].frames == "all" else "several frames averaged"
-    frames = f"{frames}, then the" if many_frames else "one frame, the"
-    build.__doc__ = f"Decision fusion of {visual}: {frames} learned weighted average with {audio}."
-
-
-for _frames in ("single", "multi"):
-    for _voice in ("cnn", "lstm"):
-        _register_average(
-            f"fusion_{_frames}_{_voice}", "visual_alexnet", f"audio_{_voice}", _frames == "multi"
-        )
-_register_average("fusion_multi_tdnn", "visual_residual", "audio_tdnn", True)
-_register_average("fusion_ensemble_tdnn", "visual_ensemble", "audio_tdnn", True)
+def build_average(
+    spec: ClipSpec,
+    branches: list[keras.Model],
+    name: str,
+    many_frames: bool,
+    per_class: bool,
+    scale: float,
+) -> keras.Model:
+    """Decision fusion: of one frame or of all, a learned weighted average with the voice."""
+    return finish(spec, name, branches, many_frames, average_head(branches, per_class, scale))

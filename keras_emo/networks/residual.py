@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from keras_emo.networks.catalog import register
 from keras_emo.networks.layers import Gray, ImageNorm, classify
 from keras_emo.networks.views import Zoom
 from keras_emo.networks.visual import convolve, scale_channels
@@ -32,15 +31,6 @@ def add_residual(x, filters: int, strides: int, name: str):
     return keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_add")([x, y]))
 
 
-_PRESET = {"width": 1.0, "dropout": 0.3, "map_dropout": 0.05, "test_zoom": 1.0}
-
-
-@register(
-    "visual_residual",
-    inputs=("face",),
-    frames="each",
-    presets={"faithful": _PRESET, "compact": _PRESET},  # one size
-)
 def build_visual_residual(
     spec: ClipSpec, width: float, dropout: float, map_dropout: float, test_zoom: float
 ) -> keras.Model:

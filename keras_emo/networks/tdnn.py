@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import keras
 
-from keras_emo.networks.catalog import register
 from keras_emo.networks.layers import AttentionPooling, MeanAndDeviation, Standardize, classify
 from keras_emo.networks.views import MeanOverViews, MelShifts
 from keras_emo.spec import ClipSpec
@@ -26,17 +24,6 @@ def convolve_time(x, filters: int, kernel: int, dilation: int, name: str):
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-_PRESET: dict[str, Any] = {
-    "units": 128, "top_units": 192, "heads": 2, "dropout": 0.3, "map_dropout": 0.1,
-    "test_mel_shifts": (0,),
-}  # fmt: skip
-
-
-@register(
-    "audio_tdnn",
-    inputs=("mfcc",),
-    presets={"faithful": _PRESET, "compact": _PRESET},  # one size
-)
 def build_audio_tdnn(
     spec: ClipSpec,
     units: int,

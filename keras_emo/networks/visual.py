@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from keras_emo.networks.catalog import register
 from keras_emo.networks.layers import classify
 from keras_emo.spec import ClipSpec
 
@@ -45,15 +44,6 @@ def dense_head(x, dense_units: int, dropout: float, batch_norm: bool):
     return x
 
 
-@register(
-    "visual_alexnet",
-    inputs=("face",),
-    frames="each",
-    presets={
-        "faithful": {"width": 1.0, "dense_units": 4096, "batch_norm": False, "dropout": 0.5},
-        "compact": {"width": 0.375, "dense_units": 256, "batch_norm": True, "dropout": 0.4},
-    },
-)
 def build_visual_alexnet(
     spec: ClipSpec, width: float, dense_units: int, batch_norm: bool, dropout: float
 ) -> keras.Model:

@@ -8,12 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_emo.networks.catalog import ModelEntry
+from keras_emo.networks import ModelEntry, load_weights
 from keras_emo.progress import Progress
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
 from keras_emo.training.features import fit_head
-from keras_emo.training.fit import load_initial
 from keras_emo.training.run import Run
 
 BACKBONE, STATISTICS, HEAD = "backbone", "statistics", "head"
@@ -47,7 +46,7 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
 
 def take_backbone(model: keras.Model, trained: keras.Model, path: Path) -> None:
     """Give a network's backbone the weights in a file of the whole network that it is part of."""
-    load_initial(trained, path)
+    load_weights(trained, path)
     for layer in model.get_layer(BACKBONE).layers:
         if layer.weights:
             layer.set_weights(trained.get_layer(layer.name).get_weights())

@@ -5,49 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
 from keras_emo.errors import Reason, UsageError
+from keras_emo.networks import MODELS, ModelEntry, find
+from keras_emo.networks.catalog import LEARNING_RATES
 from keras_emo.ranges import POSITIVE, Range, check_ranges
 from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
-from keras_emo.training.networks import find_added
 
 PRETRAIN = "pretrain"
-ALEXNET_PARTS = ("visual_alexnet", "audio_cnn", "audio_lstm")
-ALEXNET_FUSIONS = (
-    "fusion_concat",
-    "fusion_single_cnn",
-    "fusion_single_lstm",
-    "fusion_multi_cnn",
-    "fusion_multi_lstm",
-)
-PARTS = (
-    *ALEXNET_PARTS,
-    "visual_residual",
-    "visual_clip",
-    "visual_ensemble",
-    "audio_tdnn",
-    "audio_ensemble",
-)
-FUSIONS = (
-    *ALEXNET_FUSIONS,
-    "fusion_joint",
-    "fusion_joint_ensemble",
-    "fusion_multi_tdnn",
-    "fusion_ensemble_tdnn",
-)
-BACKBONES = {"visual_clip": "visual_residual"}  # what the pretrain stage trains for it
 PRECISIONS = ("bfloat16", "float16")
-PLAIN: dict[str, Any] = {"mixed_precision": "", "xla": False}  # named only where they differ
-PLAIN_STAGE: dict[str, Any] = {"contrast": 0.0}  # of a stage
-# of the others the averages are fitted, see features
-TRAINED_HEADS = ("fusion_concat", "fusion_joint", "fusion_joint_ensemble")
-STAGES = (PRETRAIN, *PARTS, *FUSIONS)
-DEFAULT_STAGES = (*ALEXNET_PARTS, *ALEXNET_FUSIONS)
+DEFAULT_STAGES = (
+    "visual_alexnet", "audio_cnn", "audio_lstm", "fusion_concat", "fusion_single_cnn",
+    "fusion_single_lstm", "fusion_multi_cnn", "fusion_multi_lstm",
+)  # fmt: skip
+_TABLES = ("clip", "waves", "faces", "mfcc", "stage", "model")  # beside [run]
 
 
 _STAGE_RANGES = {
@@ -118,61 +94,41 @@ class TrainConfig:
     def visual(self) -> str:
         """The network of single faces that is trained, for the pretrain stage."""
         first = next((s for s in self.stages if s.startswith("visual")), "visual_alexnet")
-        added = None if first in STAGES else find_added(first)
-        return (added.backbone if added else BACKBONES.get(first)) or first
+        entry = find(first)
+        return (entry and entry.backbone) or first
 
     def of_stage(self, name: str) -> StageConfig:
         return self.stage.get(name) or default_stage(name, self.preset)
 
     def mfcc_of(self, name: str) -> MfccChanges:
-        """How the clips of a voice network are altered while it is trained."""
+        """How MFCC are augmented while a voice network is trained."""
         return dataclasses.replace(self.mfcc, **self.of_stage(name).mfcc)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with every stage's settings resolved."""
         data = asdict(self)
-        data["stage"] = {
-            name: _drop_plain(asdict(self.of_stage(name)), PLAIN_STAGE) for name in self.stages
-        }
-        data = _drop_plain(data, PLAIN)
+        data["stage"] = {name: asdict(self.of_stage(name)) for name in self.stages}
         return json.loads(json.dumps(data))
 
-
-def _drop_plain(data: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in data.items() if k not in plain or v != plain[k]}
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """Inverse of to_dict; missing settings have their defaults. Raises ValueError."""
+        run = {key: value for key, value in data.items() if key not in _TABLES}
+        return _assemble({"run": run, **{key: data[key] for key in _TABLES if key in data}}, {})
 
 
 def default_stage(name: str, preset: str) -> StageConfig:
-    """Settings that suit a stage; the faithful nets have no batch normalisation: lower rates."""
-    rate = 1e-3 if preset == "compact" else 1e-4
+    """Settings that suit a stage, see ModelEntry.stage_settings. Raises ValueError if unknown."""
     if name == PRETRAIN:
-        return StageConfig(epochs=12, batch=64, learning_rate=rate)
-    if name == "audio_cnn":
-        return StageConfig(epochs=60, learning_rate=rate, patience=20)
-    if name == "audio_lstm":
-        return StageConfig(epochs=60, learning_rate=2e-3, patience=20)
-    if name == "audio_tdnn":
-        return StageConfig(epochs=45, learning_rate=2e-3, weight_decay=0.02, patience=45)
-    if name == "visual_residual":
-        return StageConfig(
-            epochs=10, batch=64, learning_rate=1.5e-3, weight_decay=0.02, patience=10
-        )
-    if name == "visual_clip":
-        return StageConfig(
-            epochs=40, batch=64, learning_rate=5e-3, weight_decay=0.0, label_smoothing=0.0,
-            patience=40,
-        )  # fmt: skip
-    added = None if name in STAGES else find_added(name)
-    trained_head = added.trained_head if added else name in TRAINED_HEADS
-    if trained_head:
-        stage = StageConfig(epochs=30, batch=64, learning_rate=rate, patience=10)
-    elif name in FUSIONS or (added and added.is_fusion):
-        stage = StageConfig(
-            epochs=60, patience=60, learning_rate=0.05, weight_decay=0.0, label_smoothing=0.0
-        )
-    else:
-        stage = StageConfig(epochs=20, learning_rate=rate)
-    return dataclasses.replace(stage, **added.stage) if added else stage
+        return StageConfig(epochs=12, batch=64, learning_rate=LEARNING_RATES[preset])
+    return StageConfig(**_find_network(name).stage_settings(preset))
+
+
+def _find_network(name: str) -> ModelEntry:
+    entry = find(name)
+    if entry is None:
+        raise ValueError(f"unknown stage {name!r}; known: {', '.join((PRETRAIN, *MODELS))}")
+    return entry
 
 
 def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -200,10 +156,10 @@ def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> 
 
 
 def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
-    known = {"run", "clip", "waves", "faces", "mfcc", "stage", "model"}
-    unknown = sorted(set(data) - known)
+    known = ("run", *_TABLES)
+    unknown = sorted(set(data) - set(known))
     if unknown:
-        raise ValueError(f"unknown table {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        raise ValueError(f"unknown table {', '.join(unknown)}; known: {', '.join(known)}")
     run = {**data.get("run", {}), **changes}
     for key in ("test", "val", "stages"):
         if isinstance(run.get(key), list):
@@ -213,13 +169,11 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
     preset = run.get("preset", TrainConfig.preset)
     if preset not in ("compact", "faithful"):
         raise ValueError(f"unknown preset {preset!r}; known: compact, faithful")
-    for name in (*stages, *data.get("stage", {})):
-        if name not in STAGES and find_added(name) is None:
-            raise ValueError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
+    for name in {*stages, *data.get("stage", {})} - {PRETRAIN}:
+        _find_network(name)
     clip = data.get("clip", {})
     _refuse_unknown("clip", clip, ("face", "audio"))
-    networks = [n for n in data.get("model", {}) if n in STAGES or find_added(n) is None]
-    _refuse_unknown("model", dict.fromkeys(networks), (*PARTS, *FUSIONS))
+    _refuse_unknown("model", {n: 0 for n in data.get("model", {}) if not find(n)}, tuple(MODELS))
     for name, values in data.get("stage", {}).items():
         _check(StageConfig, values, f"stage.{name}")
         _check(MfccChanges, values.get("mfcc", {}), f"stage.{name}.mfcc")
@@ -239,7 +193,7 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     return TrainConfig(
-        **{**run, "stages": _order(stages)},
+        **{**run, "stages": order_stages(stages)},
         clip=ClipSpec(
             face=build(FaceSpec, "clip.face", clip.get("face", {})),
             audio=build(AudioSpec, "clip.audio", clip.get("audio", {})),
@@ -252,12 +206,12 @@ def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
     )
 
 
-def _order(stages: tuple[str, ...]) -> tuple[str, ...]:
-    """Stages in the order of training: fusions after what they stand on."""
-    added = [s for s in dict.fromkeys(stages) if s not in STAGES]
-    fusions = [s for s in added if s.startswith("fusion_")]
-    parts = [s for s in added if s not in fusions]
-    return tuple(s for s in (PRETRAIN, *PARTS, *parts, *FUSIONS, *fusions) if s in stages)
+def order_stages(stages: Iterable[str]) -> tuple[str, ...]:
+    """Stages in the order of training: those of the catalog, fusions after their branches."""
+    places = {name: i for i, name in enumerate(MODELS)}
+    networks = [s for s in dict.fromkeys(stages) if s != PRETRAIN]
+    ordered = sorted(networks, key=lambda s: (MODELS[s].is_fusion, places[s]))
+    return (PRETRAIN, *ordered) if PRETRAIN in stages else tuple(ordered)
 
 
 def _refuse_unknown(table: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:

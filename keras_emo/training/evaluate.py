@@ -16,7 +16,7 @@ from keras_emo.inference.batch import Batch, predict_clips
 from keras_emo.io import write_json
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.metrics import Metrics, measure
-from keras_emo.networks.catalog import ModelEntry
+from keras_emo.networks import ModelEntry
 from keras_emo.spec import ClipSpec
 
 

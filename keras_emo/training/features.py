@@ -11,7 +11,7 @@ from keras_emo.data.augment import augment_faces, augment_mfcc
 from keras_emo.data.clips import Clips
 from keras_emo.data.pipeline import WHOLE, Share, class_weights
 from keras_emo.inference.batch import choose_frame, softmax
-from keras_emo.networks.catalog import MODELS
+from keras_emo.networks import MODELS
 from keras_emo.progress import Progress
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
@@ -31,7 +31,7 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     head has a size of its own: it is trained on augmented training clips and stopped by
     validation speakers, or after its epochs where there are none.
     """
-    visual, audio = (run.load(part) for part in MODELS[name].parts)
+    visual, audio = (run.load(part) for part in MODELS[name].branches)
     model = run.build_trainee(name)
     take_over(model, (visual, audio))
     if not run.validates and not MODELS[name].trained_head:

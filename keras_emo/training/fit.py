@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
 
-from keras_emo.errors import Reason, UsageError
 from keras_emo.training.callbacks import (
     ClipValidation,
     EpochLine,
@@ -161,31 +158,9 @@ def cross_entropy(stage: StageConfig, reduction: str) -> keras.losses.Loss:
     )
 
 
-def load_initial(model: keras.Model, path: Path) -> None:
-    """Weights from a .keras file of the same network. Raises UsageError where they do not fit."""
-    if not path.is_file():
-        raise UsageError(path, Reason.NOT_FOUND, "no such weights file")
-    try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as e:
-        first = str(e).strip().splitlines()[0]
-        raise UsageError(path, Reason.BAD_CONFIG, f"the weights do not fit: {first}") from e
-
-
 def take_over(model: keras.Model, parts: Iterable[keras.Model]) -> None:
     """Give a network the weights of the trained parts it stands on; they learn no more."""
     for part in parts:
         layer = model.get_layer(part.name)
         layer.set_weights(part.get_weights())
         layer.trainable = False
-
-
-def load_trained(model: keras.Model, path: Path) -> keras.Model:
-    """The network with the weights that its stage kept. Raises UsageError for damaged ones."""
-    try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError, BadZipFile) as e:
-        what = (str(e).splitlines() or [type(e).__name__])[0]
-        cause = f"damaged or of another network ({what}); delete {path.parent.name}/"
-        raise UsageError(path, Reason.UNREADABLE, f"{cause} and train it again") from e
-    return model

@@ -16,12 +16,13 @@ from keras_emo.io import write_json
 from keras_emo.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.media.reader import IMAGE_SUFFIXES, read_image
 from keras_emo.metrics import score
+from keras_emo.networks import load_weights
 from keras_emo.progress import Progress
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import fit, load_initial, restore
+from keras_emo.training.fit import fit, restore
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 
 VAL_SHARE = 10  # every tenth picture, by the hash of its content
@@ -43,7 +44,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         raise UsageError(root, Reason.NO_CLIPS, cause)
     model = run.build_trainee(run.config.visual)
     if init_from is not None:
-        load_initial(model, init_from)
+        load_weights(model, init_from)
     checkpoints = run.checkpoints(PRETRAIN)
     data, steps = stream_images(
         faces[~held],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,13 +14,13 @@ from keras_emo.data.splits import SPLIT_FILE
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.features.clip import ClipInputs
 from keras_emo.io import naming_content, read_record, sweep_drafts, write_json
-from keras_emo.networks.catalog import MODELS, build_model
+from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.training.checkpoint import Checkpoints
-from keras_emo.training.config import PLAIN, PLAIN_STAGE, TrainConfig
+from keras_emo.training.config import TrainConfig
 from keras_emo.training.data import Prepared, write_failures
 from keras_emo.training.distributed import Crew
-from keras_emo.training.fit import load_trained
 from keras_emo.training.lock import await_mark, hold, leave_mark
+from keras_emo.training.manifest import CONFIG_FILE, RunManifest, read_manifest
 from keras_emo.training.precision import using_precision
 
 MODEL_FILE = "model.keras"
@@ -83,7 +82,7 @@ class Run:
     def build(self, name: str) -> keras.Model:
         """The network, untrained. Raises UsageError for a setting that it cannot be built with."""
         try:
-            return build_model(name, self.config.preset, self.config.model, self.config.clip)
+            return build(name, self.config.preset, self.config.model, self.config.clip)
         except (TypeError, ValueError) as e:
             if not self.config.model:
                 raise
@@ -127,7 +126,9 @@ class Run:
         if not path.exists():
             cause = f"stage {name} has not been trained; add it to the stages"
             raise UsageError(path, Reason.MISSING_STAGE, cause)
-        return load_trained(self.build(name), path)
+        model = self.build(name)
+        load_weights(model, path, f"delete {name}/ and train it again")
+        return model
 
 
 def open_run(
@@ -149,23 +150,19 @@ def open_run(
     if config.xla and run.crew.many:
         cause = "XLA compiles the step of one replica, not together with --distribute"
         raise UsageError("--xla", Reason.BAD_CONFIG, cause)
-    asked: dict[str, Any] = {
-        "config": config.to_dict(),
-        "split": prepared.split.to_dict(),
-        "corpus": prepared.corpus.name,
-        "clips": digest_clips(prepared),
-        "start": start or {},
-    }
+    asked = RunManifest(
+        config, prepared.split, prepared.corpus.name, digest_clips(prepared), start or {}
+    )
     team = run.crew.team
 
     def create() -> list[Any]:
-        run.lock = _create(folder, json.loads(json.dumps(asked)), prepared)
-        return [asked, leave_mark(run.lock)]
+        run.lock = _create(folder, asked, prepared)
+        return [asked.to_dict(), leave_mark(run.lock)]
 
     theirs, mark = team.run_on_coordinator(create)
 
     def join() -> None:
-        different = _differences(_comparable(theirs), _comparable(asked))
+        different = RunManifest.from_dict(theirs).list_differences(asked)
         if different:
             who = f"worker {team.number} of {team.size}"
             cause = f"started with other settings than the chief: {'; '.join(different)}"
@@ -177,28 +174,21 @@ def open_run(
     return run
 
 
-def _create(folder: Path, asked: dict[str, Any], prepared: Prepared) -> IO[str]:
+def _create(folder: Path, asked: RunManifest, prepared: Prepared) -> IO[str]:
     """Write what a run is made of, unless the folder holds another; returns its lock, held."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
     lock = hold(folder)
-    path = folder / "config.json"
-    if path.exists():
-        there = read_record(path)
-        with naming_content(path, "name another run folder"):
-            stages = {**there["config"]["stage"], **asked["config"]["stage"]}
-            if lacking := {"corpus", "split", "clips"} - set(there):
-                raise KeyError(*sorted(lacking))
-            different = _differences(_comparable(there), _comparable(asked))
-        if different:
+    if (folder / CONFIG_FILE).exists():
+        there = read_manifest(folder, "name another run folder")
+        if different := there.list_differences(asked):
             cause = f"the folder holds a run with other settings: {'; '.join(different)}"
             raise UsageError(folder, Reason.BAD_CONFIG, cause)
-        asked["config"]["stage"] = stages
-        asked["config"]["stages"] = list(stages)
+        asked = there.extend(asked)
     sweep_drafts(folder)
-    write_json(path, asked)
+    write_json(folder / CONFIG_FILE, asked.to_dict())
     split = {**prepared.split.to_dict(), "digest": prepared.split.digest()}
     write_json(folder / SPLIT_FILE, split)
     write_failures(prepared.cache.failures, folder / "failed_clips.json")
@@ -214,7 +204,7 @@ def check_models(config: TrainConfig) -> None:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, str(e.args[0])) from None
     for name in config.stages:
         entry = MODELS.get(name)
-        if entry and (entry.parts or entry.backbone) and config.of_stage(name).contrast:
+        if entry and (entry.branches or entry.backbone) and config.of_stage(name).contrast:
             cause = "contrast is for networks that stand on no others"
             raise UsageError(f"[stage.{name}]", Reason.BAD_CONFIG, cause)
 
@@ -223,32 +213,3 @@ def digest_clips(prepared: Prepared) -> str:
     """Sixteen hex digits of which clips, by content, were prepared."""
     names = [f"{sample} {path.name}" for sample, path in sorted(prepared.cache.files.items())]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-
-
-def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {f"config.{key}": value for key, value in PLAIN.items()}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = value
-
-    for name in asked["config"]["stage"]:
-        flat |= {f"config.stage.{name}.{key}": value for key, value in PLAIN_STAGE.items()}
-    walk("", asked)
-    return {k: v for k, v in flat.items() if k != "config.stages"}
-
-
-def _differences(there: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    def name_stage(key: str) -> str:  # "" for what bears on the whole run
-        return key.split(".")[2] if key.startswith("config.stage.") else ""
-
-    both = {name_stage(k) for k in there} & {name_stage(k) for k in asked}
-    keys = [k for k in {**there, **asked} if name_stage(k) in both]
-    return [
-        f"{k} is {there.get(k)!r}, asked {asked.get(k)!r}"
-        for k in keys
-        if there.get(k) != asked.get(k)
-    ]

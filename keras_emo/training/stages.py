@@ -16,7 +16,7 @@ from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import predict_clips
 from keras_emo.io import naming_content, read_record
-from keras_emo.networks.catalog import MODELS, ModelEntry
+from keras_emo.networks import MODELS, ModelEntry, load_weights
 from keras_emo.training import clip_head, features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
@@ -28,7 +28,7 @@ from keras_emo.training.evaluate import (
     write_predictions,
     write_report,
 )
-from keras_emo.training.fit import fit, load_initial, restore, take_over
+from keras_emo.training.fit import fit, restore, take_over
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 from keras_emo.training.summary import summarize
@@ -118,9 +118,9 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     if MODELS[name].is_fusion:
         model = features.train_fusion(run, name, stage)
         facts["fitted_on_val"] = run.validates and not MODELS[name].trained_head
-    elif MODELS[name].parts:  # an average: nothing to train
+    elif MODELS[name].branches:  # an average: nothing to train
         model = run.build_trainee(name)
-        take_over(model, [run.load(part) for part in MODELS[name].parts])
+        take_over(model, [run.load(part) for part in MODELS[name].branches])
     elif MODELS[name].backbone:
         start = _find_start(run, init_from)
         assert start is not None  # see _check_starts
@@ -131,7 +131,7 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
         if MODELS[name].modalities == ("face",):
             start = _find_start(run, init_from)
             if start is not None:
-                load_initial(model, start)
+                load_weights(model, start)
             facts["pretrained"] = _tell_source(start)
         fit_part(run, model, MODELS[name], stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)

@@ -8,7 +8,7 @@ from typing import Any
 from keras_emo.data.splits import SPLIT_FILE, check_scored, read_split
 from keras_emo.io import naming_content, read_record, write_json, write_text
 from keras_emo.metrics import Metrics, format_percent
-from keras_emo.networks.catalog import MODELS
+from keras_emo.networks import MODELS
 
 
 def summarize(folder: Path) -> dict[str, Any]:

@@ -158,13 +158,13 @@ def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_p
     import keras
 
     from keras_emo.export.bundle import export_bundle
-    from keras_emo.networks import build_model
+    from keras_emo.networks import build
     from keras_emo.networks.layers import Standardize
     from keras_emo.spec import ClipSpec, FaceSpec
 
     name, spec = "fusion_multi_tdnn", ClipSpec(face=FaceSpec(size_px=64))
     keras.utils.set_random_seed(5)
-    model = build_model(name, "compact", {}, spec)
+    model = build(name, "compact", {}, spec)
     rng = np.random.default_rng(5)
     for weight in model.weights:
         if weight.path.rsplit("/", 1)[-1] in ("bias", "beta", "moving_mean"):

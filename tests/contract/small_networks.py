@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_emo.networks import build_model
+from keras_emo.networks import build
 from keras_emo.networks.clip import ClipStatistics
 from keras_emo.networks.layers import Standardize
 from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
@@ -32,7 +32,7 @@ FACTS = {
 def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:
     """A network of the compact preset, made smaller by TINY."""
     keras.utils.set_random_seed(seed)
-    model = build_model(name, "compact", TINY, spec)
+    model = build(name, "compact", TINY, spec)
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         kind = weight.path.rsplit("/", 1)[-1]

@@ -38,7 +38,7 @@ def test_logits_are_the_members_mean_and_the_bundle_says_the_same(tmp_path):
 def test_both_faces_of_an_ensemble_have_the_same_say():
     entry = MODELS["visual_ensemble"]
     together = build_tiny("visual_ensemble", 0, SPEC)
-    each, whole = (together.get_layer(part) for part in entry.parts)
+    each, whole = (together.get_layer(part) for part in entry.branches)
     feed = sample_feed(entry, 1, SPEC)
     frames = run_keras(each)({"face": feed["face"][0]})["logits"].mean(axis=0)
     clip = run_keras(whole)(feed)["logits"][0]

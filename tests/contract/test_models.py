@@ -15,7 +15,7 @@ from keras_emo.export.onnx import ExportError  # noqa: E402
 from keras_emo.export.parity import sample_feed  # noqa: E402
 from keras_emo.inference.batch import FRAMES  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
-from keras_emo.networks import MODELS, build_model  # noqa: E402
+from keras_emo.networks import MODELS, build  # noqa: E402
 from keras_emo.networks.catalog import register  # noqa: E402
 from keras_emo.networks.layers import Standardize, WeightedAverage  # noqa: E402
 from keras_emo.spec import ClipSpec  # noqa: E402
@@ -51,22 +51,18 @@ def test_training_knows_how(case, preset):
     entry, model, _, _ = case
     stage = training.default_stage(entry.name, preset)
     assert {k: getattr(stage, k) for k in entry.stage} == entry.stage
-    if entry.modalities == ("voice",) and not entry.parts:
+    if entry.modalities == ("voice",) and not entry.branches:
         assert isinstance(model.get_layer("mfcc_norm"), Standardize)
-    if entry.parts and not entry.is_fusion:
-        assert {MODELS[p].modalities for p in entry.parts} == {entry.modalities}
-        assert all(model.get_layer(p) for p in entry.parts)
+    if entry.branches and not entry.is_fusion:
+        assert {MODELS[p].modalities for p in entry.branches} == {entry.modalities}
+        assert all(model.get_layer(p) for p in entry.branches)
     if entry.is_fusion:
-        assert [MODELS[p].modalities for p in entry.parts] == [("face",), ("voice",)]
+        assert [MODELS[p].modalities for p in entry.branches] == [("face",), ("voice",)]
         head = model.get_layer("head")
         assert {"face_logits", "voice_logits", "has_face", "has_voice"} <= set(head.input)
-    read = training.read_config(None, {"stages": (entry.name, *entry.parts)})
-    assert set(read.stages) == {entry.name, *entry.parts}
+    read = training.read_config(None, {"stages": (entry.name, *entry.branches)})
+    assert set(read.stages) == {entry.name, *entry.branches}
     assert read.stages[-1] == entry.name
-    if entry.name in training.STAGES:  # listed there, so that reading options loads no Keras
-        assert entry.trained_head == (entry.name in training.TRAINED_HEADS)
-        assert entry.backbone == training.BACKBONES.get(entry.name, "")
-        assert entry.is_fusion == (entry.name in training.FUSIONS)
 
 
 def test_outputs_are_probabilities_of_the_logits(case):
@@ -125,7 +121,7 @@ def test_threads_do_not_change_the_answer(case):
 
 def test_saved_weights_come_back(case):
     entry, model, folder, _ = case
-    again = build_model(entry.name, "compact", TINY)
+    again = build(entry.name, "compact", TINY)
     again.load_weights(folder / "model.keras")
     feed = sample_feed(entry, 2, SPEC)
     np.testing.assert_allclose(
@@ -163,7 +159,7 @@ def test_one_step_of_training_lowers_the_loss(case):
 
 
 def test_gate_refuses_an_untrained_network(tmp_path):
-    model = build_model("audio_lstm", "compact", TINY)
+    model = build("audio_lstm", "compact", TINY)
     for weight in model.weights:
         if weight.path.endswith("bias"):
             weight.assign(np.zeros(weight.shape))
@@ -200,28 +196,28 @@ def test_gate_refuses_a_graph_that_disagrees(tmp_path, monkeypatch):
     [("visual_alexnet", 57.0), ("audio_cnn", 56.0), ("audio_lstm", 0.2)],
 )
 def test_faithful_sizes(name, millions):
-    model = build_model(name, "faithful")
+    model = build(name, "faithful")
     assert model.count_params() / 1e6 == pytest.approx(millions, abs=0.1)
     if name != "audio_lstm":
         assert model.output["embedding"].shape[-1] == 4096
 
 
 @pytest.mark.parametrize(
-    ("name", "inputs", "parts", "cause"),
+    ("name", "inputs", "branches", "cause"),
     [
         ("audio_cnn", ("mfcc",), (), "already"),
         ("visual_x", ("mfcc",), (), "audio_"),
         ("x", ("face",), (), "visual_"),
         ("audio_x", (), (), "name"),
-        ("fusion_x", ("face", "mfcc"), (), "parts"),
+        ("fusion_x", ("face", "mfcc"), (), "branches"),
         ("audio_x", ("mfcc",), ("visual_alexnet", "audio_cnn"), "audio_"),
-        ("audio_x", ("mfcc",), ("audio_cnn",), "parts"),
+        ("audio_x", ("mfcc",), ("audio_cnn",), "branches"),
     ],
 )
-def test_registrations_that_are_refused(name, inputs, parts, cause):
+def test_registrations_that_are_refused(name, inputs, branches, cause):
     before = dict(MODELS)
     with pytest.raises(ValueError, match=cause):
-        register(name, inputs=inputs, parts=parts, presets={})(lambda spec: None)
+        register(name, inputs=inputs, branches=branches, presets={})(lambda spec: None)
     assert before == MODELS
 
 

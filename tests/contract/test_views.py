@@ -8,7 +8,7 @@ keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
 from keras_emo.features.mfcc import dct_matrix  # noqa: E402
-from keras_emo.networks import build_model  # noqa: E402
+from keras_emo.networks import build  # noqa: E402
 from keras_emo.networks.views import MeanOverViews, MelShifts, Zoom, shift_matrix  # noqa: E402
 
 from .small_networks import SHORT_SPEC as SPEC  # noqa: E402
@@ -59,7 +59,7 @@ def test_shifts_move_mel_bands():
 
 def test_a_voice_is_answered_by_the_mean_of_its_views():
     model = build_tiny("audio_tdnn", 5, SPEC)
-    plain = build_model(
+    plain = build(
         "audio_tdnn",
         "compact",
         {"audio_tdnn": {**TINY["audio_tdnn"], "test_mel_shifts": (0,)}},

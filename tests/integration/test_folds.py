@@ -16,7 +16,7 @@ from keras_emo.errors import ExitCode, UsageError
 from .conftest import ROOT, run_cli
 
 keras = pytest.importorskip("keras")
-pytest.importorskip("keras_emo.networks")  # registers the layers that saved networks name
+pytest.importorskip("keras_emo.networks.clip")  # registers the layers that saved networks name
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 SMALL = """

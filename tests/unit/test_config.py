@@ -1,13 +1,17 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
 from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.networks import MODELS
 from keras_emo.training.config import (
     DEFAULT_STAGES,
-    STAGES,
+    StageConfig,
     TrainConfig,
     default_stage,
+    order_stages,
     read_config,
 )
 
@@ -63,16 +67,6 @@ def refused(path, *mentioned: str, reason=Reason.BAD_CONFIG, changes=None) -> No
         assert text in str(caught.value)
 
 
-def to_toml(data: dict, name: str = "") -> str:
-    """Tables of plain values; JSON's scalars and lists are TOML's too."""
-    scalars = {k: v for k, v in data.items() if not isinstance(v, dict)}
-    lines = [f"[{name}]"] if name else []
-    lines += [f"{k} = {json.dumps(v)}" for k, v in scalars.items()]
-    for key in data.keys() - scalars.keys():
-        lines.append(to_toml(data[key], f"{name}.{key}" if name else key))
-    return "\n".join(lines) + "\n"
-
-
 def test_defaults():
     config = read_config(None)
     assert config == TrainConfig()
@@ -97,16 +91,6 @@ def test_every_table_is_read(write):
     assert stage.patience == default_stage("audio_cnn", "faithful").patience
     assert config.of_stage("fusion_concat") == default_stage("fusion_concat", "faithful")
     assert config.model == {"audio_cnn": {"dropout": 0.4}}
-
-
-@pytest.mark.parametrize("text", ["", FULL])
-def test_toml_roundtrip(text, write):
-    """What a run records of its settings starts the same run again."""
-    recorded = read_config(write(text)).to_dict()
-    tables = ("clip", "waves", "faces", "mfcc", "stage", "model")
-    run = {k: v for k, v in recorded.items() if k not in tables}
-    again = read_config(write(to_toml({"run": run, **{k: recorded[k] for k in tables}})))
-    assert again.to_dict() == recorded
 
 
 def test_options_override_the_file(write):
@@ -168,11 +152,54 @@ def test_bad_options_are_named():
     refused(None, "huge", changes={"preset": "huge"})
 
 
-@pytest.mark.parametrize("preset", ["compact", "faithful"])
-def test_every_stage_has_defaults(preset):
-    for name in STAGES:
-        stage = default_stage(name, preset)
-        assert stage.epochs >= 1
-        assert 0 < stage.learning_rate < 1
-    settings = TrainConfig(preset=preset).to_dict()
-    assert set(settings["stage"]) == set(DEFAULT_STAGES)
+# (epochs, batch, learning rate of compact and faithful, weight decay, label smoothing, patience)
+LEARNED = {
+    "pretrain": (12, 64, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "visual_alexnet": (20, 32, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "audio_cnn": (60, 32, 1e-3, 1e-4, 1e-3, 0.1, 20),
+    "audio_lstm": (60, 32, 2e-3, 2e-3, 1e-3, 0.1, 20),
+    "visual_residual": (10, 64, 1.5e-3, 1.5e-3, 0.02, 0.1, 10),
+    "visual_clip": (40, 64, 5e-3, 5e-3, 0.0, 0.0, 40),
+    "visual_ensemble": (20, 32, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "audio_tdnn": (45, 32, 2e-3, 2e-3, 0.02, 0.1, 45),
+    "audio_ensemble": (20, 32, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "fusion_concat": (30, 64, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "fusion_single_cnn": (60, 32, 0.05, 0.05, 0.0, 0.0, 60),
+    "fusion_single_lstm": (60, 32, 0.05, 0.05, 0.0, 0.0, 60),
+    "fusion_multi_cnn": (60, 32, 0.05, 0.05, 0.0, 0.0, 60),
+    "fusion_multi_lstm": (60, 32, 0.05, 0.05, 0.0, 0.0, 60),
+    "fusion_joint": (30, 64, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "fusion_joint_ensemble": (30, 64, 1e-3, 1e-4, 1e-3, 0.1, 10),
+    "fusion_multi_tdnn": (60, 32, 0.05, 0.05, 0.0, 0.0, 60),
+    "fusion_ensemble_tdnn": (60, 32, 0.05, 0.05, 0.0, 0.0, 60),
+}
+
+
+def test_every_stage_has_its_settings():
+    """The literal values; what is not listed is StageConfig's own default for every stage."""
+    assert tuple(LEARNED) == order_stages(("pretrain", *MODELS))
+    for name, (epochs, batch, compact, faithful, decay, smoothing, patience) in LEARNED.items():
+        for preset, rate in (("compact", compact), ("faithful", faithful)):
+            assert default_stage(name, preset) == StageConfig(
+                epochs=epochs, batch=batch, learning_rate=rate, weight_decay=decay,
+                label_smoothing=smoothing, patience=patience,
+            ), name  # fmt: skip
+    assert set(TrainConfig().to_dict()["stage"]) == set(DEFAULT_STAGES)
+
+
+@pytest.mark.parametrize("text", ["", FULL])
+def test_settings_come_back_from_their_record(text, write):
+    recorded = read_config(write(text)).to_dict()
+    assert TrainConfig.from_dict(json.loads(json.dumps(recorded))).to_dict() == recorded
+
+
+def test_the_catalog_needs_no_keras():
+    """Reading options and settings loads neither Keras nor TensorFlow."""
+    script = (
+        "import sys, keras_emo.networks.catalog, keras_emo.training.manifest\n"
+        "from keras_emo.training.config import read_config\n"
+        "read_config(None, {'stages': ('pretrain', 'fusion_joint')})\n"
+        "print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

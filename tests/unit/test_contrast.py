@@ -97,9 +97,6 @@ def test_a_step_adds_it_to_the_cross_entropy(precision, xla):
 
 
 def test_it_belongs_to_a_run_where_it_is_set():
-    """Runs of before, whose config.json does not name it, go on."""
-    plain = TrainConfig(stages=("audio_tdnn",))
-    assert "contrast" not in plain.to_dict()["stage"]["audio_tdnn"]
     told = TrainConfig(stages=("audio_tdnn",), stage={"audio_tdnn": StageConfig(contrast=0.3)})
     assert told.to_dict()["stage"]["audio_tdnn"]["contrast"] == 0.3
     with pytest.raises(ValueError, match="contrast is -1, it can be at least 0"):

@@ -202,7 +202,6 @@ def prepared() -> SimpleNamespace:
 def test_what_alters_weights_belongs_to_a_run(tmp_path):
     """Precision and XLA do, where they are not plain; how many workers there are does not."""
     config = TrainConfig(stages=("audio_tdnn",))
-    assert not {"mixed_precision", "xla"} & set(config.to_dict())
     half = read_config(None, {"mixed_precision": "bfloat16", "stages": config.stages})
     stage = replace(config.of_stage("audio_tdnn"), contrast=0.3)
     voice = replace(config, stage={"audio_tdnn": stage})

@@ -12,6 +12,7 @@ import pytest
 from keras_emo.cli.export import main
 from keras_emo.cli.run import run_command
 from keras_emo.data.samples import Sample
+from keras_emo.data.splits import Split
 from keras_emo.errors import ExitCode
 from keras_emo.export.provenance import collect_facts, read_runs
 from keras_emo.labels import EMOTIONS
@@ -54,7 +55,7 @@ def run(tmp_path) -> Path:
     speakers, genders = [t.speaker for t in TAKES], [t.gender for t in TAKES]
     figures = measure(labels, probs, speakers, genders).to_dict()
     config = TrainConfig(stages=(NAME,))
-    split = SimpleNamespace(to_dict=lambda: SPLIT, digest=lambda: "5" * 16)
+    split = Split.from_dict(SPLIT)
     asked = {"config": config.to_dict(), "corpus": "builtin", "clips": "e3b0c44298fc1c14",
              "start": {}, "split": SPLIT}  # fmt: skip
     metrics = {"val": figures, "test": figures, "parameters": 9, "minutes": 0.1, "source": "a",
@@ -76,7 +77,7 @@ def run(tmp_path) -> Path:
 
 def prepared() -> SimpleNamespace:
     cache = SimpleNamespace(files={}, failures=[])
-    split = SimpleNamespace(to_dict=lambda: SPLIT, digest=lambda: "5" * 16)
+    split = Split.from_dict(SPLIT)
     return SimpleNamespace(split=split, corpus=SimpleNamespace(name="builtin"), cache=cache)
 
 

@@ -1,5 +1,6 @@
 """Which settings of a run folder let the same command go on."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,21 +8,25 @@ import pytest
 
 pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
+from keras_emo.data.splits import Split
 from keras_emo.errors import Reason, UsageError
 from keras_emo.training.config import TrainConfig, read_config
-from keras_emo.training.run import Run, _comparable, _differences
+from keras_emo.training.manifest import RunManifest
+from keras_emo.training.run import Run
 
 pytestmark = pytest.mark.tensorflow
 
 
 def compare(there: str, asked: str, tmp_path) -> list[str]:
     """What is said of a folder with one configuration when another is asked for."""
-    flat = []
+    manifests = []
     for name, text in (("there", there), ("asked", asked)):
         path = tmp_path / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
-        flat.append(_comparable({"config": read_config(path).to_dict()}))
-    return _differences(*flat)
+        split = Split(("a",), (), ())
+        manifest = RunManifest(read_config(path), split, "builtin", "0" * 16, {})
+        manifests.append(RunManifest.from_dict(json.loads(json.dumps(manifest.to_dict()))))
+    return manifests[0].list_differences(manifests[1])
 
 
 VOICE = "[run]\nstages = ['audio_cnn']\n"
