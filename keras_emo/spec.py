@@ -1,20 +1,58 @@
-"""How a clip becomes arrays: frozen settings that travel with cache and bundle."""
+"""How a clip becomes arrays: frozen settings that are stored with cache and bundle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from keras_emo.ranges import POSITIVE, Range, check_ranges
 
-SPEAKERS = ("largest", "central")
-# Settings that came later, with what was done before: a stored spec that lacks them means this.
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers from low to high, without low itself where above, without high where below."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        begins = self.low < value if self.above else self.low <= value
+        ends = value < self.high if self.below or self.high == math.inf else value <= self.high
+        return begins and ends
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'at least'} {_format(self.low)}"
+        start = f"{'above' if self.above else 'from'} {_format(self.low)}"
+        return f"{start} to {'below ' if self.below else ''}{_format(self.high)}"
+
+
+def _format(end: float) -> str:
+    """The number; an int of any size, which may be too large for a float's format."""
+    return str(end) if isinstance(end, int) else f"{end:g}"
+
+
+POSITIVE = Range(0, above=True)
+
+
+def check_ranges(what: str, settings: object, ranges: Mapping[str, Range]) -> None:
+    """Raise ValueError for the first of the named settings that lies outside; NaN always does."""
+    for name, allowed in ranges.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise ValueError(f"{what} out of range: {name} is {value!r}, it can be {allowed}")
+
+
+SUBJECTS = ("largest", "central")
+# Settings that came later, and what was done before: the meaning of a stored spec without them.
 _BEFORE: dict[str, Any] = {"detect_every": 1, "speaker": "largest", "decode_max_px": 0}
 
 
-def _settle_numbers(spec: Any) -> None:
+def _normalize_numbers(spec: Any) -> None:
     """3 and 3.0 are one setting and must have one digest, and so 0.0 and -0.0."""
     for f in fields(spec):
         value = getattr(spec, f.name)
@@ -28,16 +66,16 @@ def _settle_numbers(spec: Any) -> None:
                 raise ValueError(f"{f.name} is out of range") from None
 
 
-_SHARE = Range(0, 1)
+_FRACTION = Range(0, 1)
 _FACE_RANGES = {
     "frame_rate_hz": Range(0, 240, above=True),
     "size_px": Range(16, 1024),
     "margin": Range(-0.4, 1),
     "min_face_px": Range(20),
-    "min_confidence": _SHARE,
+    "min_confidence": _FRACTION,
     "max_frames": Range(1),
     "max_gap_s": Range(0, 60),
-    "min_coverage": _SHARE,
+    "min_coverage": _FRACTION,
     "detect_every": Range(1, 1000),
 }
 _AUDIO_RANGES = {
@@ -51,11 +89,11 @@ _AUDIO_RANGES = {
 
 @dataclass(frozen=True)
 class FaceSpec:
-    """Which frames are looked at, whose face is taken and how it is cut out.
+    """Which frames are sampled, whose face is chosen and how it is cropped.
 
-    speaker: of several people, ``largest``: whose face covers most, summed over the clip;
-    ``central``: whose is nearest the middle of the picture, of those seen at least half as often
-    as the one seen most. A clip never goes from one to another.
+    speaker: who is the subject among several people. ``largest``: whose face covers most, summed
+    over the clip; ``central``: whose face is nearest the center of the picture, of those found at
+    least half as often as the one found most. A clip never switches between people.
     """
 
     frame_rate_hz: float = 3.0  # every tenth frame at 30 fps
@@ -63,19 +101,19 @@ class FaceSpec:
     margin: float = 0.0  # of the box's longer side, added on each side; below 0: taken off
     min_face_px: int = 40
     min_confidence: float = 0.9
-    detect_max_px: int = 640  # longer side of the picture the detector sees
-    max_frames: int = 96  # 32 s; a longer clip is cut there and says so
+    detect_max_px: int = 640  # longer side of the picture given to the detector
+    max_frames: int = 96  # 32 s; a longer clip is cut there, with a warning
     max_gap_s: float = 1.0  # a missed face takes the box of a neighbour no further away
     min_coverage: float = 0.1  # of the examined frames must show a face, or there is none
-    detect_every: int = 6  # sampled frames a full detection; between them faces are followed
+    detect_every: int = 6  # sampled frames per full detection; between them faces are tracked
     speaker: str = "largest"
     decode_max_px: int = 1280  # longer side of a decoded picture, a larger one shrunk; 0: any
 
     def __post_init__(self) -> None:
-        _settle_numbers(self)
+        _normalize_numbers(self)
         check_ranges("face spec", self, _FACE_RANGES)
-        if self.speaker not in SPEAKERS:
-            known = ", ".join(SPEAKERS)
+        if self.speaker not in SUBJECTS:
+            known = ", ".join(SUBJECTS)
             raise ValueError(f"face spec out of range: speaker is {self.speaker!r}, known: {known}")
         check_ranges("face spec", self, {"detect_max_px": Range(self.min_face_px)})
         if self.decode_max_px:
@@ -100,10 +138,10 @@ class AudioSpec:
     fmax_hz: float = 8000.0
     n_mfcc: int = 20
     top_db: float = 80.0
-    silence_dbfs: float = -70.0  # a louder peak counts as sound
+    silence_dbfs: float = -70.0  # a peak below this is silence
 
     def __post_init__(self) -> None:
-        _settle_numbers(self)
+        _normalize_numbers(self)
         check_ranges("audio spec", self, _AUDIO_RANGES)
         highest_hz = self.sample_rate_hz / 2
         related = {
@@ -121,7 +159,7 @@ class AudioSpec:
 
     @property
     def n_frames(self) -> int:
-        """MFCC frames, centred windows: 282 for 3 s at 48 kHz, hop 512."""
+        """MFCC frames, centered windows: 282 for 3 s at 48 kHz, hop 512."""
         return 1 + self.n_samples // self.hop_length
 
     @property
@@ -131,13 +169,13 @@ class AudioSpec:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Everything that decides what the network sees of one clip."""
+    """Everything that determines the inputs of the network for one clip."""
 
     face: FaceSpec = field(default_factory=FaceSpec)
     audio: AudioSpec = field(default_factory=AudioSpec)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; later settings that are as before are left out, so digests stay."""
+        """Plain values; later settings with their old meaning are left out, so digests stay."""
         data = asdict(self)
         face = data["face"].items()
         data["face"] = {k: v for k, v in face if k not in _BEFORE or v != _BEFORE[k]}

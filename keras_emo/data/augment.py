@@ -13,8 +13,7 @@ from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import check_waveform, read_source
 from keras_emo.features.mfcc import compute_mfcc, dct_matrix
 from keras_emo.media.reader import ClipSource, resample
-from keras_emo.ranges import Range, check_ranges
-from keras_emo.spec import AudioSpec, ClipSpec
+from keras_emo.spec import AudioSpec, ClipSpec, Range, check_ranges
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from keras_emo.data.workers import start_worker
 from keras_emo.demo_corpus import acting, faces, voices
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.inference.session import available_cores
-from keras_emo.ranges import Range, check_ranges
+from keras_emo.spec import Range, check_ranges
 
 SPEAKER_NOTE = (
     "drawn faces and synthetic voices, for trying out and for tests: "

@@ -14,7 +14,7 @@ import struct
 import sys
 from dataclasses import dataclass
 
-from keras_emo.ranges import POSITIVE, check_ranges
+from keras_emo.spec import POSITIVE, check_ranges
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000

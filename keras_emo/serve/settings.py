@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from keras_emo.ranges import Range, check_ranges
+from keras_emo.spec import Range, check_ranges
 
 MB = 1_000_000
 _COUNT, _TIME = Range(1), Range(0, 1e6, above=True, below=True)

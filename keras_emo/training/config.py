@@ -14,8 +14,7 @@ from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
 from keras_emo.errors import Reason, UsageError
 from keras_emo.networks import MODELS, ModelEntry, find
 from keras_emo.networks.catalog import LEARNING_RATES
-from keras_emo.ranges import POSITIVE, Range, check_ranges
-from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.spec import POSITIVE, AudioSpec, ClipSpec, FaceSpec, Range, check_ranges
 
 PRETRAIN = "pretrain"
 PRECISIONS = ("bfloat16", "float16")
