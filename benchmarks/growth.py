@@ -1,6 +1,6 @@
 """What a clip costs at each stage, and whether that grows with the number of clips.
 
-Prepares, packs, trains an epoch on and answers the first 10, 100, 1,000 and all clips of a corpus,
+Prepares, reads, trains an epoch on and predicts the first 10, 100, 1,000 and all clips of a corpus,
 every measurement in a process of its own: seconds, processor seconds and bytes a clip, and peak
 memory. Prints a table in Markdown; --plot draws it.
 
@@ -25,23 +25,21 @@ from typing import Any
 
 from keras_emo.data.cache import build_cache
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.packing import pack_clips
 from keras_emo.data.samples import Sample
 from keras_emo.spec import ClipSpec
 from keras_emo.training.config import read_config
 
 STAGES = {
     "prepare": "decode, find the face, hear the sound",
-    "pack": "prepared files to shards",
-    "read": "open the shards, one shuffled epoch of crops",
+    "read": "check the prepared files, one shuffled epoch of crops",
     "train": "one epoch of the face network, four crops a clip",
-    "answer": "bundle to label, one process",
+    "predict": "clip to label, one process",
 }
 MIB = 1 << 20
 
 
 def choose_samples(data: Path, n: int) -> list[Sample]:
-    """The first n of all takes in an order that is the same every time and mixes speakers."""
+    """The first n of all samples in an order that is the same every time and mixes speakers."""
     samples = sorted(read_corpus(data, "auto", skip_bad=True).samples, key=lambda t: t.sample_id)
     random.Random(0).shuffle(samples)
     return samples[:n] if n else samples
@@ -64,23 +62,12 @@ def prepare(
     }
 
 
-def pack(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
-    files = find_prepared(samples, spec, options.root)
-    started = clocks()
-    folder = pack_clips(files.values(), spec, options.root / "shards")
-    size = sum(p.stat().st_size for p in folder.iterdir())
-    return {"clips": len(files), "bytes": size, **spent(started)}
-
-
 def open_training(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec):
     from keras_emo.data.clips import open_clips
-    from keras_emo.data.packing import settle_clips
-    from keras_emo.data.shards import open_shards
 
     files = find_prepared(samples, spec, options.root)
     started = clocks()
-    shards = open_shards(settle_clips(options.root / "shards", spec))
-    return open_clips(samples, files, shards), started
+    return open_clips(samples, files, spec), started
 
 
 def read(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
@@ -117,7 +104,7 @@ def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
     return {"clips": len(clips), "steps": steps, **spent(started)}
 
 
-def answer(
+def predict(
     samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
 ) -> dict[str, Any]:
     from keras_emo import load

@@ -103,9 +103,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     small.add_argument("--data", help="int8: the run's corpus folder, or 'builtin'")
     small.add_argument("--corpus", default="auto", help="as for train.py")
     small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
-    small.add_argument(
-        "--shards", type=Path, help="int8: the run's shards; what is in them isn't prepared again"
-    )
     small.add_argument("--skip-bad", action="store_true", help="as for train.py")
     small.add_argument("--workers", type=int, default=0, help="as for train.py")
     small.add_argument(
@@ -208,17 +205,14 @@ def _open_gate(options: argparse.Namespace, spec: ClipSpec) -> Gate:
         raise UsageError("--data", Reason.BAD_CONFIG, cause)
     if not 0 <= options.max_drop <= 100:
         raise UsageError("--max-drop", Reason.BAD_CONFIG, "expected 0 to 100 points")
-    if options.shards is not None and not options.shards.is_dir():
-        raise UsageError(options.shards, Reason.NOT_FOUND, "no such folder of shards")
     from keras_emo.export.gate import open_gate
-    from keras_emo.training.data import Storage, open_corpus
+    from keras_emo.training.data import open_corpus
 
     corpus = open_corpus(
         options.data, options.corpus, options.cache, options.skip_bad, options.workers
     )
-    storage = Storage(options.cache, options.shards)
     return open_gate(
-        options.run, options.judge, corpus, spec, storage, options.workers, options.max_drop
+        options.run, options.judge, corpus, spec, options.cache, options.workers, options.max_drop
     )
 
 

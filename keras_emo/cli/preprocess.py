@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Container, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_emo.cli.options import CORPUS_HELP, add_engine, check_engine, count
 from keras_emo.data.cache import CacheReport, Run, build_cache
-from keras_emo.data.packing import pack_clips, settle_clips
 from keras_emo.data.samples import Sample
-from keras_emo.data.shards import open_shards
 from keras_emo.data.workers import Job, run_jobs
-from keras_emo.errors import ClipError, ExitCode, Reason, UsageError
+from keras_emo.errors import ClipError, ExitCode, Reason
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.progress import Progress
 from keras_emo.spec import ClipSpec
@@ -41,31 +39,15 @@ def add_arguments(preprocess: argparse.ArgumentParser) -> None:
     preprocess.add_argument(
         "--workers", type=count, default=0, help="processes (default: one per core)"
     )
-    preprocess.add_argument("--shards", type=Path, help="pack prepared clips there, see train.py")
-    preprocess.add_argument(
-        "--drop-prepared",
-        action="store_true",
-        help="with --shards: delete files that are packed",
-    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Prepare every clip of a corpus; one that fails is reported and the rest go on."""
-    if options.drop_prepared and options.shards is None:
-        raise UsageError("--drop-prepared", Reason.BAD_CONFIG, "goes with --shards")
     check_engine(options)
     spec = _choose_spec(options)
     cache = Path(os.path.abspath(options.cache))  # Ray's workers may be in another folder
     corpus = open_corpus(options.data, options.corpus, cache, options.skip_bad, options.workers)
-    packed: Container[str] = ()
-    if options.shards is not None:
-        packed = open_shards(settle_clips(options.shards, spec), verify=False)
-    report = _prepare(options, corpus.samples, spec, cache, packed)
-    if options.shards is not None and report.files:
-        with Progress("packed clips", "clips", lines=True) as progress:
-            pack_clips(
-                report.files.values(), spec, options.shards, 1, progress, options.drop_prepared
-            )
+    report = _prepare(options, corpus.samples, spec, cache)
     n_clips = len(corpus.samples)
     print(f"{len(report.files)} of {n_clips} clips prepared, {report.computed} of them now")
     if not report.files:
@@ -80,15 +62,11 @@ def _choose_spec(options: argparse.Namespace) -> ClipSpec:
 
 
 def _prepare(
-    options: argparse.Namespace,
-    samples: Sequence[Sample],
-    spec: ClipSpec,
-    cache: Path,
-    packed: Container[str],
+    options: argparse.Namespace, samples: Sequence[Sample], spec: ClipSpec, cache: Path
 ) -> CacheReport:
     run = _choose_run(options)
     with Progress("prepared clips", "clips", lines=True) as progress:
-        report = build_cache(samples, spec, cache, options.workers, progress, packed, run)
+        report = build_cache(samples, spec, cache, options.workers, progress, run)
     for failure in report.failures:
         print(f"error: {failure}", file=sys.stderr)
     return report

@@ -16,7 +16,7 @@ from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.media.reader import check_file
 from keras_emo.progress import Progress
 from keras_emo.training.config import PRECISIONS, PRETRAIN, read_config
-from keras_emo.training.data import Storage, open_corpus, prepare, split_corpus
+from keras_emo.training.data import open_corpus, prepare, split_corpus
 from keras_emo.training.interrupt import run_until_stopped
 from keras_emo.training.team import KINDS, Team, gather_team
 
@@ -38,15 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
     data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
     data.add_argument("--cache", type=Path, default=Path("cache"), help="prepared clips go here")
-    data.add_argument(
-        "--shards", type=Path, help="pack prepared clips there and read them from disk, not memory"
-    )
-    data.add_argument(
-        "--drop-prepared", action="store_true", help="with --shards: delete files that are packed"
-    )
-    data.add_argument(
-        "--trust-shards", action="store_true", help="with --shards: skip comparing their sha256"
-    )
     data.add_argument("--skip-bad", action="store_true", help="go on without files that are bad")
     data.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     data.add_argument("--builtin-speakers", type=int, help="size of the built-in corpus")
@@ -149,7 +140,7 @@ def _train(options: argparse.Namespace, team: Team) -> int:
         return _train_several(options, config, corpus, start, team)
     split = split_corpus(corpus, config, options.fold)
     prepared = team.run_coordinator_first(
-        lambda: prepare(corpus, split, config.clip, _storage(options), options.workers)
+        lambda: prepare(corpus, split, config.clip, options.cache, options.workers)
     )
     # TensorFlow takes seconds to load: only once the data is known to be good
     with Progress("train.py") as progress:
@@ -181,24 +172,15 @@ def _train_several(options, config, corpus, start, team) -> int:
     init_from = options.init_from
     if options.pretrain_data is not None:
         init_from = pretrain_once(
-            options.out, config, corpus, _storage(options), options.pretrain_data, options.workers,
+            options.out, config, corpus, options.cache, options.pretrain_data, options.workers,
             start, crew,
         )  # fmt: skip
-    train_runs(plans, config, corpus, _storage(options), options.workers, init_from, start, crew)
+    train_runs(plans, config, corpus, options.cache, options.workers, init_from, start, crew)
     table = team.run_on_coordinator(
         lambda: write_table(options.out, plans, config.stages, corpus.samples)
     )
     print(table, end="")
     return ExitCode.OK
-
-
-def _storage(options: argparse.Namespace) -> Storage:
-    for name in ("drop_prepared", "trust_shards"):
-        if getattr(options, name) and options.shards is None:
-            raise UsageError(
-                f"--{name.replace('_', '-')}", Reason.BAD_CONFIG, "only together with --shards"
-            )
-    return Storage(options.cache, options.shards, options.drop_prepared, options.trust_shards)
 
 
 def _size_builtin(n_speakers: int | None) -> BuiltinSpec:

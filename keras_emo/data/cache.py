@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -34,10 +34,7 @@ FORMAT = 4  # of the files below and of how they are made; another number, anoth
 
 @dataclass
 class CacheReport:
-    """Where each take's prepared file lies, and which takes failed and why.
-
-    A file that was packed before may be gone; its stem still names the clip in its shard.
-    """
+    """Where each sample's prepared file lies, and which samples failed and why."""
 
     files: dict[str, Path] = field(default_factory=dict)
     failures: list[ClipError] = field(default_factory=list)
@@ -50,19 +47,17 @@ def build_cache(
     root: Path,
     workers: int = 0,
     progress: Progress | None = None,
-    packed: Container[str] = (),
     run: Run = run_jobs,
 ) -> CacheReport:
     """Prepare every take that is not in the cache yet.
 
     Files lie in root/<digest of spec, detector and format>/<digest of the clip>.npz, so another
     setting never meets an old file. workers: processes (0: one a core). A clip that fails is
-    reported and the rest go on. packed: digests of clips that need no file, see data.shards.
-    run: who works, this machine's processes or others that see the same files. A source that
-    did not change is not read for its digest, see data.digests.
+    reported and the rest go on. run: who works, this machine's processes or others that see the
+    same files. A source that did not change is not read for its digest, see Digests.
     """
     folder = _open_folder(root, "clips", clips_key(spec))
-    return _fill(samples, folder, _prepare, (spec,), workers, progress, packed, run)
+    return _fill(samples, folder, _prepare, (spec,), workers, progress, run)
 
 
 def build_variants(
@@ -72,14 +67,13 @@ def build_variants(
     root: Path,
     workers: int = 0,
     progress: Progress | None = None,
-    packed: Container[str] = (),
 ) -> CacheReport:
     """MFCC of augmented versions of each take's sound, for training speakers only.
 
     Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
     """
     folder = _open_folder(root, "voices", voices_key(spec, waves))
-    return _fill(samples, folder, _vary, (spec, waves), workers, progress, packed)
+    return _fill(samples, folder, _vary, (spec, waves), workers, progress)
 
 
 def clips_key(spec: ClipSpec) -> dict[str, Any]:
@@ -111,7 +105,7 @@ def unpack_clip(data: Mapping[str, Any]) -> ClipInputs:
         face_found=data["face_found"],
         times_s=data["times_s"],
         boxes=data["boxes"],
-        mfcc=data.get("mfcc"),
+        mfcc=_check_finite(data["mfcc"]) if "mfcc" in data else None,
         duration_s=info["duration_s"],
         frames_examined=info["frames_examined"],
         states=tuple(Reason(s) for s in info["states"]),
@@ -122,13 +116,13 @@ def unpack_clip(data: Mapping[str, Any]) -> ClipInputs:
 def load_mfcc(path: Path) -> np.ndarray:
     """What build_variants stored of one clip: float32 (n_variants, n_mfcc, n_frames)."""
     with naming_damage(path):
-        return read_arrays(path, "mfcc")["mfcc"]
+        return _check_finite(read_arrays(path, "mfcc")["mfcc"])
 
 
-def count_crops(path: Path) -> int:
-    """How many face crops a prepared clip has, without reading them."""
-    with naming_damage(path):
-        return len(read_arrays(path, "times_s")["times_s"])
+def _check_finite(mfcc: np.ndarray) -> np.ndarray:
+    if not np.isfinite(mfcc).all():
+        raise ValueError("mfcc holds NaN or infinity")
+    return mfcc
 
 
 @contextmanager
@@ -139,6 +133,8 @@ def naming_damage(path: Path) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         cause = f"damaged since it was written ({e}); delete it and run again"
         raise ClipError(path, Reason.UNREADABLE, cause) from e
+    except OSError as e:
+        raise ClipError(path, Reason.UNREADABLE, e.strerror or str(e)) from e
 
 
 def _write_key(key: dict[str, Any]) -> str:
@@ -172,7 +168,6 @@ def _fill(
     arguments: tuple,
     workers: int,
     progress: Progress | None,
-    packed: Container[str],
     run: Run = run_jobs,
 ) -> CacheReport:
     report = CacheReport()
@@ -185,7 +180,7 @@ def _fill(
             except ClipError as e:
                 report.failures.append(e)
                 continue
-            if path.stem in packed or _is_whole(path):
+            if _is_whole(path):
                 report.files[sample.sample_id] = path
             else:
                 jobs.append((sample, path))

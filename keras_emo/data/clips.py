@@ -1,56 +1,126 @@
-"""Prepared clips of one part of the split, side by side as arrays."""
+"""Prepared clips of one split as arrays whose rows are read from the cache when they are used.
+
+The cache's files are .npz archives that are not compressed, so that a row of an array lies at a
+known place of its file and costs one small read. Memory does not grow with the length of the clips:
+of each, only its place and its label are held. Rows are read, not mapped: a file cut short is an
+error instead of SIGBUS, and no file stays open.
+"""
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from keras_emo.arrays import read_arrays
-from keras_emo.data.cache import count_crops, load_mfcc, naming_damage, unpack_clip
+from keras_emo.data.cache import load_clip, load_mfcc, naming_damage
 from keras_emo.data.samples import Sample
-from keras_emo.data.shards import Shards
-from keras_emo.data.stored import StoredRows, StoredVariants
-from keras_emo.errors import ClipError, Reason
+from keras_emo.errors import ClipError
+from keras_emo.features.clip import ClipInputs
+from keras_emo.spec import ClipSpec
 
-SAMPLE = 8192  # clips that a mean is learned from, 185 MB of MFCC
+NORM_CLIPS = 8192  # clips that a mean is learned from, 185 MB of MFCC
+ABSENT = -1  # in place of an offset
 
 
-class Rows(Protocol):
-    """An array in memory or on disk, of which rows are taken by an index."""
+@dataclass(frozen=True)
+class StoredClip:
+    """A prepared clip in the cache: where its arrays lie in its file.
+
+    face_at, mfcc_at: offsets of their first byte; ABSENT for a modality that the clip lacks.
+    """
+
+    path: Path
+    n_crops: int
+    face_at: int
+    mfcc_at: int
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def modalities(self) -> list[str]:
+        """As of ClipInputs, without reading the file."""
+        places = {"face": self.face_at, "voice": self.mfcc_at}
+        return [name for name, place in places.items() if place != ABSENT]
 
-    @property
-    def dtype(self) -> np.dtype: ...
+    def load(self) -> ClipInputs:
+        """The clip itself. Raises ClipError where its file is damaged."""
+        return load_clip(self.path)
 
-    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: Any) -> Any: ...
+class StoredRows:
+    """An array (n, ...) whose rows lie in many files, read where it is indexed.
+
+    The index is a slice or an array of row numbers, none of them negative; the result is a NumPy
+    array. Rows of a file without the array are zeros.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        offsets: Sequence[int],
+        counts: Sequence[int] | np.ndarray,
+        shape: tuple[int, ...],
+        dtype: type,
+    ):
+        """offsets: of the first row in each file, or ABSENT. counts: rows in each file."""
+        self.paths = list(paths)
+        self.offsets = np.array(offsets, np.int64)
+        self.first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self.shape, self.dtype = (int(self.first[-1]), *shape), np.dtype(dtype)
+        self.failure: ClipError | None = None  # of the last read: tf.data hides what it was
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        rows = np.arange(*index.indices(len(self))) if isinstance(index, slice) else index
+        rows = np.asarray(rows, np.int64)
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"a row outside of {len(self)}")
+        out = np.zeros((*rows.shape, *self.shape[1:]), self.dtype)
+        files = np.searchsorted(self.first, rows.reshape(-1), side="right") - 1
+        places = zip(files.tolist(), (rows.reshape(-1) - self.first[files]).tolist(), strict=True)
+        for row, (file, number) in zip(out.reshape(-1, *self.shape[1:]), places, strict=True):
+            if self.offsets[file] != ABSENT:
+                self._read(row, file, number)
+        return out
+
+    def _read(self, row: np.ndarray, file: int, number: int) -> None:
+        path = self.paths[file]
+        try:
+            with naming_damage(path), open(path, "rb", buffering=0) as f:
+                f.seek(int(self.offsets[file]) + number * row.nbytes)
+                if f.readinto(row.data) != row.nbytes:
+                    raise ValueError("it is cut short")
+        except ClipError as e:
+            self.failure = e
+            raise
 
 
 @dataclass
 class Clips:
-    """Clips of one part of the split, side by side.
+    """Clips of one split, side by side.
 
     faces: uint8 (n_crops, size, size, 3), clip after clip; the crops of clip i are
     first[i] .. first[i] + count[i]. mfcc: float32 (n_clips, n_mfcc, n_frames), zeros where absent.
-    variants: float32 (n_clips, n_variants, ...) altered sound, or None. labels: int32.
-    Of shards these three are read where they are indexed; variants by a pair, clips and versions.
+    variants: float32 (n_clips * n_variants, ...) augmented versions of the sound, clip after clip,
+    or None. labels: int32.
     """
 
     samples: list[Sample]
-    faces: Rows
-    first: np.ndarray
+    faces: StoredRows
     count: np.ndarray
-    mfcc: Rows
+    mfcc: StoredRows
     has_voice: np.ndarray
     labels: np.ndarray
-    variants: Rows | None = None
+    variants: StoredRows | None = None
+    n_variants: int = 0
+    first: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = np.cumsum(self.count) - self.count
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -59,126 +129,96 @@ class Clips:
     def has_face(self) -> np.ndarray:
         return self.count > 0
 
-    def sample_voices(self, n: int = SAMPLE) -> np.ndarray:
-        """MFCC of all clips that have them, of n spread evenly over them where there are more."""
-        heard = np.flatnonzero(self.has_voice)
-        return self.mfcc[heard[:: -(-len(heard) // n)] if len(heard) > n else heard]
-
     @property
     def crop_labels(self) -> np.ndarray:
         return np.repeat(self.labels, self.count)
 
+    @property
+    def failure(self) -> ClipError | None:
+        """The last read that failed."""
+        arrays = (self.faces, self.mfcc, self.variants)
+        return next((a.failure for a in arrays if a is not None and a.failure), None)
 
-def load_clips(
-    samples: Sequence[Sample],
-    files: dict[str, Path],
-    mfcc_shape: tuple[int, int],
-    face_shape: tuple[int, int, int],
-) -> Clips:
-    """Read the prepared files of takes; takes without a file (they failed) are left out."""
-    samples = [t for t in samples if t.sample_id in files]
-    stack = stack_clips([files[t.sample_id] for t in samples], mfcc_shape, face_shape)
-    count = stack["count"].astype(np.int64)
-    return Clips(
-        samples=samples,
-        faces=stack["face"],
-        first=np.cumsum(count) - count,
-        count=count,
-        mfcc=stack["mfcc"],
-        has_voice=stack["has_voice"],
-        labels=_label(samples),
-    )
+    def read_voices(self, index: np.ndarray, version: np.ndarray) -> np.ndarray:
+        """MFCC of clips, each in one of its n_variants augmented versions; n_variants: its own."""
+        if self.variants is None:
+            return self.mfcc[index]
+        out = np.empty((len(index), *self.mfcc.shape[1:]), np.float32)
+        own = (version == self.n_variants) | (self.variants.offsets[index] == ABSENT)
+        out[own] = self.mfcc[index[own]]
+        out[~own] = self.variants[index[~own] * self.n_variants + version[~own]]
+        return out
 
-
-def open_clips(samples: Sequence[Sample], files: dict[str, Path], shards: Shards) -> Clips:
-    """The same from shards that hold the files' content, read where it is indexed."""
-    samples, place = find_clips(samples, files, shards)
-    count = shards.count[place].astype(np.int64)
-    shard, row = shards.shard[place], shards.row[place]
-    return Clips(
-        samples=samples,
-        faces=StoredRows(shards, "face", shard, shards.first[place], count),
-        first=np.cumsum(count) - count,
-        count=count,
-        mfcc=StoredRows(shards, "mfcc", shard, row, np.ones(len(place), np.int64)),
-        has_voice=shards.has_voice[place],
-        labels=_label(samples),
-    )
+    def sample_voices(self, n: int = NORM_CLIPS) -> np.ndarray:
+        """MFCC of all clips that have them, of n spread evenly over them where there are more."""
+        usable = np.flatnonzero(self.has_voice)
+        return self.mfcc[usable[:: -(-len(usable) // n)] if len(usable) > n else usable]
 
 
-def find_clips(
-    samples: Sequence[Sample], files: dict[str, Path], shards: Shards
-) -> tuple[list[Sample], np.ndarray]:
-    """Takes that have a file, and their numbers in shards. Raises ClipError for one not there."""
-    samples = [t for t in samples if t.sample_id in files]
-    place = shards.find([files[t.sample_id].stem for t in samples])
-    if (place < 0).any():
-        missing = samples[int(np.argmin(place))]
-        cause = f"{missing.sample_id} is in none of its shards; run again"
-        raise ClipError(shards.folder, Reason.NOT_FOUND, cause)
-    return samples, place
+def open_clip(path: Path, spec: ClipSpec) -> StoredClip:
+    """Check a prepared file and find its arrays. Raises ClipError where it is damaged.
 
-
-def stack_clips(
-    paths: Sequence[Path], mfcc_shape: tuple[int, int], face_shape: tuple[int, int, int]
-) -> dict[str, np.ndarray]:
-    """Prepared files side by side: per clip count, has_voice, mfcc; per crop the others.
-
-    count: crops, int32. info: what else a file says, its text as uint8 bytes, info_count each.
+    All of it is read once and its checksums are compared.
     """
-    counts = np.array([count_crops(p) for p in paths], np.int32)
-    n, n_crops = len(paths), int(counts.sum())
-    # filled in place: a list and its concatenation would need the memory twice
-    stack = {
-        "count": counts,
-        "has_voice": np.zeros(n, bool),
-        "face": np.empty((n_crops, *face_shape), np.uint8),
-        "face_found": np.empty(n_crops, bool),
-        "times_s": np.empty(n_crops, np.float32),
-        "boxes": np.empty((n_crops, 4), np.float32),
-        "mfcc": np.zeros((n, *mfcc_shape), np.float32),
-    }
-    infos, end = [], 0
-    for i, path in enumerate(paths):
-        first, end = end, end + int(counts[i])
-        with naming_damage(path):
-            data = read_arrays(path)
-            unpack_clip(data)  # refuses what it cannot make a clip of
-            for name in ("face_found", "times_s", "boxes", *(("face",) if end > first else ())):
-                stack[name][first:end] = data[name]
-            if "mfcc" in data:
-                stack["mfcc"][i], stack["has_voice"][i] = data["mfcc"], True
-            infos.append(str(data["info"]).encode())
-    stack["info_count"] = np.array([len(t) for t in infos], np.int32)
-    stack["info"] = np.frombuffer(b"".join(infos), np.uint8)
-    return stack
+    clip = load_clip(path)
+    with naming_damage(path):
+        for name, array, shape in (
+            ("face", clip.face, (len(clip.times_s), *spec.face.shape)),
+            ("mfcc", clip.mfcc, spec.audio.shape),
+        ):
+            if array is not None and array.shape != shape:
+                raise ValueError(f"{name} is {array.shape}, not {shape}")
+        offsets = locate_arrays(path)
+    n_crops = 0 if clip.face is None else len(clip.face)
+    return StoredClip(path, n_crops, offsets.get("face", ABSENT), offsets.get("mfcc", ABSENT))
 
 
-def load_variants(clips: Clips, files: dict[str, Path], n_variants: int) -> np.ndarray | None:
-    """Altered MFCC float32 (n_clips, n_variants, ...); a clip without a file repeats its own."""
-    if not n_variants:
-        return None
-    variants = np.repeat(clips.mfcc[:, None], n_variants, axis=1)
-    for i, sample in enumerate(clips.samples):
-        if sample.sample_id in files:
-            variants[i] = load_mfcc(files[sample.sample_id])
-    return variants
+def open_clips(samples: Sequence[Sample], files: dict[str, Path], spec: ClipSpec) -> Clips:
+    """Check the prepared files of samples; samples without a file (they failed) are left out."""
+    samples = [s for s in samples if s.sample_id in files]
+    stored = [open_clip(files[s.sample_id], spec) for s in samples]
+    paths, count = [c.path for c in stored], np.array([c.n_crops for c in stored], np.int64)
+    mfcc_at = [c.mfcc_at for c in stored]
+    return Clips(
+        samples=samples,
+        faces=StoredRows(paths, [c.face_at for c in stored], count, spec.face.shape, np.uint8),
+        count=count,
+        mfcc=StoredRows(paths, mfcc_at, [1] * len(stored), spec.audio.shape, np.float32),
+        has_voice=np.array(mfcc_at) != ABSENT,
+        labels=np.array([s.label for s in samples], np.int32),
+    )
 
 
-def open_variants(
-    clips: Clips, files: dict[str, Path], n_variants: int, shards: Shards
-) -> StoredVariants:
-    """The same from shards of altered voices; n_variants at least 1."""
-    _, place = find_clips(clips.samples, files, shards)
-    count = shards.count[place].astype(np.int64)
-    if (count != n_variants).any():
-        cause = f"not {n_variants} altered versions of every voice"
-        raise ClipError(shards.folder, Reason.UNREADABLE, cause)
-    rows = StoredRows(shards, "mfcc", shards.shard[place], shards.first[place], count)
-    at = np.cumsum([t.sample_id in files for t in clips.samples]) - 1
-    at[[t.sample_id not in files for t in clips.samples]] = -1
-    return StoredVariants(rows, at, n_variants, clips.mfcc)
+def open_variants(clips: Clips, files: dict[str, Path], n_variants: int) -> None:
+    """Give clips the augmented versions of their sound; one without a file repeats its own."""
+    shape = (n_variants, *clips.mfcc.shape[1:])
+    paths, offsets = [], []
+    for sample in clips.samples:
+        path = files.get(sample.sample_id)
+        paths.append(path or Path())
+        offsets.append(ABSENT)
+        if path is not None:
+            mfcc = load_mfcc(path)
+            with naming_damage(path):
+                if mfcc.shape != shape:
+                    raise ValueError(f"mfcc is {mfcc.shape}, not {shape}")
+                offsets[-1] = locate_arrays(path)["mfcc"]
+    counts = [n_variants] * len(paths)
+    clips.variants = StoredRows(paths, offsets, counts, clips.mfcc.shape[1:], np.float32)
+    clips.n_variants = n_variants
 
 
-def _label(samples: Sequence[Sample]) -> np.ndarray:
-    return np.array([t.label for t in samples], np.int32)
+def locate_arrays(path: Path) -> dict[str, int]:
+    """Where the content of each array of an uncompressed .npz begins. Raises ValueError."""
+    found = {}
+    with open(path, "rb") as f, zipfile.ZipFile(f) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is compressed")
+            f.seek(member.header_offset + 26)
+            name_bytes, extra_bytes = struct.unpack("<HH", f.read(4))
+            f.seek(name_bytes + extra_bytes, 1)
+            np.lib.format.read_magic(f)
+            np.lib.format.read_array_header_1_0(f)
+            found[member.filename.removesuffix(".npy")] = f.tell()
+    return found

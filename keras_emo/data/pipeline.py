@@ -101,15 +101,7 @@ def stream_voices(
         return np.random.default_rng((seed, number)).permutation(usable)
 
     def fetch(index: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        if clips.variants is None:
-            return clips.mfcc[index]
-        choice = draws % (clips.variants.shape[1] + 1)
-        own = choice == clips.variants.shape[1]
-        return np.where(
-            own[:, None, None],
-            clips.mfcc[index],
-            clips.variants[index, np.where(own, 0, choice)],
-        )
+        return clips.read_voices(index, draws % (clips.n_variants + 1))
 
     return _stream(
         "mfcc",

@@ -21,7 +21,7 @@ from keras_emo.export.quantize import METHOD, open_run, quantize_int8
 from keras_emo.inference.batch import Run
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import ClipSpec
-from keras_emo.training.data import Prepared, Storage, prepare
+from keras_emo.training.data import Prepared, prepare
 from keras_emo.training.run import digest_clips
 
 MAX_DROP_POINTS = 1.0
@@ -53,7 +53,7 @@ def open_gate(
     judges: Sequence[Path],
     corpus: Any,
     spec: ClipSpec,
-    storage: Storage,
+    cache: Path,
     workers: int = 0,
     max_drop_points: float = MAX_DROP_POINTS,
 ) -> Gate:
@@ -64,14 +64,14 @@ def open_gate(
     another corpus, of other clips, or without validation speakers where it has to judge.
     """
     asked = read_runs(runs)
-    prepared = _prepare(runs[0], asked, corpus, spec, storage, workers)
+    prepared = _prepare(runs[0], asked, corpus, spec, cache, workers)
     opened: list[Judge] = []
     chosen = [*judges] or ([*runs] if len(runs) > 1 else [])
     for run in chosen:
         theirs = read_alike(run, asked, runs[0])
         own = prepared
         if run != runs[0]:
-            own = _prepare(run, theirs, corpus, spec, storage, workers)
+            own = _prepare(run, theirs, corpus, spec, cache, workers)
         _check_validates(own, run)
         opened.append(Judge(own, partial(_convert, run, theirs, spec)))
     if not chosen:
@@ -130,15 +130,15 @@ def check_drop(scores: dict[str, Any], max_drop_points: float, name: str) -> Non
 
 
 def _prepare(
-    run: Path, asked: dict[str, Any], corpus: Any, spec: ClipSpec, storage: Storage, workers: int
+    run: Path, asked: dict[str, Any], corpus: Any, spec: ClipSpec, cache: Path, workers: int
 ) -> Prepared:
-    """A run's own clips, from the cache or the shards it was trained from."""
+    """A run's own clips, from the cache it was trained from."""
     if corpus.name != asked["corpus"]:
         cause = f"it was trained on {asked['corpus']}, --data is {corpus.name}"
         raise UsageError(run, Reason.BAD_CONFIG, cause)
     split = Split.from_dict(asked["split"])
     assert_disjoint(split, corpus.samples)
-    prepared = prepare(corpus, split, spec, storage, workers)
+    prepared = prepare(corpus, split, spec, cache, workers)
     if digest_clips(prepared) != asked["clips"]:
         cause = "the clips of --data are not those of the run: other files, or other speakers"
         raise UsageError(run, Reason.BAD_CONFIG, cause)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _feed_faces(
 
 def predict_clips(
     run: Run,
-    clips: Sequence[ClipInputs],
+    clips: Iterable[ClipInputs],
     names: Sequence[str],
     frames: str,
     spec: ClipSpec,
@@ -83,16 +83,28 @@ def predict_clips(
     run: a batch to at least ``logits`` (batch, 7), by Keras or by onnxruntime. With frames
     ``each`` a clip's answer is the mean of its crops' logits.
     """
-    probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
-    usable = [i for i, clip in enumerate(clips) if can_predict(clip, names)]
-    for start in range(0, len(usable), batch):
-        chosen = usable[start : start + batch]
-        picked = [clips[i] for i in chosen]
-        logits = run(collate_clips(picked, names, frames, spec))["logits"]
+    usable: list[bool] = []
+    found = [np.empty((0, N_EMOTIONS), np.float32)]
+    waiting: list[ClipInputs] = []  # clips are taken one by one: all may not fit into memory
+
+    def predict() -> None:
+        logits = run(collate_clips(waiting, names, frames, spec))["logits"]
         if frames == "each":
-            ends = np.cumsum([len(c.face) for c in picked if c.face is not None])
+            ends = np.cumsum([len(c.face) for c in waiting if c.face is not None])
             logits = np.stack([part.mean(axis=0) for part in np.split(logits, ends[:-1])])
-        probs[chosen] = softmax(logits)
+        found.append(softmax(logits))
+        waiting.clear()
+
+    for clip in clips:
+        usable.append(can_predict(clip, names))
+        if usable[-1]:
+            waiting.append(clip)
+        if len(waiting) == batch:
+            predict()
+    if waiting:
+        predict()
+    probs = np.full((len(usable), N_EMOTIONS), np.nan, np.float32)
+    probs[usable] = np.concatenate(found)
     return probs
 
 

@@ -26,7 +26,6 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
     fit, and where no training or validation clip has a face.
     """
     checked = run.check_modality(entry.name, "face")
-    val = [(t, c.face) for t, c in checked if c.face is not None]
     usable = np.flatnonzero(run.train.has_face)
     with run.crew.strategy.scope():  # float32 whatever the precision: nothing here is slow
         model = run.build(entry.name)
@@ -37,9 +36,11 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
     pooled = pool_clips(model, seen, len(usable))
     statistics.adapt(pooled)
     known = {STATISTICS: _standardize(statistics, pooled, clips.count[usable])}
-    pooled = pool_clips(model, (face for _, face in val), len(val))
-    looked_at = {STATISTICS: _standardize(statistics, pooled, [len(face) for _, face in val])}
-    labels = np.array([t.label for t, _ in val])
+    faces = (face for _, c in checked if (face := c.load().face) is not None)
+    pooled = pool_clips(model, faces, len(checked))
+    counts = [c.n_crops for _, c in checked]
+    looked_at = {STATISTICS: _standardize(statistics, pooled, counts)}
+    labels = np.array([t.label for t, _ in checked])
     fit_head(run, entry.name, head, stage, (known, clips.labels[usable]), (looked_at, labels))
     return model
 

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_emo.data.clips import StoredClip
 from keras_emo.data.samples import Sample
-from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import Batch, predict_clips
 from keras_emo.io import write_json
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
@@ -40,13 +40,13 @@ def run_keras(model: keras.Model):
 def predict_split(
     model: keras.Model,
     entry: ModelEntry,
-    clips: Sequence[tuple[Sample, ClipInputs | None]],
+    clips: Sequence[tuple[Sample, StoredClip | None]],
     spec: ClipSpec,
 ) -> np.ndarray:
     """Probabilities (n_clips, 7); NaN rows for clips that failed or lack the modality."""
     probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
     whole = [i for i, (_, clip) in enumerate(clips) if clip is not None]
-    ready = [clip for _, clip in clips if clip is not None]
+    ready = (clip.load() for _, clip in clips if clip is not None)
     probs[whole] = predict_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
     return probs
 

@@ -110,7 +110,8 @@ def extract_features(visual, audio, clips, one_frame: bool) -> Features:
     n = len(clips)
     out = _empty(visual, audio, n)
     with Progress("described clips", "clips") as progress:
-        for i, clip in enumerate(clips):
+        for i, stored in enumerate(clips):
+            clip = stored.load()
             if clip.face is not None:
                 crops = clip.face
                 if one_frame:
@@ -151,15 +152,12 @@ def extract_augmented(visual, audio, clips: Clips, config: Any, number: int) -> 
     for i, pick in zip(np.flatnonzero(clips.has_face), picks, strict=True):
         start, end = end, end + len(pick)
         _put(out, "face", int(i), {k: v[start:end].mean(axis=0) for k, v in said.items()})
-    variants = clips.variants
-    choice = np.zeros(0, int)
-    if variants is not None:
-        choice = rng.integers(0, variants.shape[1], len(clips))
+    version = np.zeros(len(clips), int)
+    if clips.n_variants:
+        version = rng.integers(0, clips.n_variants, len(clips))
 
     def fetch(s: slice) -> np.ndarray:  # a batch at a time: all may not fit into memory
-        if variants is None:
-            return clips.mfcc[s]
-        return variants[np.arange(len(clips))[s], choice[s]]
+        return clips.read_voices(np.arange(len(clips))[s], version[s])
 
     said = _run_batches(
         hear,

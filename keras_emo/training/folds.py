@@ -14,7 +14,7 @@ from keras_emo.data.corpus import Corpus
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.errors import Reason, UsageError
 from keras_emo.training.config import PRETRAIN, TrainConfig
-from keras_emo.training.data import Storage, prepare, split_corpus
+from keras_emo.training.data import prepare, split_corpus
 from keras_emo.training.distributed import Crew
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, open_run
@@ -44,7 +44,7 @@ def train_runs(
     plans: Iterable[Plan],
     config: TrainConfig,
     corpus: Corpus,
-    cache: Path | Storage,
+    cache: Path,
     workers: int = 0,
     init_from: Path | None = None,
     start: dict[str, Any] | None = None,
@@ -70,7 +70,7 @@ def train_runs(
 
 
 def pretrain_once(
-    root: Path, config: TrainConfig, corpus: Corpus, cache: Path | Storage, pictures: Path,
+    root: Path, config: TrainConfig, corpus: Corpus, cache: Path, pictures: Path,
     workers: int = 0, start: dict[str, Any] | None = None, crew: Crew | None = None,
 ) -> Path:  # fmt: skip
     """Train the face network on single pictures, for all runs below root; returns the weights.

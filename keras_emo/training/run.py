@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import keras
 
-from keras_emo.data.clips import Clips
+from keras_emo.data.clips import Clips, StoredClip
 from keras_emo.data.samples import Sample
 from keras_emo.data.splits import SPLIT_FILE
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.features.clip import ClipInputs
 from keras_emo.io import naming_content, read_record, sweep_drafts, write_json
 from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.training.checkpoint import Checkpoints
@@ -37,7 +38,7 @@ class Run:
         self.folder, self.config, self.prepared = folder, config, prepared
         self.crew = crew or Crew()
         self._train: Clips | None = None
-        self._val: list[tuple[Sample, ClipInputs]] | None = None
+        self._val: list[tuple[Sample, StoredClip]] | None = None
         self.lock: IO[str] | None = None
 
     @property
@@ -45,6 +46,16 @@ class Run:
         if self._train is None:
             self._train = self.prepared.training_clips()
         return self._train
+
+    @contextmanager
+    def naming_damage(self) -> Iterator[None]:
+        """A clip that went bad while it was read is the error, not what tf.data makes of it."""
+        try:
+            yield
+        except Exception as e:
+            if self._train is not None and self._train.failure is not None:
+                raise self._train.failure from e
+            raise
 
     @property
     def train_voices(self) -> Clips:
@@ -56,12 +67,12 @@ class Run:
         return self.train
 
     @property
-    def val(self) -> list[tuple[Sample, ClipInputs]]:
+    def val(self) -> list[tuple[Sample, StoredClip]]:
         if self._val is None:
             self._val = [(t, c) for t, c in self.prepared.clips("val") if c is not None]
         return self._val
 
-    def check_modality(self, name: str, modality: str) -> list[tuple[Sample, ClipInputs]]:
+    def check_modality(self, name: str, modality: str) -> list[tuple[Sample, StoredClip]]:
         """The validation clips that have a modality, face or voice.
 
         Raises UsageError where no training or validation clip has it.

@@ -59,7 +59,7 @@ def train_stages(
                 raise UsageError(run.folder, Reason.BAD_CONFIG, cause)
             pretrain_visual(run, pretrain_data, init_from)
         else:
-            with run.prepared.naming_reads():
+            with run.naming_damage():
                 train_network(run, name, init_from)
     return team.run_on_coordinator(lambda: summarize(run.folder))
 
@@ -190,7 +190,8 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
 def follow_answers(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:
     """A function that answers clips with the network as it stands."""
     forward = run_keras(model)
-    return lambda: predict_clips(forward, clips, entry.inputs, entry.frames, run.config.clip)
+    inputs, frames, spec = entry.inputs, entry.frames, run.config.clip
+    return lambda: predict_clips(forward, (c.load() for c in clips), inputs, frames, spec)
 
 
 def score_network(run: Run, name: str, model: keras.Model) -> None:

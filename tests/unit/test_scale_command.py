@@ -187,25 +187,20 @@ def test_preprocess_fills_the_cache_of_train(corpus, tmp_path, capsys):
 
     cache = tmp_path / "cache"
     command = ["preprocess", "--data", str(corpus), "--cache", str(cache), "--workers", "1"]
-    command += ["--config", str(write_config(tmp_path)), "--shards", str(tmp_path / "shards")]
+    command += ["--config", str(write_config(tmp_path))]
     samples = read_corpus(corpus).samples
     n = len(samples)
     assert cli.main(command) == 0
     assert capsys.readouterr().out == f"{n} of {n} clips prepared, {n} of them now\n"
     report = build_cache(samples, ClipSpec(face=FaceSpec(size_px=32)), cache, 1)
     assert (len(report.files), report.computed) == (n, 0)
-    assert cli.main([*command, "--drop-prepared"]) == 0
-    assert capsys.readouterr().out == f"{n} of {n} clips prepared, 0 of them now\n"
-    assert not any(p.exists() for p in report.files.values())
-    assert json.loads(next((tmp_path / "shards").glob("*/index.json")).read_text())
-    assert cli.main(command) == 0  # what is in shards is not prepared again
+    assert cli.main(command) == 0
     assert capsys.readouterr().out == f"{n} of {n} clips prepared, 0 of them now\n"
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--drop-prepared"], "'--drop-prepared': bad_config: goes with --shards"),
         (["--address", "x:1"], "'--address': bad_config: goes with --engine ray"),
         (["--config", "no.toml"], "'no.toml': not_found"),
     ],
