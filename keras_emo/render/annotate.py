@@ -1,8 +1,9 @@
-"""A copy of a video with face, label and probabilities drawn in, its sound kept."""
+"""A copy of a video with face, label and probabilities drawn in, and with its sound."""
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,24 +13,91 @@ import cv2
 import numpy as np
 
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason, UsageError
+from keras_emo.features.face import Box
+from keras_emo.inference.predict import TrackedWindow
+from keras_emo.inference.results import Probs, Timeline
+from keras_emo.inference.segments import find_edges
+from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import OPEN_OPTIONS, check_file, read_media
 from keras_emo.media.recording import Frame
 from keras_emo.output import replace_file
-from keras_emo.render.overlay import Annotations, draw
+from keras_emo.render.chart import COLORS, INK, NOTHING, PAPER, write_text
 
 _TICKS_HZ = 30_000  # counts 24, 25, 30, 50, 60 and 29.97 frames a second exactly
 _EVERY_FRAME_HZ = 240.0
-_COPIED = ("aac", "mp3", "ac3")  # sound that an mp4 holds as it is
+_COPIED = ("aac", "mp3", "ac3")  # codecs that an mp4 can hold as they are
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-_AHEAD_S = 0.5  # sound goes this far before the picture
+_AHEAD_S = 0.5  # sound is written this far ahead of the frames
+_HELD_S = 0.75  # a face is drawn this long before and after it was detected
+
+
+class FaceTrail:
+    """Where the face was, frame by frame, from the window that represents each time."""
+
+    def __init__(self, window_s: float, hop_s: float):
+        self._from_s = (window_s - hop_s) / 2  # from a window's start to what it represents
+        self._rows = array("d")  # time_s and box of each sampled frame
+        self._first = True
+
+    def add(self, window: TrackedWindow) -> None:
+        """Add the next window; from its middle on it replaces those before."""
+        from_s = -np.inf if self._first else window.start_s + self._from_s
+        self._first = False
+        while len(self._rows) and self._rows[-5] >= from_s:
+            del self._rows[-5:]
+        for time_s, box in zip(window.times_s.tolist(), window.boxes.tolist(), strict=True):
+            if time_s >= from_s:
+                self._rows.extend((time_s, *box))
+
+    def table(self) -> np.ndarray:
+        """float64 (n, 5): time in s, x, y, width, height in px of the upright picture."""
+        return np.array(self._rows, np.float64).reshape(-1, 5)
+
+
+class Annotations:
+    """What to draw at each time of a recording."""
+
+    def __init__(self, timeline: Timeline, trail: FaceTrail):
+        self._windows, self._segments = timeline.windows, timeline.segments
+        self._edges_s = find_edges(
+            len(timeline.windows), timeline.window_s, timeline.hop_s, timeline.end_s
+        )
+        self._starts_s = np.array([s.start_s for s in timeline.segments])
+        self._faces = trail.table()
+
+    def find_probs(self, time_s: float) -> Probs | None:
+        """The probabilities of the window that represents a time, None where it abstains."""
+        i = int(np.searchsorted(self._edges_s, time_s, "right")) - 1
+        return self._windows[min(max(i, 0), len(self._windows) - 1)].probs
+
+    def find_label(self, time_s: float) -> str | None:
+        """The label of the segment at a time."""
+        i = int(np.searchsorted(self._starts_s, time_s, "right")) - 1
+        return self._segments[max(i, 0)].label if self._segments else None
+
+    def find_box(self, time_s: float) -> Box | None:
+        """The face, between the two nearest frames with one; None far from any."""
+        times_s = self._faces[:, 0]
+        i = int(np.searchsorted(times_s, time_s))
+        near = [k for k in (i - 1, i) if 0 <= k < len(times_s)]
+        near = [k for k in near if abs(times_s[k] - time_s) <= _HELD_S]
+        if not near:
+            return None
+        weights = [1.0]
+        if len(near) == 2:
+            before, after = times_s[near]
+            weight = (time_s - before) / (after - before) if after > before else 0.0
+            weights = [1 - weight, weight]
+        x, y, width, height = (np.array(weights) @ self._faces[near, 1:]).tolist()
+        return x, y, width, height
 
 
 def write_annotated(source: Path, target: Path, notes: Annotations, threads: int = 1) -> None:
     """Write ``source`` with its annotations as an mp4: same size, rate and sound, upright.
 
     One more pass over the file, in constant memory. H.264, or MPEG-4 where PyAV lacks it; an
-    odd side grows by a px. Sound is copied, or coded again as AAC. Raises ClipError where the
-    source has no picture, UsageError where the target is the source, EnvironmentFailure.
+    odd side grows by a px. Sound is copied, or encoded again as AAC. Raises ClipError if the
+    source has no picture, UsageError if the target is the source, EnvironmentFailure.
     """
     import av
 
@@ -145,3 +213,37 @@ def _encode(packet: Any, stream: Any, resampler: Any, out: Any, base_s: float) -
             frame.pts = max(0, frame.pts - round(base_s / frame.time_base))
         for part in resampler.resample(frame):
             out.mux(stream.encode(part))
+
+
+def draw(rgb: np.ndarray, time_s: float, notes: Annotations) -> None:
+    """Draw on an upright picture, RGB uint8 (height, width, 3), in place."""
+    probs, label = notes.find_probs(time_s), notes.find_label(time_s)
+    scale = min(max(rgb.shape[0] / 720, 0.4), 2.5)
+    line_px = max(1, round(2 * scale))
+    text = NOTHING
+    if probs is not None and label is not None:
+        text = f"{label} {probs[label]:.2f}"
+    color = COLORS.get(label or "", PAPER)
+    box = notes.find_box(time_s)
+    at = round(12 * scale), round(36 * scale)
+    if box is not None:
+        x, y, width, height = (round(v) for v in box)
+        cv2.rectangle(rgb, (x, y), (x + width, y + height), INK, line_px + 2)
+        cv2.rectangle(rgb, (x, y), (x + width, y + height), color, line_px)
+        at = max(x, 4), max(y - round(10 * scale), round(28 * scale))
+    write_text(rgb, text, at, scale, INK, line_px + 3)
+    write_text(rgb, text, at, scale, color, line_px)
+    if probs is not None:
+        _draw_bars(rgb, probs, scale)
+
+
+def _draw_bars(rgb: np.ndarray, probs: Probs, scale: float) -> None:
+    row, name_px, bar_px = round(26 * scale), round(120 * scale), round(150 * scale)
+    top = max(0, rgb.shape[0] - row * len(EMOTIONS) - round(10 * scale))
+    corner = rgb[top:, : name_px + bar_px + round(20 * scale)]
+    corner //= 3  # darkened, so that the text is legible on any picture
+    for i, name in enumerate(EMOTIONS):
+        y, left = top + row * i + round(5 * scale), name_px
+        write_text(rgb, name, (round(8 * scale), y + round(16 * scale)), 0.6 * scale, PAPER)
+        end = left + max(1, round(bar_px * probs[name]))
+        cv2.rectangle(rgb, (left, y), (end, y + round(18 * scale)), COLORS[name], cv2.FILLED)

@@ -1,129 +1,170 @@
-"""The timeline of a recording as inline SVG: probabilities over time, segments below."""
+"""The chart of a timeline: probabilities over time and segments, drawn with OpenCV as a PNG."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from itertools import pairwise
+from pathlib import Path
 
+import cv2
 import numpy as np
 
-from keras_emo.inference.results import Segment
-from keras_emo.inference.segments import find_stretches
+from keras_emo.inference.results import Segment, Timeline
+from keras_emo.inference.segments import find_edges, stack_probs
 from keras_emo.labels import EMOTIONS
-from keras_emo.progress import format_length
-from keras_emo.render.html import escape
-from keras_emo.render.plot import COLOURS, DARK, average_columns, choose_step
+from keras_emo.output import replace_file
 
-# Layout in the picture's own units
-WIDTH, HEIGHT = 960, 400
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 100  # margins of the field of probabilities
-BAND_TOP, BAND_HEIGHT = 44, 36  # of the segments, below the field
-_COLUMNS = 480
-_CHARACTER = 8.0  # width of a letter
+Color = tuple[int, int, int]
+
+# RGB. Okabe and Ito's palette, which people with any kind of color vision can tell apart.
+COLORS: dict[str, Color] = {
+    "angry": (213, 94, 0),
+    "disgust": (0, 158, 115),
+    "fear": (204, 121, 167),
+    "happy": (240, 228, 66),
+    "neutral": (187, 187, 187),
+    "sad": (0, 114, 178),
+    "surprise": (86, 180, 233),
+}
+DARK = ("sad", "angry", "disgust")  # these need light letters
+NOTHING = "no prediction"
+INK, FAINT, PAPER = (30, 30, 30), (225, 225, 225), (255, 255, 255)
+# Layout, px
+WIDTH, HEIGHT = 1600, 640
+LEFT, RIGHT, TOP, BOTTOM = 70, 210, 60, 150  # margins of the field of probabilities
+BAND_TOP, BAND_HEIGHT = 50, 44  # of the segments, below the field
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_timeline(
-    probs: np.ndarray,
-    edges_s: np.ndarray,
-    segments: Sequence[Segment],
-    title: str,
-    description: str,
-) -> str:
-    """An <svg> element that tells its content to screen readers.
+def write_chart(path: str | os.PathLike[str], timeline: Timeline) -> None:
+    """Write a timeline's chart as a PNG file. Raises EnvironmentFailure."""
+    with replace_file(Path(path)) as temporary:
+        temporary.write_bytes(encode_chart(timeline))
 
-    probs: float (n_windows, 7), NaN where a window abstained: hatched. edges_s: as find_edges
-    gives them. title, description: plain text.
+
+def encode_chart(timeline: Timeline) -> bytes:
+    """draw_chart's picture as PNG."""
+    bgr = cv2.cvtColor(draw_chart(timeline), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", bgr)[1].tobytes()
+
+
+def draw_chart(timeline: Timeline) -> np.ndarray:
+    """Seven probabilities over time, stacked, and the segments below; RGB uint8 (h, w, 3).
+
+    Where windows abstain the field is hatched.
     """
-    duration_s = max(float(edges_s[-1]), 1e-3)
-    return "".join((
-        f'<svg role="img" aria-labelledby="svg-title svg-desc" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-size="13" fill="currentColor">',
-        f'<title id="svg-title">{escape(title)}</title>',
-        f'<desc id="svg-desc">{escape(description)}</desc>',
-        '<defs><pattern id="hatch" width="8" height="8" patternTransform="rotate(45)" '
-        'patternUnits="userSpaceOnUse"><path d="M0 0V8" stroke="#999" stroke-width="2"/>'
-        "</pattern></defs>",
-        _draw_field(average_columns(probs, edges_s, _COLUMNS)),
-        _draw_axes(duration_s),
-        _draw_band(segments, duration_s),
-        "</svg>",
-    ))  # fmt: skip
+    picture = np.full((HEIGHT, WIDTH, 3), PAPER, np.uint8)
+    duration_s = max(timeline.end_s, 1e-3)
+    probs = stack_probs([w.probs for w in timeline.windows])
+    edges_s = find_edges(len(probs), timeline.window_s, timeline.hop_s, duration_s)
+    _fill_field(picture[TOP : HEIGHT - BOTTOM, LEFT : WIDTH - RIGHT], probs, edges_s)
+    _draw_axes(picture, duration_s)
+    _draw_band(picture, timeline.segments, duration_s)
+    _draw_legend(picture)
+    title = Path(timeline.path).name.encode("ascii", "replace").decode()  # all the font has
+    write_text(picture, title, (LEFT, 36), 0.7)
+    return picture
 
 
-def color_of(label: str | None) -> str:
-    """A label's fill; hatching for no answer."""
-    return "url(#hatch)" if label is None else "#{:02x}{:02x}{:02x}".format(*COLOURS[label])
+def write_text(
+    picture: np.ndarray,
+    text: str,
+    at: tuple[int, int],
+    scale: float = 0.5,
+    color: Color = INK,
+    thickness: int = 1,
+) -> None:
+    """Write text on RGB uint8; at: its lower left corner."""
+    cv2.putText(picture, text, at, _FONT, scale, color, thickness, cv2.LINE_AA)
 
 
-def _draw_field(columns: np.ndarray) -> str:
-    """Stacked shares of each label. columns: float (n, 7), NaN where nothing was said."""
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    shapes = [f'<rect x="{LEFT}" y="{TOP}" width="{width}" height="{height}" fill="url(#hatch)"/>']
-    tops = np.cumsum(columns, axis=1)
-    tops = np.pad(tops / tops[:, -1:], ((0, 0), (1, 0)))
-    for i, name in enumerate(EMOTIONS):
-        path = ""
-        for first, last in find_stretches(~np.isnan(columns[:, 0])):
-            upper = _trace(tops[first:last, i + 1], first, len(columns))
-            lower = _trace(tops[first:last, i], first, len(columns))
-            path += f"M{'L'.join(upper)}L{'L'.join(reversed(lower))}Z"
-        if path:
-            shapes.append(f'<path d="{path}" fill="{color_of(name)}"/>')
-    return "".join(shapes)
+def _measure(text: str, scale: float = 0.5) -> int:
+    """Width of a text in px."""
+    return cv2.getTextSize(text, _FONT, scale, 1)[0][0]
 
 
-def _trace(levels: np.ndarray, first: int, n_columns: int) -> list[str]:
-    """Corners of a stair through levels of 0 to 1, a column each, those between left out."""
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    steps = [0, *(np.flatnonzero(np.abs(np.diff(levels)) > 1e-4) + 1).tolist(), len(levels)]
-    corners = []
-    for start, end in pairwise(steps):
-        y = TOP + height * (1 - float(levels[start]))
-        corners += [f"{LEFT + width * (first + at) / n_columns:.1f} {y:.1f}" for at in (start, end)]
-    return corners
+def _hatch(field: np.ndarray) -> None:
+    height, width = field.shape[:2]
+    field[np.add.outer(np.arange(height), np.arange(width)) % 12 < 2] = FAINT
 
 
-def _draw_axes(duration_s: float) -> str:
+def _fill_field(field: np.ndarray, probs: np.ndarray, edges_s: np.ndarray) -> None:
+    """Color each column by the mean over the windows that represent its time."""
+    height, width = field.shape[:2]
+    colors = np.array([COLORS[name] for name in EMOTIONS], np.uint8)
+    _hatch(field)
+    levels = (np.arange(height)[::-1] + 0.5) / height  # bottom up
+    for x, column in enumerate(average_columns(probs, edges_s, width)):
+        if not np.isnan(column[0]):
+            tops = np.cumsum(column)
+            index = np.searchsorted(tops / tops[-1], levels)
+            field[:, x] = colors[np.minimum(index, len(colors) - 1)]
+
+
+def average_columns(probs: np.ndarray, edges_s: np.ndarray, n_columns: int) -> np.ndarray:
+    """Means over the windows that represent each of n_columns equal stretches of time.
+
+    probs: float (n_windows, 7), edges_s (n_windows + 1,), see find_edges. Returns float64
+    (n_columns, 7), NaN where every window of a stretch abstained.
+    """
+    columns_s = np.linspace(0, edges_s[-1], n_columns + 1)
+    first = np.clip(np.searchsorted(edges_s, columns_s[:-1], "right") - 1, 0, len(probs) - 1)
+    last = np.clip(np.searchsorted(edges_s, columns_s[1:], "left"), first + 1, len(probs))
+    means = np.full((n_columns, probs.shape[1]), np.nan)
+    for x in range(n_columns):
+        here = probs[first[x] : last[x]]
+        here = here[~np.isnan(here[:, 0])]
+        if len(here):
+            means[x] = here.mean(axis=0)
+    return means
+
+
+def _draw_axes(picture: np.ndarray, duration_s: float) -> None:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    shapes = [
-        f'<rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}" fill="none" '
-        'stroke="currentColor"/>'
-    ]
     for percent in (0, 25, 50, 75, 100):
-        y = bottom - (bottom - TOP) * percent / 100
-        shapes.append(f'<path d="M{LEFT - 5} {y:.1f}H{LEFT}" stroke="currentColor"/>')
-        shapes.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>')
-    for time_s in np.arange(0, duration_s + 1e-6, choose_step(duration_s)):
-        x = LEFT + (right - LEFT) * time_s / duration_s
-        shapes.append(f'<path d="M{x:.1f} {bottom}v5" stroke="currentColor"/>')
-        anchor = "end" if x > right - 12 else "middle"
-        shapes.append(
-            f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="{anchor}">{format_length(time_s)}'
-            "</text>"
-        )
-    return "".join(shapes)
+        y = bottom - round((bottom - TOP) * percent / 100)
+        cv2.line(picture, (LEFT - 6, y), (LEFT, y), INK, 1)
+        text = f"{percent} %"
+        write_text(picture, text, (LEFT - 12 - _measure(text, 0.45), y + 5), 0.45)
+    cv2.rectangle(picture, (LEFT - 1, TOP - 1), (right, bottom), INK, 1)
+    step_s = next((s for s in _STEPS_S if duration_s / s <= 12), _STEPS_S[-1])
+    for time_s in np.arange(0, duration_s + 1e-6, step_s):
+        x = LEFT + round((right - LEFT) * time_s / duration_s)
+        cv2.line(picture, (x, bottom), (x, bottom + 6), INK, 1)
+        minutes, seconds = divmod(round(time_s), 60)
+        text = f"{minutes}:{seconds:02d}"
+        write_text(picture, text, (x - _measure(text) // 2, bottom + 24))
+    write_text(picture, "min:s", (right + 30, bottom + 24), 0.45)
 
 
-def _draw_band(segments: Sequence[Segment], duration_s: float) -> str:
-    top, width = HEIGHT - BOTTOM + BAND_TOP, WIDTH - LEFT - RIGHT
-    shapes = []
+def _draw_band(picture: np.ndarray, segments: Sequence[Segment], duration_s: float) -> None:
+    top, width = HEIGHT - BOTTOM + BAND_TOP, WIDTH - RIGHT - LEFT
     for segment in segments:
         left, right = (
-            LEFT + width * min(t / duration_s, 1.0) for t in (segment.start_s, segment.end_s)
+            LEFT + round(width * min(t / duration_s, 1.0)) for t in (segment.start_s, segment.end_s)
         )
-        name = segment.label or "no answer"
-        times = f"{format_length(segment.start_s)} to {format_length(segment.end_s)}"
-        shapes.append(
-            f'<rect x="{left:.1f}" y="{top}" width="{max(right - left, 0):.1f}" '
-            f'height="{BAND_HEIGHT}" fill="{color_of(segment.label)}" stroke="currentColor">'
-            f"<title>{name}, {times}</title></rect>"
-        )
-        if _CHARACTER * len(name) + 8 <= right - left:
-            ink = 'fill="#fff"' if name in DARK else 'fill="#000"'
-            if segment.label is None:  # the hatching keeps away from the letters
-                ink = 'stroke="var(--paper)" stroke-width="6" paint-order="stroke"'
-            shapes.append(
-                f'<text x="{(left + right) / 2:.1f}" y="{top + BAND_HEIGHT / 2 + 4:.1f}" '
-                f'text-anchor="middle" {ink}>{name}</text>'
-            )
-    return "".join(shapes)
+        if right <= left:
+            continue
+        picture[top : top + BAND_HEIGHT, left:right] = COLORS.get(segment.label or "", PAPER)
+        text = segment.label or NOTHING
+        if _measure(text) + 8 <= right - left:
+            at = ((left + right - _measure(text)) // 2, top + BAND_HEIGHT // 2 + 5)
+            write_text(picture, text, at, color=PAPER if segment.label in DARK else INK)
+        cv2.line(picture, (left, top), (left, top + BAND_HEIGHT - 1), INK, 1)
+    cv2.rectangle(picture, (LEFT - 1, top - 1), (LEFT + width, top + BAND_HEIGHT), INK, 1)
+    write_text(picture, "segments", (LEFT + width + 12, top + BAND_HEIGHT // 2 + 5))
+
+
+def _draw_legend(picture: np.ndarray) -> None:
+    """In the order of the stack, from its top."""
+    left = WIDTH - RIGHT + 30
+    for i, name in enumerate((*reversed(EMOTIONS), NOTHING)):
+        y = TOP + 10 + 40 * i
+        patch = picture[y : y + 27, left : left + 27]
+        if name in COLORS:
+            patch[:] = COLORS[name]
+        else:
+            _hatch(patch)
+        cv2.rectangle(picture, (left, y), (left + 26, y + 26), INK, 1)
+        write_text(picture, name, (left + 38, y + 19), 0.55)

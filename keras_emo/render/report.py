@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from keras_emo.inference.bundle import Bundle
 from keras_emo.inference.predict import IllustratedTimeline, Thumbnail
 from keras_emo.inference.results import Segment, Timeline
-from keras_emo.inference.segments import find_edges, stack_probs
 from keras_emo.labels import EMOTIONS
+from keras_emo.metrics import Metrics
 from keras_emo.output import open_output
-from keras_emo.render.chart import color_of, draw_timeline
+from keras_emo.render.chart import NOTHING, encode_chart
 from keras_emo.render.html import encode_image, escape, render_facts, render_page, render_table
 from keras_emo.render.writers import format_time
 
@@ -26,109 +25,98 @@ NOTICE = (
     "decide about persons. Inferring emotions of people at work or in education is banned in the "
     "European Union (Regulation 2024/1689, Article 5)."
 )
-MAX_ROWS = 300  # of the table of windows; a longer recording shows every so many
+MAX_ROWS = 300  # of the table of windows; of a longer recording it shows every nth
+MAX_TOLD = 12  # segments that the chart's description names
 FACE_PX = 104
 _JPEG_QUALITY = 88
 _STYLE = """
 .notice { border-left: .3rem solid #d55e00; background: var(--box); padding: .75rem 1rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.5rem }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
-ul.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.25rem; padding: 0; list-style: none }
-.legend svg { width: .9rem; height: .9rem; vertical-align: -.1rem; margin-right: .35rem }
 .faces { display: grid; grid-template-columns: repeat(auto-fill, 104px); gap: .75rem }
-.faces figure { margin: 0 }
+figure { margin: 0 }
 .faces img { border-radius: .3rem; display: block } figcaption { font-size: .9rem }
 summary { cursor: pointer } .scroll { overflow-x: auto }
 """
 
 
 def write_report(path: str | os.PathLike[str], timeline: Timeline) -> None:
-    """Write render_timeline's page in one step. Raises EnvironmentFailure."""
+    """Write render_report's page in one step. Raises EnvironmentFailure."""
     with open_output(Path(path)) as stream:
-        stream.write(render_timeline(timeline))
+        stream.write(render_report(timeline))
 
 
-def render_timeline(timeline: Timeline) -> str:
-    """The page. What a user or a file named is escaped.
+def render_report(timeline: Timeline) -> str:
+    """The page; text from users and files is escaped.
 
-    Faces and bundle are on it if they are known, see IllustratedTimeline.
+    It shows faces and the bundle if they are known, see IllustratedTimeline.
     """
-    name = Path(timeline.path).name
-    probs = stack_probs([w.probs for w in timeline.windows])
     thumbnails: Sequence[Thumbnail] = ()
     bundle: Bundle | None = None
     if isinstance(timeline, IllustratedTimeline):
         thumbnails, bundle = timeline.thumbnails, timeline.bundle
+    name = Path(timeline.path).name
     parts = [
         f"<h1>Perceived expression in <bdi>{escape(name)}</bdi></h1>",
         f'<p class="notice" role="note"><strong>Please read first.</strong> {escape(NOTICE)}</p>',
         "<h2>In short</h2>",
-        render_facts(_summarize(timeline, probs)),
+        render_facts(_summarize(timeline)),
         "<h2>Over time</h2>",
-        _draw(timeline, probs),
+        _show_chart(timeline),
         "<h2>Segments</h2>",
         _list_segments(timeline.segments),
         "<h2>Faces</h2>",
-        _show_faces(thumbnails, bundle),
+        _show_faces(thumbnails),
         "<h2>States and warnings</h2>",
         _list_problems(timeline),
         "<h2>Every window</h2>",
-        _list_windows(timeline, probs),
+        _list_windows(timeline),
     ]
     if bundle is not None:
-        parts += ["<h2>Network</h2>", render_facts(_describe_bundle(bundle))]
+        parts += ["<h2>Network</h2>", render_facts(_list_facts(bundle))]
     return render_page(f"Perceived expression in {name}", parts, _STYLE)
 
 
-def _summarize(timeline: Timeline, probs: np.ndarray) -> list[tuple[str, str]]:
-    answered = int((~np.isnan(probs[:, 0])).sum())
+def _summarize(timeline: Timeline) -> list[tuple[str, str]]:
+    predicted = sum(window.label is not None for window in timeline.windows)
     return [
         ("File", Path(timeline.path).name),
         ("Length", format_time(timeline.end_s)),
-        ("Most of the time", _describe_shares(timeline)),
-        ("Windows", f"{len(probs)} of {timeline.window_s:g} s, one every "
-         f"{timeline.hop_s:g} s; {answered} answered"),
+        ("Most of the time", _rank_labels(timeline.segments)),
+        ("Windows", f"{len(timeline.windows)} of {timeline.window_s:g} s, one every "
+         f"{timeline.hop_s:g} s; {predicted} with a prediction"),
     ]  # fmt: skip
 
 
-def _describe_shares(timeline: Timeline) -> str:
-    """The labels with the largest shares of the timeline."""
+def _rank_labels(segments: Sequence[Segment]) -> str:
+    """The three labels of the longest total time, with their part of the recording."""
     lengths_s: dict[str, float] = {}
-    for segment in timeline.segments:
-        label = segment.label or "no answer"
+    for segment in segments:
+        label = segment.label or NOTHING
         lengths_s[label] = lengths_s.get(label, 0.0) + segment.end_s - segment.start_s
     total_s = max(sum(lengths_s.values()), 1e-9)
     ranked = sorted(lengths_s.items(), key=lambda item: -item[1])[:3]
     return ", ".join(f"{label} {100 * s / total_s:.0f} %" for label, s in ranked) or "nothing"
 
 
-def _draw(timeline: Timeline, probs: np.ndarray) -> str:
-    edges_s = find_edges(len(probs), timeline.window_s, timeline.hop_s, timeline.end_s)
-    told = "; ".join(_tell(s) for s in timeline.segments[:12])
-    rest = len(timeline.segments) - 12
-    told += f"; and {rest} more" if rest > 0 else ""
-    title = "Seven probabilities over time, stacked, and segments below"
-    swatches = "".join(
-        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10" '
-        f'fill="{color_of(label)}" stroke="currentColor"/></svg>{label or "no answer"}</li>'
-        for label in (*EMOTIONS, None)
+def _show_chart(timeline: Timeline) -> str:
+    """The chart, and its segments in words for those who cannot see it."""
+    words = "; ".join(
+        f"{s.label or NOTHING} from {format_time(s.start_s)} to {format_time(s.end_s)}"
+        for s in timeline.segments[:MAX_TOLD]
     )
-    drawn = draw_timeline(probs, edges_s, timeline.segments, title, told)
+    rest = len(timeline.segments) - MAX_TOLD
+    words += f"; and {rest} more" if rest > 0 else ""
     return (
-        f'<figure style="margin:0">{drawn}<figcaption>Upper part: the shares of the seven '
-        "expressions, by time in minutes and seconds; lower part: segments.</figcaption></figure>"
-        f'<ul class="legend" aria-label="Colours">{swatches}</ul>'
+        f'<figure><img alt="Seven probabilities over time, stacked, and segments: {words}" '
+        f'src="{encode_image(encode_chart(timeline), "png")}"><figcaption>Above: the probabilities '
+        "of the seven expressions over time; below: segments.</figcaption></figure>"
     )
-
-
-def _tell(segment: Segment) -> str:
-    times = f"{format_time(segment.start_s)} to {format_time(segment.end_s)}"
-    return f"{segment.label or 'no answer'} from {times}"
 
 
 def _list_segments(segments: Sequence[Segment]) -> str:
     rows = [
-        (s.label or "no answer", format_time(s.start_s), format_time(s.end_s),
+        (s.label or NOTHING, format_time(s.start_s), format_time(s.end_s),
          f"{s.end_s - s.start_s:.1f}", "" if s.confidence is None else f"{100 * s.confidence:.0f}")
         for s in segments
     ]  # fmt: skip
@@ -136,15 +124,12 @@ def _list_segments(segments: Sequence[Segment]) -> str:
     return render_table("Stretches with one expression each", heads, rows)
 
 
-def _show_faces(faces: Sequence[Thumbnail], bundle: Bundle | None) -> str:
+def _show_faces(faces: Sequence[Thumbnail]) -> str:
     if not faces:
-        blind = bundle is not None and "face" not in bundle.modalities
-        why = "The network sees no faces." if blind else "No face was kept."
-        return f"<p>{why}</p>"
+        return "<p>No face was found, or the network uses the voice only.</p>"
     figures = []
     for face in faces:
-        said = face.label or "no answer"
-        lines = [format_time(face.time_s), said]
+        lines = [format_time(face.time_s), face.label or NOTHING]
         if face.face_id is not None:
             lines.append(f"person {face.face_id + 1}")
         figures.append(
@@ -153,8 +138,8 @@ def _show_faces(faces: Sequence[Thumbnail], bundle: Bundle | None) -> str:
             "</figure>"
         )
     return (
-        f'<p>As the network saw them, with what was said of the window.</p><div class="faces">'
-        f"{''.join(figures)}</div>"
+        "<p>As the network receives them, with the prediction of their window.</p>"
+        f'<div class="faces">{"".join(figures)}</div>'
     )
 
 
@@ -174,52 +159,45 @@ def _list_problems(timeline: Timeline) -> str:
     ]
     items += timeline.warnings
     if not items:
-        return "<p>None: face and voice were there all the time, and the file is whole.</p>"
+        return "<p>None: every window has what the network uses, and the file is complete.</p>"
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
 
 
-def _list_windows(timeline: Timeline, probs: np.ndarray) -> str:
-    n = len(probs)
+def _list_windows(timeline: Timeline) -> str:
+    n = len(timeline.windows)
     every = max(1, -(-n // MAX_ROWS))
     rows = []
-    for i in range(0, n, every):
-        start_s, row = i * timeline.hop_s, probs[i]
-        said = ["no answer", *[""] * len(row)]
-        if not np.isnan(row[0]):
-            said = [EMOTIONS[int(row.argmax())], *(f"{100 * p:.0f}" for p in row)]
-        rows.append((format_time(start_s), *said))
+    for window in timeline.windows[::every]:
+        probs = [f"{100 * window.probs[e]:.0f}" if window.probs else "" for e in EMOTIONS]
+        rows.append((format_time(window.start_s), window.label or NOTHING, *probs))
     caption = f"Probabilities in %, by the start of the window; {n} windows"
     caption += f", every {every}th is shown" if every > 1 else ""
-    table = render_table(caption, ("start", "answer", *EMOTIONS), rows)
+    table = render_table(caption, ("start", "expression", *EMOTIONS), rows)
     return f'<details><summary>The numbers</summary><div class="scroll">{table}</div></details>'
 
 
-def _tell_accuracy(metrics: dict[str, Any]) -> str:
-    """Of the test speakers, or of folds; another's bundle may hold anything."""
-    try:
-        tested = "test" in metrics
-        figures = metrics["test" if tested else "folds"]
-        low, high = (100 * v for v in figures["interval_95"]["accuracy"])
-        return (
-            f"{100 * figures['accuracy']:.1f} % of {figures['n_clips']} clips "
-            f"(95 % interval {low:.1f} to {high:.1f})"
-            f"{'' if tested else ', of networks trained in the same way'}"
-        )
-    except (LookupError, TypeError, ValueError):
-        return "unknown"
-
-
-def _describe_bundle(bundle: Bundle) -> list[tuple[str, object]]:
+def _list_facts(bundle: Bundle) -> list[tuple[str, object]]:
     info = bundle.info
     facts: list[tuple[str, object]] = [
         ("Bundle", info["name"]),
         ("Network", f"{info['model']}, {info.get('precision', 'fp32')}"),
-        ("Takes", " and ".join(bundle.modalities)),
-        ("Learned from", f"{info['corpus'].get('name', 'unknown')}, "
+        ("Uses", " and ".join(bundle.modalities)),
+        ("Trained on", f"{info['corpus'].get('name', 'unknown')}, "
          f"{len(info['corpus']['split']['train'])} speakers"),
-        ("Accuracy on people it never saw", _tell_accuracy(info["metrics"])),
-        ("Licence of the weights", info.get("licence", "unknown")),
+        ("Accuracy on held-out speakers", _describe_accuracy(info["metrics"])),
+        ("License of the weights", info.get("licence", "unknown")),
         ("sha256 of model.onnx", info["files"]["model.onnx"]["sha256"]),
         ("Made with", f"keras_emo {info['versions'].get('keras_emo', 'unknown')}"),
     ]  # fmt: skip
     return facts
+
+
+def _describe_accuracy(metrics: dict) -> str:
+    """On the test speakers, or of cross-validation; a bundle need not have any."""
+    split = "test" if "test" in metrics else "folds"
+    try:
+        figures = Metrics.from_dict(metrics[split])
+    except (LookupError, TypeError, ValueError):
+        return "unknown"
+    by_folds = ", of networks trained in the same way" if split == "folds" else ""
+    return f"{figures} % of {figures.n_clips} clips, 95 % interval in parentheses{by_folds}"

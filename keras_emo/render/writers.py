@@ -1,31 +1,185 @@
-"""Answers for people and for files, as they come."""
+"""Output formats by name: text, CSV and JSON, and those that installed packages register."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TextIO
 
-from keras_emo.inference.predict import WindowStream
-from keras_emo.inference.results import Prediction, Segment, WindowPrediction
+from keras_emo.errors import Reason, UsageError
+from keras_emo.extensions import load_extensions
+from keras_emo.inference.results import Prediction, Segment, Timeline, WindowPrediction
 from keras_emo.labels import EMOTIONS
 
-FORMATS = ("csv", "json", "text")
+GROUP = "keras_emo.formats"  # of entry points: modules of other packages that register a format
 CSV_HEADER = (
     "path", "label", *EMOTIONS, "modalities", "frames_with_face", "frames_examined",
     "duration_s", "warnings",
 )  # fmt: skip
-WINDOWS_SCHEMA = 1
 WINDOW_HEADER = (
     "path", "start_s", "end_s", "label", *EMOTIONS, "modalities", "states", "face_id",
     "x_px", "y_px", "width_px", "height_px",
 )  # fmt: skip
 
 
-def format_text(p: Prediction) -> str:
+class WritesPredictions(Protocol):
+    """Writes the predictions of clips: add for each, finish after the last."""
+
+    def add(self, prediction: Prediction, /) -> None: ...
+    def finish(self) -> None: ...
+
+
+class WritesTimelines(Protocol):
+    """Writes recordings: add for each window as it is predicted, then end; finish at last."""
+
+    def add(self, path: str, window: WindowPrediction, /) -> None: ...
+    def end(self, timeline: Timeline, /) -> None: ...
+    def finish(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """A registered format: what makes its writers from a text stream; None where it has none."""
+
+    predictions: Callable[[TextIO], WritesPredictions] | None
+    timelines: Callable[[TextIO], WritesTimelines] | None
+
+
+_FORMATS: dict[str, Format] = {}
+
+
+def register_format(
+    name: str,
+    *,
+    predictions: Callable[[TextIO], WritesPredictions] | None = None,
+    timelines: Callable[[TextIO], WritesTimelines] | None = None,
+) -> None:
+    """Register a format under a name, for clips, for timelines or for both."""
+    if name in _FORMATS:
+        raise ValueError(f"a format named {name} is registered already")
+    _FORMATS[name] = Format(predictions, timelines)
+
+
+def find_prediction_format(name: str) -> Callable[[TextIO], WritesPredictions]:
+    """What makes a writer of predictions. Raises UsageError if there is no such format."""
+    found = _find(name).predictions
+    if found is None:
+        raise UsageError(name, Reason.BAD_CONFIG, "a format for --timeline only")
+    return found
+
+
+def find_timeline_format(name: str) -> Callable[[TextIO], WritesTimelines]:
+    """What makes a writer of timelines. Raises UsageError if there is no such format."""
+    found = _find(name).timelines
+    if found is None:
+        raise UsageError(name, Reason.BAD_CONFIG, "not a format for --timeline")
+    return found
+
+
+def _find(name: str) -> Format:
+    if name not in _FORMATS:  # other packages are searched only if that is necessary
+        load_extensions(GROUP)
+    if name not in _FORMATS:
+        cause = f"no such format; known are {', '.join(_FORMATS)}"
+        raise UsageError(name, Reason.BAD_CONFIG, cause)
+    return _FORMATS[name]
+
+
+class _Writer:
+    """Common to all: a stream, its form, the header of CSV and the array of JSON."""
+
+    def __init__(self, stream: TextIO, form: str, header: Iterable[str]):
+        self.stream, self.form, self._opening = stream, form, "[\n"
+        if form == "csv":
+            self.write_row(header)
+
+    def write_row(self, cells: Iterable[object]) -> None:
+        self.stream.write(format_csv(cells))
+
+    def write_item(self, item: Mapping[str, Any]) -> None:
+        """Write the next element of the JSON array."""
+        self.stream.write(self._opening + json.dumps(item, indent=1, ensure_ascii=False))
+        self._opening = ",\n"
+
+    def finish(self) -> None:
+        """Nothing follows."""
+        if self.form == "json":
+            self.stream.write("[]\n" if self._opening == "[\n" else "\n]\n")
+
+
+class PredictionWriter(_Writer):
+    """Writes predictions to a stream, one by one; form: csv, json or text."""
+
+    def __init__(self, stream: TextIO, form: str):
+        super().__init__(stream, form, CSV_HEADER)
+
+    def add(self, p: Prediction) -> None:
+        """Write the next prediction."""
+        if self.form == "json":
+            self.write_item(p.to_dict())
+        elif self.form == "csv":
+            self.write_row([
+                p.path, p.label, *_format_probs(p.probs), "+".join(p.modalities),
+                p.faces.with_face, p.faces.examined, f"{p.duration_s:.3f}",
+                "; ".join([*map(str, p.states), *p.warnings]),
+            ])  # fmt: skip
+        else:
+            self.stream.write(format_prediction(p))
+        self.stream.flush()  # a reader need not wait for the last clip
+
+
+class TimelineWriter(_Writer):
+    """Writes timelines to a stream.
+
+    csv: a row per window, as it is predicted. text: a line per segment, once a recording is
+    complete. json: an array with an object per recording, see docs/commands.md.
+    """
+
+    def __init__(self, stream: TextIO, form: str):
+        super().__init__(stream, form, WINDOW_HEADER)
+
+    def add(self, path: str, window: WindowPrediction) -> None:
+        """Write the next window of a recording."""
+        if self.form == "csv":
+            w, face = window, ["", "", "", "", ""]
+            if w.face is not None:
+                face = [str(w.face.id), *(f"{v:.1f}" for v in w.face.box)]
+            self.write_row([
+                path, f"{w.start_s:.3f}", f"{w.end_s:.3f}", w.label or "", *_format_probs(w.probs),
+                "+".join(w.modalities), " ".join(map(str, w.states)), *face,
+            ])  # fmt: skip
+
+    def end(self, timeline: Timeline) -> None:
+        """The recording is complete, or as much of it as could be read."""
+        if self.form == "json":
+            self.write_item(timeline.to_dict())
+        elif self.form == "text":
+            length = f"{format_time(timeline.duration_s)}, {len(timeline.windows)} windows"
+            self.stream.write(f"{timeline.path}  {length}\n")
+            self.stream.writelines(format_segment(s) for s in timeline.segments)
+        self.stream.flush()
+
+
+for _name in ("csv", "json", "text"):
+    register_format(
+        _name,
+        predictions=partial(PredictionWriter, form=_name),
+        timelines=partial(TimelineWriter, form=_name),
+    )
+
+
+def format_csv(cells: Iterable[object]) -> str:
+    """One line of cells, quoted where necessary."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue()[:-2] + "\n"  # with "\n" as terminator, "\r" in a cell is not quoted
+
+
+def format_prediction(p: Prediction) -> str:
     """One line: path, label, its probability, modalities used."""
     return (
         f"{p.path}  {p.label} {p.confidence:.2f}  from {' and '.join(p.modalities)}"
@@ -33,101 +187,18 @@ def format_text(p: Prediction) -> str:
     )
 
 
-def format_csv(cells: object) -> str:
-    """One line of cells, quoted where they need it."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # type: ignore[arg-type]
-    return text.getvalue()[:-2] + "\n"  # not written so: a name with "\r" would go unquoted
-
-
-class PredictionWriter:
-    """Writes answers to a stream: text and csv one by one, json as one array at the end."""
-
-    def __init__(self, stream: TextIO, form: str):
-        self.stream, self.form = stream, form
-        self.kept: list[dict[str, Any]] = []
-        if form == "csv":
-            self.stream.write(format_csv(CSV_HEADER))
-
-    def add(self, p: Prediction) -> None:
-        """Take the next answer."""
-        if self.form == "json":
-            self.kept.append(p.to_dict())
-            return
-        if self.form == "text":
-            self.stream.write(format_text(p))
-        else:
-            self.stream.write(format_csv([
-                p.path, p.label, *(f"{v:.6f}" for v in p.probs.values()), "+".join(p.modalities),
-                p.faces.with_face, p.faces.examined, f"{p.duration_s:.3f}",
-                "; ".join([*map(str, p.states), *p.warnings]),
-            ]))  # fmt: skip
-        self.stream.flush()  # whoever reads along need not wait for the last clip
-
-    def finish(self) -> None:
-        """No further answer comes."""
-        if self.form == "json":
-            self.stream.write(json.dumps(self.kept, indent=1, ensure_ascii=False) + "\n")
-
-
-class TimelineWriter:
-    """Writes timelines of recordings to a stream, window by window.
-
-    csv: a row a window. text: a line a segment, once a recording is done. json: an array with
-    an object for each recording, see docs/commands.md.
-    """
-
-    def __init__(self, stream: TextIO, form: str):
-        self.stream, self.form = stream, form
-        self.n_files = self.n_windows = 0
-        if form == "csv":
-            stream.write(format_csv(WINDOW_HEADER))
-
-    def begin(self, path: Path, window_s: float, hop_s: float) -> None:
-        """The windows of another recording come."""
-        self.path, self.n_windows = path, 0
-        if self.form == "json":
-            head = {"schema": WINDOWS_SCHEMA, "path": str(path)}
-            head |= {"window_s": window_s, "hop_s": hop_s}
-            opening = ",\n" if self.n_files else "[\n"
-            self.stream.write(f'{opening}{_to_json(head)[:-1]}, "windows": [')
-        self.n_files += 1
-
-    def add(self, answer: WindowPrediction) -> None:
-        """Take the next window."""
-        if self.form == "json":
-            separator = ",\n " if self.n_windows else "\n "
-            self.stream.write(separator + _to_json(answer.to_dict()))
-        elif self.form == "csv":
-            self.stream.write(format_csv(_list_cells(self.path, answer)))
-        self.n_windows += 1
-
-    def end(self, stream: WindowStream, segments: Sequence[Segment]) -> None:
-        """The recording is done, or as much of it as there will be."""
-        if self.form == "json":
-            tail = {
-                "segments": [s.to_dict() for s in segments],
-                "duration_s": round(stream.duration_s, 3),
-                "damage": stream.damage.to_dict(),
-                "warnings": stream.warnings,
-            }
-            self.stream.write(f"\n], {_to_json(tail)[1:]}")
-        elif self.form == "text":
-            length = f"{format_time(stream.duration_s)}, {self.n_windows} windows"
-            self.stream.write(f"{self.path}  {length}\n")
-            self.stream.writelines(format_segment(s) for s in segments)
-        self.stream.flush()
-
-    def finish(self) -> None:
-        """No further recording comes."""
-        if self.form == "json":
-            self.stream.write("\n]\n" if self.n_files else "[]\n")
-
-
 def format_segment(segment: Segment) -> str:
-    """One line: from, to, label, its mean probability."""
-    said = "no answer" if segment.label is None else f"{segment.label} {segment.confidence:.2f}"
-    return f"  {format_time(segment.start_s)} - {format_time(segment.end_s)}  {said}\n"
+    """One line: start, end, label, its mean probability."""
+    found = "no prediction" if segment.label is None else f"{segment.label} {segment.confidence:.2f}"
+    return f"  {format_time(segment.start_s)} - {format_time(segment.end_s)}  {found}\n"
+
+
+def format_window(window: WindowPrediction) -> str:
+    """One line: end of the window, label, its probability, modalities used or why there is none."""
+    found = f"no prediction: {', '.join(map(str, window.states))}"
+    if window.label is not None:
+        found = f"{window.label} {window.confidence:.2f}  from {' and '.join(window.modalities)}"
+    return f"{format_time(window.end_s)}  {found}\n"
 
 
 def format_time(time_s: float) -> str:
@@ -139,27 +210,5 @@ def format_time(time_s: float) -> str:
     return f"{head}:{rest // 10:02d}.{rest % 10}"
 
 
-def format_window(answer: WindowPrediction) -> str:
-    """One line: end of the window, label, its probability, modalities used or why none."""
-    if answer.label is None:
-        said = f"no answer: {', '.join(map(str, answer.states))}"
-    else:
-        said = f"{answer.label} {answer.confidence:.2f}  from {' and '.join(answer.modalities)}"
-    return f"{format_time(answer.end_s)}  {said}\n"
-
-
-def _list_cells(path: Path, answer: WindowPrediction) -> list[Any]:
-    probs = [""] * len(EMOTIONS)
-    if answer.probs is not None:
-        probs = [f"{p:.6f}" for p in answer.probs.values()]
-    box = ["", "", "", "", ""]
-    if answer.face is not None:
-        box = [str(answer.face.id), *(f"{v:.1f}" for v in answer.face.box)]
-    return [
-        path, f"{answer.start_s:.3f}", f"{answer.end_s:.3f}", answer.label or "", *probs,
-        "+".join(answer.modalities), " ".join(map(str, answer.states)), *box,
-    ]  # fmt: skip
-
-
-def _to_json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False)
+def _format_probs(probs: Mapping[str, float] | None) -> list[str]:
+    return ["" if probs is None else f"{probs[name]:.6f}" for name in EMOTIONS]
