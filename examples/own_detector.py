@@ -1,4 +1,4 @@
-"""A detector of one's own: the face is where the camera's owner says, as in a photo booth."""
+"""A face detector of your own: the face is in the middle of the picture, as in a photo booth."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class SeatedFace:
 
 
 class SeatedDetector:
-    """Says that the middle of every picture is a face, ``share`` of its shorter side wide."""
+    """Finds one face in the middle, as wide as ``share`` of the picture's shorter side."""
 
     def __init__(self, share: float = 0.5):
         self.share = share
 
     def detect(self, rgb: np.ndarray) -> Sequence[SeatedFace]:
-        """One face in ``rgb``, uint8 (height, width, 3)."""
+        """The face in ``rgb``, uint8 (height, width, 3)."""
         height, width = rgb.shape[:2]
         side = self.share * min(height, width)
         return [SeatedFace(((width - side) / 2, (height - side) / 2, side, side))]

@@ -72,12 +72,12 @@ def load(
     the bundle's own. Raises BundleError where the bundle is incomplete or altered.
     """
     # here: importing the package is cheap
-    from keras_emo.inference.bundle import Bundle, find_default_bundle, load_bundle
+    from keras_emo.inference.bundle import Bundle, load_bundle
     from keras_emo.inference.model import Model
     from keras_emo.inference.session import available_cores
 
     if not isinstance(bundle, Bundle):
-        bundle = load_bundle(find_default_bundle() if bundle is None else bundle)
+        bundle = load_bundle(bundle)
     threads = threads or available_cores()
     if sandbox is False:
         return Model(bundle, threads=threads, detector=detector)

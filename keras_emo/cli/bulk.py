@@ -11,7 +11,7 @@ from pathlib import Path
 
 from keras_emo.cli.predict import exit_code_for, find_clips, open_model
 from keras_emo.data.workers import run_jobs
-from keras_emo.inference.bundle import DESCRIPTION, digest_file, load_bundle
+from keras_emo.inference.bundle import DESCRIPTION, Bundle, digest_file, load_bundle
 from keras_emo.inference.predict import choose_lengths
 from keras_emo.scale.answers import ClipAnswerer, Maker
 from keras_emo.scale.bulk import Run, answer_rest
@@ -32,7 +32,7 @@ def run_bulk(options: argparse.Namespace) -> int:
     with open_store(options.out, plan) as store:
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
-        answerer = ClipAnswerer(partial(open_model, _fix_paths(options)), maker, windows)
+        answerer = ClipAnswerer(partial(open_model, _fix_paths(options, bundle)), maker, windows)
         with closing(answerer):
             counts = answer_rest(store, store.find_finished(), _choose_run(options, answerer))
     if counts.degraded:
@@ -42,10 +42,10 @@ def run_bulk(options: argparse.Namespace) -> int:
     return exit_code_for(counts.answered, failed, bool(counts.degraded), counts.late)
 
 
-def _fix_paths(options: argparse.Namespace) -> argparse.Namespace:
+def _fix_paths(options: argparse.Namespace, bundle: Bundle) -> argparse.Namespace:
     """The options that open a predictor, for processes that run in another folder."""
     return argparse.Namespace(
-        bundle=Path(os.path.abspath(options.bundle)),
+        bundle=Path(os.path.abspath(bundle.folder)),
         threads=options.threads or int(options.engine == "ray"),
         sandbox=options.sandbox,
         timeout_s=options.timeout_s,

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from keras_emo import load
 from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
-from keras_emo.cli.options import CORPUS_HELP, DEFAULT_BUNDLE, add_bundle, add_threads
+from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_threads
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.evaluation import LabeledClip, Part, evaluate_parts
 from keras_emo.data.samples import Sample
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Score a bundle, or one of each fold, on a labeled corpus and print the figures."""
     if options.folds is not None and options.speakers is not None:
         raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
-    if options.folds is not None and options.bundle is not DEFAULT_BUNDLE:
+    if options.folds is not None and options.bundle is not None:
         raise UsageError("--bundle", Reason.BAD_CONFIG, "not together with --folds")
     if options.json is None:
         return _evaluate(options, None)

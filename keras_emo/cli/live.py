@@ -11,10 +11,7 @@ from pathlib import Path
 from keras_emo import load
 from keras_emo.cli.options import add_bundle, add_threads, add_windows, seconds
 from keras_emo.errors import ExitCode
-from keras_emo.inference.realtime import LivePredictions
-from keras_emo.media.live import open_source
 from keras_emo.output import open_output
-from keras_emo.render.writers import format_window
 
 
 def add_arguments(live: argparse.ArgumentParser) -> None:
@@ -45,21 +42,25 @@ def add_arguments(live: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict until the source ends, --max-s, Ctrl-C or SIGTERM."""
+    from keras_emo.inference.realtime import LivePredictions
+    from keras_emo.media.live import open_source
+    from keras_emo.render.writers import format_window
+
     with open_output(options.out) as stream:
         model = load(options.bundle, threads=options.threads)
         source = open_source(options.source)
         model.warm_up()
         if not source.has_audio and "voice" in model.bundle.modalities:
-            print(f"warning: {options.source!r}: no sound, answered from the face alone",
+            print(f"warning: {options.source!r}: no sound, predicted from the face alone",
                   file=sys.stderr)  # fmt: skip
         lengths = options.window_s, options.hop_s
-        with LivePredictions(model, source, options.source, *lengths, options.max_s) as answers:
-            for answer in answers:
+        with LivePredictions(model, source, options.source, *lengths, options.max_s) as windows:
+            for window in windows:
                 if options.format == "json":
-                    dropped = {"pictures": answers.latest.n_dropped, "windows": answers.n_skipped}
-                    line = answer.to_dict() | {"dropped": dropped}
+                    dropped = {"pictures": windows.latest.n_dropped, "windows": windows.n_skipped}
+                    line = window.to_dict() | {"dropped": dropped}
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
                 else:
-                    stream.write(format_window(answer))
+                    stream.write(format_window(window))
                 stream.flush()
     return ExitCode.OK

@@ -44,7 +44,7 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
         if chosen in (None, name):
             module = import_module(f"keras_emo.cli.{name}")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(function=module.run)
     return parser
 
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: str, arguments: Sequence[str]) -> int:
     options = build_parser(chosen).parse_args(arguments)
     require(*PACKAGES)
-    return options.run(options)
+    return options.function(options)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
 from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 
-DEFAULT_BUNDLE = Path(os.environ.get("KERAS_EMO_BUNDLE", "saved_models/default"))
+BUNDLE_HELP = "bundle folder (default: KERAS_EMO_BUNDLE, or the pretrained model)"
 CORPUS_HELP = "ravdess, savee or a registered corpus (default: recognized by its file names)"
 HOW_TO_SCALE = "pip install -r requirements-scale.txt"
 EXIT_CODES = (
@@ -29,12 +28,7 @@ class Arguments(Protocol):
 
 def add_bundle(parser: Arguments) -> None:
     """--bundle."""
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        default=DEFAULT_BUNDLE,
-        help="bundle folder (default: KERAS_EMO_BUNDLE, or saved_models/default)",
-    )
+    parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
 
 
 def add_bundle_argument(parser: Arguments) -> None:
@@ -43,9 +37,8 @@ def add_bundle_argument(parser: Arguments) -> None:
         "bundle",
         type=Path,
         nargs="?",
-        default=DEFAULT_BUNDLE,
         metavar="BUNDLE",
-        help="bundle folder (default: KERAS_EMO_BUNDLE, or saved_models/default)",
+        help=BUNDLE_HELP,
     )
 
 

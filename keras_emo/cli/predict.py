@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_emo import load
 from keras_emo.cli.options import (
@@ -23,11 +24,14 @@ from keras_emo.cli.options import (
 )
 from keras_emo.cli.run import require
 from keras_emo.errors import ClipError, ClipTimeout, ExitCode, Reason, UsageError
-from keras_emo.inference.model import Model
-from keras_emo.inference.session import available_cores
 from keras_emo.output import open_output
 from keras_emo.progress import Progress
-from keras_emo.render.formats import find_prediction_format
+
+if TYPE_CHECKING:
+    from keras_emo import Model
+    from keras_emo.inference.predict import TrackedWindow
+    from keras_emo.render.writers import WritesPredictions, WritesTimelines
+    from keras_emo.sandbox.limits import Limits
 
 
 def add_arguments(predict: argparse.ArgumentParser) -> None:
@@ -110,74 +114,93 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict every clip; one that fails is reported and the rest go on."""
-    if not options.sandbox:
-        check_without(options, "--sandbox", "timeout_s", "memory_mb")
-    if not options.timeline:
-        check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
-    if options.format == "parquet" or options.engine == "ray":
-        return _predict_in_bulk(options)
-    check_without(options, "--engine ray", "address", "workers")
-    check_without(options, "--format parquet", "shard_clips")
+    _check_options(options)
+    if options.format == "parquet":
+        from keras_emo.cli.bulk import run_bulk
+
+        return run_bulk(options)
+    from keras_emo.render.writers import find_prediction_format, find_timeline_format
+
+    find_format: Callable[[str], Callable[[TextIO], Any]] = find_prediction_format
+    predict: Callable[..., bool] = _predict_clip
     if options.timeline:
-        from keras_emo.cli.timeline import run_timeline
-
-        return run_timeline(options)
-    return run_predict(options)
-
-
-def _predict_in_bulk(options: argparse.Namespace) -> int:
-    if options.format != "parquet" or options.out is None:
-        asked = "--engine ray" if options.engine == "ray" else "--format parquet"
-        needed = "--out FOLDER" if options.format == "parquet" else "--format parquet --out FOLDER"
-        raise UsageError(asked, Reason.BAD_CONFIG, f"goes with {needed}")
-    check_without(options, "other formats than parquet", "annotate", "plot", "report")
-    require("pyarrow", how=HOW_TO_SCALE)
-    check_engine(options, "workers")
-    from keras_emo.cli.bulk import run_bulk
-
-    return run_bulk(options)
-
-
-def run_predict(options: argparse.Namespace) -> int:
-    """Answer every clip; one that fails is reported and the rest go on."""
-    answered, late, degraded = 0, 0, False
-    open_writer = find_prediction_format(options.format)
-    with open_output(options.out) as stream, open_model(options) as model:
+        find_format, predict = find_timeline_format, _predict_timeline
+    make_writer = find_format(options.format)
+    predicted, late, degraded = 0, 0, False
+    with (
+        open_output(options.out) as stream,
+        open_model(options) as model,
+        Progress("predicted", "clips") as progress,
+    ):
         clips, problems = find_clips(options.clips)
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
         failed = len(problems)
-        writer, progress = open_writer(stream), Progress("answered", "clips")
+        writer = make_writer(stream)
         try:
             for i, path in enumerate(clips):
-                progress(i, len(clips))
+                if not options.timeline:  # that has a line per recording
+                    progress(i, len(clips))
                 try:
-                    prediction = model.predict(path)
+                    degraded |= predict(options, model, path, writer, progress)
                 except ClipError as e:
                     progress.clear()
                     print(f"error: {e}", file=sys.stderr)
                     failed += 1
                     late += isinstance(e, ClipTimeout)
                     continue
-                progress.clear()
-                used = " and ".join(prediction.modalities)
-                states = [f"{state}: answered from {used}" for state in prediction.states]
-                for text in (*states, *prediction.warnings):
-                    print(f"warning: {str(path)!r}: {text}", file=sys.stderr)
-                writer.add(prediction)
-                answered += 1
-                degraded |= prediction.degraded
+                predicted += 1
         finally:
             progress.clear()
-            writer.finish()  # what is done is delivered, whatever stopped the rest
-    return exit_code_for(answered, failed, degraded, late)
+            writer.finish()  # what is complete is delivered, whatever stopped the rest
+    return exit_code_for(predicted, failed, degraded, late)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise UsageError for options that have no meaning together."""
+    if not options.sandbox:
+        check_without(options, "--sandbox", "timeout_s", "memory_mb")
+    if not options.timeline:
+        check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
+    if options.format == "parquet" or options.engine == "ray":
+        _check_bulk(options)
+    else:
+        check_without(options, "--format parquet", "shard_clips")
+    check_engine(options, "workers")
+    for name in ("annotate", "plot", "report"):
+        target: Path | None = getattr(options, name)
+        if target is None:
+            continue
+        clip = options.clips[0]
+        if len(options.clips) != 1 or clip.is_dir():
+            raise UsageError(f"--{name}", Reason.BAD_CONFIG, "goes with one file, not several")
+        if target.exists() and clip.exists() and target.samefile(clip):
+            raise UsageError(target, Reason.BAD_CONFIG, "the clip must not be written over")
+    if options.annotate is not None and options.sandbox:
+        cause = "does not go with --sandbox: it reads the recording without one"
+        raise UsageError("--annotate", Reason.BAD_CONFIG, cause)
+    if options.annotate is not None and options.annotate.suffix.lower() != ".mp4":
+        raise UsageError(options.annotate, Reason.BAD_CONFIG, "an annotated video is an .mp4")
+
+
+def _check_bulk(options: argparse.Namespace) -> None:
+    if options.format != "parquet" or options.out is None:
+        given = "--engine ray" if options.engine == "ray" else "--format parquet"
+        needed = "--out FOLDER" if options.format == "parquet" else "--format parquet --out FOLDER"
+        raise UsageError(given, Reason.BAD_CONFIG, f"goes with {needed}")
+    check_without(options, "other formats than parquet", "annotate", "plot", "report")
+    require("pyarrow", how=HOW_TO_SCALE)
 
 
 def open_model(options: argparse.Namespace) -> Model:
-    """The bundle's model, with --sandbox one that reads in a sandbox; to be closed."""
-    if not options.sandbox:
-        return load(options.bundle, threads=options.threads)
-    from keras_emo.sandbox.limits import Limits  # here: the first prediction comes sooner
+    """The bundle's model, with --sandbox one that reads in a sandbox."""
+    sandbox = options.sandbox and _choose_limits(options)
+    return load(options.bundle, threads=options.threads, sandbox=sandbox)
+
+
+def _choose_limits(options: argparse.Namespace) -> Limits:
+    from keras_emo.inference.session import available_cores
+    from keras_emo.sandbox.limits import Limits
 
     limits = Limits()
     if options.timeout_s is not None:
@@ -185,21 +208,87 @@ def open_model(options: argparse.Namespace) -> Model:
         limits = replace(limits, wall_s=options.timeout_s, cpu_s=cpu_s)
     if options.memory_mb is not None:
         limits = replace(limits, memory_bytes=options.memory_mb << 20)
-    return load(options.bundle, threads=options.threads, sandbox=limits)
+    return limits
 
 
-def exit_code_for(answered: int, failed: int, degraded: bool, late: int) -> int:
-    """The exit code after so many clips, late of the failed ones; failures are summed up."""
+def _predict_clip(
+    options: argparse.Namespace,
+    model: Model,
+    path: Path,
+    writer: WritesPredictions,
+    progress: Progress,
+) -> bool:
+    """Write one clip's prediction; whether something of it was missing. Raises ClipError."""
+    prediction = model.predict(path)
+    progress.clear()
+    used = " and ".join(prediction.modalities)
+    states = [f"{state}: predicted from {used}" for state in prediction.states]
+    _warn(path, (*states, *prediction.warnings))
+    writer.add(prediction)
+    return prediction.degraded
+
+
+def _predict_timeline(
+    options: argparse.Namespace,
+    model: Model,
+    path: Path,
+    writer: WritesTimelines,
+    progress: Progress,
+) -> bool:
+    """Write one recording's timeline; whether something of it was missing. Raises ClipError."""
+    from keras_emo.inference.predict import TimelineBuilder, check_predicted
+    from keras_emo.render.annotate import FaceTrail, write_annotated
+    from keras_emo.render.report import write_report
+
+    stream = model.stream(path, options.window_s, options.hop_s)
+    builder, trail = TimelineBuilder(stream, model.bundle), FaceTrail(stream.window_s, stream.hop_s)
+    window: TrackedWindow | None = next(stream)  # a file that cannot be read fails here
+    with Progress(path.name, "s") as progress:
+        try:
+            while window is not None:
+                builder.add(window)
+                writer.add(str(path), window)
+                if options.annotate is not None:
+                    trail.add(window)
+                progress(window.end_s, stream.state.declared_s)
+                window = next(stream, None)
+                if options.out is None:
+                    progress.clear()  # the next line may go to the same terminal
+        finally:
+            progress.clear()
+            timeline = builder.build()
+            writer.end(timeline)
+        n = len(timeline.windows)
+        states = [f"{state} in {count} of {n} windows" for state, count in timeline.states.items()]
+        _warn(path, (*states, *timeline.warnings))
+        if options.plot is not None:
+            timeline.plot(options.plot)
+        if options.report is not None:
+            write_report(options.report, timeline)
+        if options.annotate is not None:
+            progress.say("drawing the annotated video")
+            write_annotated(path, options.annotate, timeline, trail, model.threads)
+    check_predicted(timeline)
+    return timeline.degraded
+
+
+def _warn(path: Path, warnings: Iterable[str]) -> None:
+    for text in warnings:
+        print(f"warning: {str(path)!r}: {text}", file=sys.stderr)
+
+
+def exit_code_for(predicted: int, failed: int, degraded: bool, late: int) -> int:
+    """The exit code after so many clips, late of the failed ones; prints how many failed."""
     if failed:
-        print(f"{answered} answered, {failed} rejected", file=sys.stderr)
-        if answered:
+        print(f"{predicted} predicted, {failed} rejected", file=sys.stderr)
+        if predicted:
             return ExitCode.PARTIAL
         return ExitCode.TIMEOUT if late == failed else ExitCode.REJECTED
     return ExitCode.PARTIAL if degraded else ExitCode.OK
 
 
 def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[ClipError]]:
-    """Files as named and the recordings below folders; and what in the folders is not read.
+    """Files as given and the recordings below folders; and the files there that are refused.
 
     Raises UsageError for a folder without either.
     """
@@ -209,7 +298,7 @@ def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[ClipError]]:
         if not path.is_dir():
             clips.append(path)
             continue
-        from keras_emo.data.recordings import walk  # here: a single clip is answered sooner
+        from keras_emo.data.recordings import walk  # here: a single clip is predicted sooner
 
         found, unread = walk(path)
         recordings = [f.path for f in found if f.kind in ("video", "audio")]

@@ -76,12 +76,13 @@ def find_default_bundle() -> Path:
     return Path(os.environ.get("KERAS_EMO_BUNDLE") or "saved_models/default")
 
 
-def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
+def load_bundle(folder: str | os.PathLike[str] | None = None) -> Bundle:
     """Read and verify a bundle: schema, labels in order, sha256 of every file it names.
 
-    Raises BundleError naming the file and what is wrong with it.
+    folder: by default find_default_bundle(). Raises BundleError naming the file and what is wrong
+    with it.
     """
-    folder = Path(folder)
+    folder = find_default_bundle() if folder is None else Path(folder)
     info = _read_description(folder)
     for entry in REQUIRED:
         if entry not in info:

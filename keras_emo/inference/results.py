@@ -231,15 +231,15 @@ class Timeline(Result):
 
     def plot(self, target: str | PathLike[str]) -> None:
         """Draw the probabilities over time and the segments, as a PNG file."""
-        from keras_emo.render.plot import write_timeline_plot
+        from keras_emo.render.chart import write_chart
 
-        write_timeline_plot(target, self)
+        write_chart(target, self)
 
     def to_html(self) -> str:
         """A report for people: one HTML page that needs no other file."""
-        from keras_emo.render.report import render_timeline
+        from keras_emo.render.report import render_report
 
-        return render_timeline(self)
+        return render_report(self)
 
     def __repr__(self) -> str:
         what = f"{len(self.windows)} windows, {len(self.segments)} segments"

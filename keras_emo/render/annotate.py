@@ -92,8 +92,10 @@ class Annotations:
         return x, y, width, height
 
 
-def write_annotated(source: Path, target: Path, notes: Annotations, threads: int = 1) -> None:
-    """Write ``source`` with its annotations as an mp4: same size, rate and sound, upright.
+def write_annotated(
+    source: Path, target: Path, timeline: Timeline, trail: FaceTrail, threads: int = 1
+) -> None:
+    """Write ``source`` with its timeline drawn in as an mp4: same size, rate and sound, upright.
 
     One more pass over the file, in constant memory. H.264, or MPEG-4 where PyAV lacks it; an
     odd side grows by a px. Sound is copied, or encoded again as AAC. Raises ClipError if the
@@ -110,7 +112,7 @@ def write_annotated(source: Path, target: Path, notes: Annotations, threads: int
     ):
         try:
             with av.open(str(temporary), "w", format="mp4") as out:
-                _copy(source, sound_file, out, notes, threads)
+                _copy(source, sound_file, out, Annotations(timeline, trail), threads)
         except av.error.FFmpegError as e:
             raise EnvironmentFailure(target, Reason.WRITE_FAILED, e.strerror or str(e)) from e
 

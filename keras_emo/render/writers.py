@@ -189,7 +189,9 @@ def format_prediction(p: Prediction) -> str:
 
 def format_segment(segment: Segment) -> str:
     """One line: start, end, label, its mean probability."""
-    found = "no prediction" if segment.label is None else f"{segment.label} {segment.confidence:.2f}"
+    found = (
+        "no prediction" if segment.label is None else f"{segment.label} {segment.confidence:.2f}"
+    )
     return f"  {format_time(segment.start_s)} - {format_time(segment.end_s)}  {found}\n"
 
 

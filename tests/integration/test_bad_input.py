@@ -110,7 +110,7 @@ def test_a_batch_goes_on(bundles, clips):
     assert done.returncode == 4
     assert "empty_file" in done.stderr
     assert "not_found" in done.stderr
-    assert "1 answered, 2 rejected" in done.stderr
+    assert "1 predicted, 2 rejected" in done.stderr
     assert len(done.stdout.splitlines()) == 2
 
 

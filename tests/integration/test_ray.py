@@ -133,7 +133,7 @@ def test_a_restart_after_the_driver_was_killed_does_the_rest(clips, plain, tmp_p
     n_before = SHARD_CLIPS * len(finished)
     assert f"{n_before} of 26 clips were done before" in err
     assert f"error: {str(noise)!r}: not_media: " in err
-    assert "24 answered, 2 rejected" in err
+    assert "24 predicted, 2 rejected" in err
     assert {n: (out / n).stat().st_ino for n in finished} == finished
     failed = {Path(r["path"]).name: r["reason"] for r in compare(out, plain)}
     assert failed == {"noise.mp4": "not_media", "nowhere.mp4": "not_found"}

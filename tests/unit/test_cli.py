@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from keras_emo import __version__
 from keras_emo.cli import evaluate, live, predict
 from keras_emo.cli import main as cli
-from keras_emo.cli.run import run_command
+from keras_emo.cli.run import Terminated, require, run_command
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.samples import Sample
-from keras_emo.errors import ClipError, Reason
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.inference.results import Damage, FaceCount, Prediction
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
@@ -127,42 +129,111 @@ def test_evaluate(names, code, monkeypatch, tmp_path):
     assert figures["n_abstained"] == names.count("bad")
 
 
-def raising(error):
-    def function():
+def run_failing(error: BaseException) -> int:
+    def work() -> int:
         raise error
 
-    return function
+    return run_command(work)
 
 
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
         (ClipError("a", Reason.NO_FACE, "none"), 3, "error: 'a': no_face: none"),
-        (ModuleNotFoundError("No module", name="keras.x"), 6, "error: 'keras': missing_package:"),
+        (EnvironmentFailure("disk", Reason.WRITE_FAILED, "full\nreally"), 6,
+         "error: 'disk': write_failed: full really"),
+        (ModuleNotFoundError("No module", name="keras.x"), 6,
+         "error: 'keras': missing_package: No module; pip install -r requirements.txt"),
         (OSError(28, "No space left", "f"), 6, "error: 'f': write_failed: No space left"),
         (BrokenPipeError(), 0, ""),
         (KeyboardInterrupt(), 130, "stopped"),
+        (Terminated(), 143, "stopped"),
     ],
-)
+)  # fmt: skip
 def test_failures_are_one_line(error, code, line, capsys):
-    assert run_command(raising(error)) == code
-    err = capsys.readouterr().err
-    assert err.startswith(line)
-    assert err.count("\n") == bool(line)
+    assert run_failing(error) == code
+    assert capsys.readouterr().err == (f"{line}\n" if line else "")
 
 
 def test_bugs_are_not_hidden():
     with pytest.raises(ImportError):
-        run_command(raising(ImportError("x", name="keras_emo.core")))
+        run_failing(ImportError("x", name="keras_emo.core"))
+
+
+def test_sigterm_ends_the_work_and_its_handler_is_restored(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("still running")
+
+    assert run_command(work) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_missing_package_is_reported_before_the_work():
+    require("json", "numpy")
+    with pytest.raises(EnvironmentFailure, match="pip install that") as caught:
+        require("numpy", "no_such_package", how="pip install that")
+    assert (caught.value.path, caught.value.reason) == ("no_such_package", Reason.MISSING_PACKAGE)
+
+
+def python(script: str, **options) -> subprocess.CompletedProcess:
+    given = {"capture_output": True, "text": True} | options
+    return subprocess.run([sys.executable, "-c", script], **given)
 
 
 def test_full_disk_behind_stdout():
     script = "from keras_emo.cli.run import run_command as r; import sys; "
     script += "sys.exit(r(lambda: print('x') or 0))"
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = python(script, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 6
     assert done.stderr.startswith("error: 'output': write_failed: No space")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", cli.PACKAGES)
+def test_a_missing_package_is_one_line(package):
+    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli.main import main; "
+    done = python(script + "sys.exit(main(['predict', 'a.mp4']))")
+    assert done.returncode == 6
+    assert done.stderr.startswith(f"error: '{package}': missing_package: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["live"], ["verify"]])
+def test_help_needs_no_package(arguments):
+    script = "import sys; from keras_emo.cli.main import main\n"
+    script += f"try: main([*{arguments}, '--help'])\nexcept SystemExit: pass\n"
+    script += "print(sorted({'numpy', 'cv2', 'av', 'onnxruntime'} & set(sys.modules)))"
+    done = python(script)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "130 stopped by Ctrl-C" in " ".join(done.stdout.split())
+
+
+def test_every_command_has_its_options():
+    """Also train and export, which train.py and export.py share."""
+    given = {
+        "predict": ["a.mp4"], "live": ["0"], "evaluate": ["--data", "x"],
+        "preprocess": ["--data", "x"], "train": ["--data", "x", "--out", "y"],
+        "export": ["--run", "x", "--model", "all", "--out", "y"], "verify": [], "inspect": [],
+        "serve": [],
+    }  # fmt: skip
+    assert given.keys() == cli.COMMANDS.keys()
+    for command, arguments in given.items():
+        for parser in (cli.build_parser(), cli.build_parser(command)):
+            options = parser.parse_args([command, *arguments])
+            assert options.function.__module__ == f"keras_emo.cli.{command}"
+
+
+def test_without_a_command(capsys):
+    for arguments in ([], ["no-such"], ["--no-such"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 2
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"keras_emo {__version__}\n"

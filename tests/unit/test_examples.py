@@ -1,4 +1,4 @@
-"""The examples of one's own detector and writer do what the documentation says."""
+"""examples/own_detector.py and own_writer.py do what the documentation says."""
 
 import importlib.util
 import io
@@ -11,8 +11,8 @@ import keras_emo
 from keras_emo.cli.main import main
 from keras_emo.errors import ExitCode
 from keras_emo.extensions import load_extensions
-from keras_emo.inference.results import Segment
-from keras_emo.render import formats
+from keras_emo.inference.results import Damage, Segment, Timeline
+from keras_emo.render import writers
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "default"
@@ -36,21 +36,21 @@ def clip(make, tmp_path_factory):
 
 
 def test_a_detector_in_one_file(clip):
-    predictor = keras_emo.load(BUNDLE, detector=load("own_detector").SeatedDetector())
-    predictor.warm_up()
-    answer = predictor.predict(clip)
-    assert answer.modalities == ("face", "voice")
-    assert answer.faces.with_face == answer.faces.examined > 0
-    assert next(predictor.stream(clip)).modalities == ("face", "voice")
-    boxes = predictor.prepare(clip).boxes
+    model = keras_emo.load(BUNDLE, detector=load("own_detector").SeatedDetector())
+    model.warm_up()
+    prediction = model.predict(clip)
+    assert prediction.modalities == ("face", "voice")
+    assert prediction.faces.with_face == prediction.faces.examined > 0
+    assert next(model.stream(clip)).modalities == ("face", "voice")
+    boxes = model.prepare(clip).boxes
     assert boxes.tolist() == [[50.0, 30.0, 60.0, 60.0]] * len(boxes)
 
 
 @pytest.fixture
 def subtitles(make, tmp_path, monkeypatch):
     """examples/own_writer.py as an installed package; what it registers is gone afterwards."""
-    monkeypatch.syspath_prepend(make.example(tmp_path / "site", formats.GROUP, "own_writer"))
-    monkeypatch.setattr(formats, "_FORMATS", dict(formats._FORMATS))
+    monkeypatch.syspath_prepend(make.example(tmp_path / "site", writers.GROUP, "own_writer"))
+    monkeypatch.setattr(writers, "_FORMATS", dict(writers._FORMATS))
     load_extensions.cache_clear()
     yield
     sys.modules.pop("own_writer", None)
@@ -71,9 +71,12 @@ def test_a_writer_in_one_file(clip, tmp_path):
 @pytest.mark.usefixtures("subtitles")
 def test_subtitles_are_numbered_and_leave_out_what_has_no_answer():
     stream = io.StringIO()
-    writer = formats.find_timeline_format("srt")(stream)
-    writer.end(None, [Segment(0.0, 3.5, "happy", 0.912), Segment(3.5, 5.0, None, None)])
-    writer.end(None, [Segment(5.0, 3661.25, "sad", 0.5)])
+    writer = writers.find_timeline_format("srt")(stream)
+    for segments in (
+        (Segment(0.0, 3.5, "happy", 0.912), Segment(3.5, 5.0, None, None)),
+        (Segment(5.0, 3661.25, "sad", 0.5),),
+    ):
+        writer.end(Timeline("a.mp4", 3.0, 1.0, (), segments, 5.0, Damage(), ()))
     assert stream.getvalue() == (
         "1\n00:00:00,000 --> 00:00:03,500\nhappy 0.91\n\n"
         "2\n00:00:05,000 --> 01:01:01,250\nsad 0.50\n\n"
@@ -83,12 +86,12 @@ def test_subtitles_are_numbered_and_leave_out_what_has_no_answer():
 def test_formats_that_are_refused(subtitles, clip, capsys):
     asked = ["predict", str(clip), "--bundle", str(BUNDLE), "--format"]
     assert main([*asked, "srt"]) == ExitCode.USAGE
-    assert capsys.readouterr().err == "error: 'srt': bad_config: a format for --timeline alone\n"
+    assert capsys.readouterr().err == "error: 'srt': bad_config: a format for --timeline only\n"
     assert main([*asked, "pdf"]) == ExitCode.USAGE
     said = "error: 'pdf': bad_config: no such format; known are csv, json, text, srt\n"
     assert capsys.readouterr().err == said
-    formats.register_format("answers", answers=lambda stream: None)
-    assert main([*asked, "answers", "--timeline"]) == ExitCode.USAGE
+    writers.register_format("clips", predictions=lambda stream: None)
+    assert main([*asked, "clips", "--timeline"]) == ExitCode.USAGE
     assert "not a format for --timeline" in capsys.readouterr().err
     with pytest.raises(ValueError, match="already"):
-        formats.register_format("csv")
+        writers.register_format("csv")

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from keras_emo.render.plot import average_columns
 from keras_emo.render.thumbnails import MAX_FACES, FaceSheet, Thumbnail
 
 from keras_emo.cli import main as cli
@@ -19,7 +20,6 @@ from keras_emo.inference.segments import find_edges, find_segments
 from keras_emo.labels import EMOTIONS
 from keras_emo.render.chart import draw_timeline
 from keras_emo.render.html import escape, render_table
-from keras_emo.render.plot import average_columns
 from keras_emo.render.report import MAX_ROWS, Recording, render_report, write_report
 
 SHIPPED = Path(__file__).parents[2] / "saved_models" / "default"

@@ -536,7 +536,7 @@ def test_the_command_goes_on(clips, capsys, monkeypatch, no_zombies):
     assert [Path(a["path"]).stem for a in json.loads(out)] == ["good", "long"]
     errors = [line for line in err.splitlines() if line.startswith("error:")]
     assert ["decoder_crashed" in errors[0], "timeout: not done after 3 s" in errors[1]] == [1, 1]
-    assert err.splitlines()[-1] == "2 answered, 2 rejected"
+    assert err.splitlines()[-1] == "2 predicted, 2 rejected"
 
 
 @pytest.mark.parametrize(

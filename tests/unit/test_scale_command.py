@@ -74,7 +74,7 @@ def test_a_failed_clip_is_partial_also_when_it_is_told_again(stub, capsys):
     (stub.clips / "bad.mp4").write_bytes(b"x")
     for _ in range(2):
         assert run(stub) == 4
-        assert "3 answered, 1 rejected" in capsys.readouterr().err
+        assert "3 predicted, 1 rejected" in capsys.readouterr().err
     for path in stub.clips.glob("?.mp4"):
         path.unlink()
     assert run(stub) == 2
