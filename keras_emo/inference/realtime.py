@@ -1,4 +1,4 @@
-"""Answers to a webcam or a stream as it happens: the newest picture, never a queue of them."""
+"""Predictions for a webcam or a stream as it happens: the newest picture, never a queue."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from keras_emo.media.recording import Streams
 
 _PATIENCE_S = 1.0  # sound and picture of a live source come together
 _STALLED_S = 1.0  # without a picture for so long, windows close without it
-_EARLY_S = 1 / 60  # half a frame: a picture due in less is taken
+_EARLY_S = 1 / 60  # half a frame: a picture due in less is sampled
 
 
 class LivePredictions(Iterator[TrackedWindow]):
-    """Answers to a source as it goes on, a window a hop; a context that stops the reading.
+    """Predictions for a live source, a window per hop; a context that stops the reading.
 
-    Pictures are looked at spec.face.frame_rate_hz times a second; where that is too much for
+    Pictures are sampled spec.face.frame_rate_hz times a second; where that is too much for
     the machine, late ones are dropped, and so are windows. max_s: stop after so much of the
     source's time. Raises UsageError for lengths out of range, ClipError where the source fails.
     """
@@ -45,7 +45,7 @@ class LivePredictions(Iterator[TrackedWindow]):
         self._model, self._source = model, source
         spec, modalities = model.bundle.spec, model.bundle.modalities
         self._spec = spec.face
-        self._next = 0  # number of the next picture to look at
+        self._next = 0  # number of the next picture to sample
         self._cutter = WindowCutter(
             Path(name),
             Streams(has_video=True, has_audio=source.has_audio),
@@ -58,7 +58,7 @@ class LivePredictions(Iterator[TrackedWindow]):
             live=True,
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
-        self._steps = self._answer()
+        self._steps = self._predict()
 
     def __enter__(self) -> LivePredictions:
         self._thread.start()
@@ -79,17 +79,16 @@ class LivePredictions(Iterator[TrackedWindow]):
         else:
             self.latest.end()
 
-    def _answer(self) -> Iterator[TrackedWindow]:
+    def _predict(self) -> Iterator[TrackedWindow]:
         came_s = time.monotonic()
         while self.time_s < self.max_s:
-            frame, sound = self.latest.take(_STALLED_S)
+            picture, sound = self.latest.read(_STALLED_S)
             for block, rate_hz, time_s in sound:
                 self._cutter.on_audio(block, rate_hz, time_s)
             now_s = time.monotonic()
-            if frame is not None:
-                picture, self.time_s = frame
-                came_s = now_s
-                self._read_picture(picture, self.time_s)
+            if picture is not None:
+                came_s, self.time_s = now_s, picture[1]
+                self._read_picture(*picture)
             elif not self.latest.ended:
                 self.time_s += now_s - came_s
                 came_s = now_s
@@ -100,7 +99,7 @@ class LivePredictions(Iterator[TrackedWindow]):
                     return
                 self.n_skipped += len(windows) - 1
                 yield predict_window(self._model, window)
-            if frame is None and self.latest.ended:
+            if picture is None and self.latest.ended:
                 if self.latest.error is not None:
                     raise self.latest.error
                 break

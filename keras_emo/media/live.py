@@ -1,4 +1,4 @@
-"""Where live pictures and sound come from, read by a thread that never makes them wait."""
+"""Live pictures and sound, read by a thread that never makes the source wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from keras_emo.errors import ClipError, Reason
-from keras_emo.media.reader import FORMATS, OPEN_OPTIONS, check_file
+from keras_emo.media.reader import FORMATS, check_file, open_container, translate_error
 from keras_emo.media.sound import to_mono
 
 # An address names its protocol; nothing else is opened, wherever the stream points.
@@ -31,59 +31,59 @@ Sound = tuple[np.ndarray, int, float]  # mono float32 (n,), rate in Hz, time in 
 
 
 class Source(Protocol):
-    """Where pictures come from; read until it returns or is stopped."""
+    """A live source of pictures, and of sound if it has any."""
 
     has_audio: bool
 
     def read(self, latest: Latest) -> None:
-        """Give all to latest, in real time, until latest.stopped or the end. Raises ClipError."""
+        """Put all into latest, in real time, until latest.stopped or the end. Raises ClipError."""
 
 
 @dataclass
 class Latest:
-    """What a reading thread hands over: one picture, the newest, and the latest sound.
+    """What a reading thread hands over: the newest picture, and the latest sound.
 
-    n_dropped: pictures that a newer one replaced before anybody looked.
+    n_dropped: pictures that a newer one replaced before they were read.
     """
 
     n_dropped: int = 0
-    n_given: int = 0
+    n_pictures: int = 0
     stopped: bool = False
     ended: bool = False
     error: BaseException | None = None
-    _frame: tuple[Any, float] | None = None
+    _picture: tuple[Any, float] | None = None
     _sound: deque[Sound] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def put(self, frame: Any, time_s: float) -> None:
-        """A picture as the source has it, replacing the one before."""
+    def put(self, picture: Any, time_s: float) -> None:
+        """Replace the picture; av.VideoFrame or RGB uint8 (height, width, 3)."""
         with self._changed:
-            self.n_dropped += self._frame is not None
-            self.n_given += 1
-            self._frame = frame, time_s
+            self.n_dropped += self._picture is not None
+            self.n_pictures += 1
+            self._picture = picture, time_s
             self._changed.notify()
 
     def put_sound(self, block: np.ndarray, rate_hz: int, time_s: float) -> None:
-        """Sound, of which the last _SOUND_S stay."""
+        """Add sound, of which the last _SOUND_S are kept."""
         with self._changed:
             self._sound.append((block, rate_hz, time_s))
             while time_s - self._sound[0][2] > _SOUND_S:
                 self._sound.popleft()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Nothing more comes."""
+        """Note that nothing more comes."""
         with self._changed:
             self.ended, self.error = True, error
             self._changed.notify()
 
-    def take(self, timeout_s: float) -> tuple[tuple[Any, float] | None, list[Sound]]:
+    def read(self, timeout_s: float) -> tuple[tuple[Any, float] | None, list[Sound]]:
         """The newest picture, None where none came in time, and all sound since the last call."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None or self.ended, timeout_s)
-            frame, self._frame = self._frame, None
+            self._changed.wait_for(lambda: self._picture is not None or self.ended, timeout_s)
+            picture, self._picture = self._picture, None
             sound = list(self._sound)
             self._sound.clear()
-            return frame, sound
+            return picture, sound
 
 
 class Webcam:
@@ -119,7 +119,7 @@ class Stream:
         self.address = address
         self.protocol = address.partition("://")[0].lower() if "://" in address else "file"
         if self.protocol not in ("file", *PROTOCOLS):
-            cause = f"{self.protocol} is not opened, only files, {', '.join(PROTOCOLS)}"
+            cause = f"{self.protocol} is not supported, only files, {', '.join(PROTOCOLS)}"
             raise ClipError(address, Reason.FORMAT_NOT_ALLOWED, cause)
         self.has_audio = False
         self._container = self._open()
@@ -134,22 +134,11 @@ class Stream:
         self.has_audio = any(s.type == "audio" for s in self._streams)
 
     def _open(self) -> Any:
-        import av
-
         if self.protocol == "file":
-            path, options = (
-                str(check_file(Path(self.address.removeprefix("file://")))),
-                OPEN_OPTIONS,
-            )
-        else:
-            path = self.address
-            options = {"format_whitelist": _STREAM_FORMATS}
-            options["protocol_whitelist"] = PROTOCOLS[self.protocol]
-        try:
-            return av.open(path, options=options, timeout=_TIMEOUT_S, metadata_errors="replace")
-        except (av.error.FFmpegError, ValueError) as e:
-            cause = f"cannot be opened ({type(e).__name__})"
-            raise ClipError(self.address, Reason.UNREADABLE, cause) from None
+            return open_container(check_file(Path(self.address.removeprefix("file://"))))
+        protocols = PROTOCOLS[self.protocol]
+        options = {"format_whitelist": _STREAM_FORMATS, "protocol_whitelist": protocols}
+        return open_container(self.address, options, _TIMEOUT_S)
 
     def read(self, latest: Latest) -> None:
         import av
@@ -168,7 +157,7 @@ class Stream:
                 except av.error.InvalidDataError:
                     continue  # a damaged packet
                 except av.error.FFmpegError as e:
-                    raise ClipError(self.address, Reason.UNREADABLE, e.strerror or str(e)) from None
+                    raise translate_error(self.address, e) from None
                 for frame in frames:
                     shown_s = float(frame.time or 0.0)
                     start_s = shown_s if start_s is None else start_s
@@ -182,7 +171,7 @@ class Stream:
 
 
 def wait_for(due_s: float, stopped: Callable[[], bool]) -> None:
-    """Sleep until the monotonic clock says due_s, or stopped() does."""
+    """Sleep until due_s on the monotonic clock, or until stopped() is true."""
     while not stopped() and (left_s := due_s - time.monotonic()) > 0:
         time.sleep(min(left_s, 0.1))
 

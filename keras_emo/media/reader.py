@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ def check_file(path: Path) -> Path:
         cause = "a link that leads nowhere" if path.is_symlink() else "no such file"
         raise ClipError(path, Reason.NOT_FOUND, cause) from None
     except OSError as e:
-        raise ClipError(path, Reason.UNREADABLE, e.strerror or str(e)) from None
+        raise translate_error(path, e) from None
     if not stat.S_ISREG(info.st_mode):
         kind = "a folder" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         raise ClipError(path, Reason.NOT_REGULAR_FILE, kind)
@@ -119,18 +119,21 @@ def open_media(
         yield Decoding(path, container, frame_rate_hz, max_frames, audio_s, threads, max_px)
 
 
-def open_container(path: Path) -> Any:
-    """A recording opened by PyAV, a context. Raises ClipError."""
+def open_container(
+    path: Path | str, options: Mapping[str, str] = OPEN_OPTIONS, timeout_s: float | None = None
+) -> Any:
+    """A file or an address opened by PyAV, a context. Raises ClipError."""
     import av  # here: cv2 and av each bring FFmpeg, and not every command decodes
 
     try:
-        return av.open(str(path), options=OPEN_OPTIONS, metadata_errors="replace")
+        return av.open(str(path), options=dict(options), timeout=timeout_s,
+                       metadata_errors="replace")  # fmt: skip
     except (av.error.FFmpegError, ValueError, OSError) as e:
         raise translate_error(path, e) from None
 
 
 def translate_error(path: Path | str, error: Exception) -> ClipError:
-    """The ClipError for what the system or FFmpeg raised when a file was opened or read."""
+    """The ClipError for what the system or FFmpeg raised while a file or address was read."""
     import av
 
     if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
@@ -138,8 +141,8 @@ def translate_error(path: Path | str, error: Exception) -> ClipError:
     try:
         with open(path, "rb") as f:
             head = f.read(16)
-    except OSError as e:
-        return ClipError(path, Reason.UNREADABLE, e.strerror or str(e))
+    except OSError:  # an address
+        return ClipError(path, Reason.UNREADABLE, f"cannot be read ({type(error).__name__})")
     if b"moov" not in head and head[4:8] == b"ftyp":
         cause = "the index is missing; the file may be cut short"
         return ClipError(path, Reason.TRUNCATED_CONTAINER, cause)
@@ -195,7 +198,7 @@ def read_image(path: Path) -> np.ndarray:
     check_resolution(path, *size, MAX_PICTURE_PIXELS)
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:  # a header that promises more pixels than OpenCV takes
+    except cv2.error:  # more pixels in the header than OpenCV accepts
         bgr = None
     if bgr is None:
         raise ClipError(path, Reason.NOT_MEDIA, "not a readable picture")
