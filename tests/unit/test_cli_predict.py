@@ -17,7 +17,6 @@ from keras_emo.cli import live, predict
 from keras_emo.cli import main as cli
 from keras_emo.inference.predict import WindowStream, choose_lengths, read_windows
 from keras_emo.labels import EMOTIONS
-from keras_emo.render.writers import format_time
 from keras_emo.spec import ClipSpec, FaceSpec
 
 BUNDLE = SimpleNamespace(
@@ -206,9 +205,3 @@ def test_live_ends_cleanly(number, code, make, tmp_path):
     assert "Traceback" not in err
     first = json.loads(out.read_text().splitlines()[0])
     assert (first["label"], first["states"]) == (None, ["no_face", "no_audio"])
-
-
-def test_times():
-    assert [format_time(t) for t in (0, 59.96, 61.24, 3600, 7325.5)] == [
-        "0:00.0", "1:00.0", "1:01.2", "1:00:00.0", "2:02:05.5",
-    ]  # fmt: skip
