@@ -20,13 +20,13 @@ def load_extensions(group: str) -> None:
     """Import the modules that installed packages name in an entry-point group.
 
     What was installed is trusted as any package is; no path is looked at. Raises
-    EnvironmentFailure for one that cannot be imported: without it another answer might come.
+    EnvironmentFailure for one that cannot be imported: without it predictions might differ.
     """
-    from importlib.metadata import entry_points  # here: it takes as long as all the rest of core
+    from importlib.metadata import entry_points  # here: it takes as long as the rest of inference
 
     for point in entry_points(group=group):
         try:
             import_module(point.module)
         except Exception as e:
-            told = f"the entry point {point.name} of {group} fails: {type(e).__name__}: {e}"
-            raise EnvironmentFailure(point.module, Reason.BAD_EXTENSION, told) from e
+            cause = f"the entry point {point.name} of {group} fails: {type(e).__name__}: {e}"
+            raise EnvironmentFailure(point.module, Reason.BAD_EXTENSION, cause) from e

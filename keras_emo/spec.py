@@ -103,7 +103,7 @@ class FaceSpec:
     min_confidence: float = 0.9
     detect_max_px: int = 640  # longer side of the picture given to the detector
     max_frames: int = 96  # 32 s; a longer clip is cut there, with a warning
-    max_gap_s: float = 1.0  # a missed face takes the box of a neighbour no further away
+    max_gap_s: float = 1.0  # a missed face takes the box of a neighbor no further away
     min_coverage: float = 0.1  # of the examined frames must show a face, or there is none
     detect_every: int = 6  # sampled frames per full detection; between them faces are tracked
     speaker: str = "largest"

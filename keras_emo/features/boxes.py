@@ -16,7 +16,7 @@ MAX_PROPOSALS = 1024
 def crop_bilinear(image: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndarray:
     """tf.image.crop_and_resize: boxes (n, 4) of image (h, w, 3) as (n, size, size, 3) float32.
 
-    image: uint8, of which only the pixels sampled are normalised. Corners are sampled, nothing is
+    image: uint8, of which only the pixels sampled are normalized. Corners are sampled, nothing is
     averaged; samples outside the image are 0.
     """
     height, width = image.shape[:2]
@@ -29,8 +29,7 @@ def crop_bilinear(image: np.ndarray, boxes: np.ndarray, size_px: int) -> np.ndar
     pixels = image.reshape(-1, 3)
 
     def gather(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        taken = pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0)
-        return normalize(taken)
+        return normalize(pixels.take(rows[:, :, None] * width + columns[:, None, :], axis=0))
 
     upper = gather(top, left)
     upper += (gather(top, right) - upper) * along
@@ -55,19 +54,21 @@ def _sample_grid(
 
 
 def regress(boxes: np.ndarray, regression: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) moved by regression (n, 4), in units of their sizes."""
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     moved: np.ndarray = boxes + regression * np.tile(sizes, 2)
     return moved
 
 
 def to_square(boxes: np.ndarray) -> np.ndarray:
-    """Grown to their longer side about their centre."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    """Grown to their longer side about their center."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
-    return np.concatenate([centres - half, centres + half], axis=1)
+    return np.concatenate([centers - half, centers + half], axis=1)
 
 
 def best_first(scores: np.ndarray) -> np.ndarray:
+    """Indices (n,) of scores (n,) in descending order."""
     # P-Net's scores tie at 1.0. The later window wins, on every machine; the package leaves
     # that to numpy's unstable sort, and in about 1 frame of 80 a box differs by some pixels.
     return np.argsort(scores, kind="stable")[::-1]

@@ -17,9 +17,9 @@ def compute_mfcc(waveform: np.ndarray, spec: AudioSpec) -> np.ndarray:
     """MFCC of the first spec.duration_s of sound.
 
     waveform: mono float32 (n,) at spec.sample_rate_hz; shorter ones are padded with silence.
-    Returns float32 (n_mfcc, n_frames), about -1131 to 300, un-normalised: the network carries
-    its own normalisation. Matches librosa.feature.mfcc (power mel, Slaney scale and area norm,
-    centred Hann windows with zero padding, dB re 1 with top_db, orthonormal DCT-II) to 1e-3.
+    Returns float32 (n_mfcc, n_frames), about -1131 to 300, not normalized: the network carries
+    its own normalization. Matches librosa.feature.mfcc (power mel, Slaney scale and area norm,
+    centered Hann windows with zero padding, dB re 1 with top_db, orthonormal DCT-II) to 1e-3.
     Raises ValueError on non-finite samples or a shape that is not mono.
     """
     if waveform.ndim != 1:
@@ -42,17 +42,17 @@ def fit_length(waveform: np.ndarray, n_samples: int) -> np.ndarray:
 
 
 def compute_power(waveform: np.ndarray, spec: AudioSpec, n_bins: int) -> np.ndarray:
-    """Power spectrogram float32 (spec.n_frames, n_bins), lowest bins, centred windows.
+    """Power spectrogram float32 (spec.n_frames, n_bins), lowest bins, centered windows.
 
-    What a waveform shorter than spec.n_samples lacks is silence.
+    A waveform shorter than spec.n_samples is padded with silence.
     """
     padded = np.pad(fit_length(waveform, spec.n_samples), spec.n_fft // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, spec.n_fft)[:: spec.hop_length]
     power = np.zeros((len(windows), n_bins), np.float32)
     # windows after the sound are left at 0; a few at a time stay in the processor's cache
-    n_heard = min(len(windows), -(-(len(waveform) + spec.n_fft // 2) // spec.hop_length))
-    for start in range(0, n_heard, _BLOCK):
-        end = min(start + _BLOCK, n_heard)
+    n_covered = min(len(windows), -(-(len(waveform) + spec.n_fft // 2) // spec.hop_length))
+    for start in range(0, n_covered, _BLOCK):
+        end = min(start + _BLOCK, n_covered)
         spectrum = np.fft.rfft(windows[start:end] * hann_window(spec.n_fft), axis=1)[:, :n_bins]
         power[start:end] = spectrum.real**2 + spectrum.imag**2
     return power

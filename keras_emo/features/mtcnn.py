@@ -45,7 +45,7 @@ class Face:
 
     box: x, y, width, height in pixels of the given frame, inside it. confidence: 0..1.
     keypoints: (5, 2) float32 x, y in pixels, not clamped: left eye, right eye, nose, left and
-    right mouth corner, left and right as seen in the picture.
+    right mouth corner, left and right in the picture.
     """
 
     box: Box
@@ -61,7 +61,8 @@ class FaceDetector:
     """Finds faces of at least spec.min_face_px in frames shrunk to spec.detect_max_px.
 
     folder: holds pnet.onnx, rnet.onnx and onet.onnx; None means the ones shipped here.
-    They run on the calling thread: on two, such small ones wait longer than they compute.
+    They run on the calling thread: on two threads, such small networks wait longer than they
+    compute.
     Raises EnvironmentFailure when a network is missing, BundleError when one does not load.
     """
 
@@ -86,7 +87,7 @@ class FaceDetector:
     def detect(self, rgb: np.ndarray) -> list[Face]:
         """Faces in ``rgb``, uint8 (height, width, 3), largest first; none found: [].
 
-        spec.min_face_px counts in the picture the detector sees, that is after shrinking.
+        spec.min_face_px counts after shrinking.
         Raises ValueError for another kind of array.
         """
         picture = self._shrink(rgb)
@@ -95,8 +96,8 @@ class FaceDetector:
     def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
         """Faces near ``boxes``, which detect gave for a picture shortly before.
 
-        rgb: as in detect. boxes: x, y, width, height in its pixels. Looks at 1.3 times the
-        width of each box and for faces of about its size; all thresholds are detect's. Several
+        rgb: as in detect. boxes: x, y, width, height in its pixels. Searches 1.3 times the
+        width of each box, for faces of about its size; all thresholds are detect's. Several
         times faster than detect; the boxes are nearly the same, not to the bit.
         """
         picture = self._shrink(rgb)
@@ -108,14 +109,14 @@ class FaceDetector:
         return self._find(rgb, picture, self._propose_near(picture, to_square(known)))
 
     def warm_up(self) -> None:
-        """Run each of the three networks once, so that the first picture takes no longer."""
+        """Run each of the three networks once, so that the first picture is as fast as others."""
         side_px = self.spec.detect_max_px
         self._propose(np.zeros((side_px * 9 // 16, side_px, 3), np.uint8))
         for session, size_px in ((self._rnet, _RNET_PX), (self._onet, _ONET_PX)):
             session.run(["boxes"], {"image": np.zeros((1, size_px, size_px, 3), np.float32)})
 
     def _shrink(self, rgb: np.ndarray) -> np.ndarray:
-        """What the networks see, before normalise: uint8; empty if it is too small."""
+        """The input of the networks before normalize: uint8; empty if it is too small."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"expected uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}")
         height_px, width_px = rgb.shape[:2]
@@ -152,14 +153,14 @@ class FaceDetector:
         return _merge(found)
 
     def _propose_near(self, picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """P-Net near square boxes (n, 4) only: the same of those."""
+        """P-Net near square boxes (n, 4) only: square boxes (n, 4), best first."""
         scales = pyramid_scales(picture.shape[0], picture.shape[1], self.spec.min_face_px)
         return _merge([self._scan(*cut) for cut in levels_near(picture, scales, boxes)])
 
     def _scan(
         self, level: np.ndarray, scale: float, left: int = 0, top: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """P-Net on a level of the pyramid, or its part from (left, top): boxes and scores."""
+        """P-Net on a level of the pyramid, or a region of it from (left, top): boxes and scores."""
         regression, score = self._pnet.run(["boxes", "scores"], {"image": level[None]})
         rows, columns = np.nonzero(score[0] > _PNET_THRESHOLD)
         boxes = np.stack([columns, rows, columns, rows], axis=1) * STRIDE_PX
@@ -202,18 +203,18 @@ class FaceDetector:
         size_px: int,
         names: list[str],
     ) -> list[np.ndarray]:
-        parts: list[list[np.ndarray]] = [
+        batches: list[list[np.ndarray]] = [
             session.run(names, {"image": crop_bilinear(picture, boxes[i : i + _BATCH], size_px)})
             for i in range(0, len(boxes), _BATCH)
         ]
-        if len(parts) == 1:
-            return parts[0]
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        if len(batches) == 1:
+            return batches[0]
+        return [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
 
 
 def _merge(found: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Boxes and scores of several levels as square boxes (n, 4), best first."""
     if not found:
         return np.empty((0, 4))
-    boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    boxes, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     return to_square(suppress(boxes, scores, _NMS)[0])

@@ -1,4 +1,4 @@
-"""The sizes at which P-Net sees a picture: a window of 12 px meets small and large faces."""
+"""The sizes at which P-Net scans a picture: its window of 12 px fits small and large faces."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ CELL_PX = 12  # P-Net's window
 STRIDE_PX = 2
 _BASE_FACE_PX = 20  # smallest face of the package's pyramid
 _SCALE_FACTOR = 0.709
-# Near a known box: side of the region over the box's, and windows over the box's side, from, to.
+# Near a known box: side of the region over the box's; windows over the box's side, from, to.
 _REGION, _WINDOWS = 1.3, (0.5, 1.2)
-# Coarse levels are made from a halved picture, this many times finer at least: to shrink the
-# full one takes longer than P-Net does.
+# Coarse levels are made from a halved picture, this many times finer at least: to shrink
+# the full one takes longer than P-Net does.
 _FINER = 4.0
 
 
 def pyramid_scales(height_px: int, width_px: int, min_face_px: float) -> list[float]:
-    """Scales at which a 12 px window meets faces of min_face_px and more.
+    """Scales at which a 12 px window fits faces of min_face_px and more.
 
-    A part of the mtcnn package's default pyramid, so that boxes agree: it starts at the
+    The end of the mtcnn package's default pyramid, so that boxes agree: it starts at the
     largest window that is no larger than min_face_px.
     """
     scales = []
@@ -35,7 +35,7 @@ def pyramid_scales(height_px: int, width_px: int, min_face_px: float) -> list[fl
 
 
 def normalize(pixels: np.ndarray) -> np.ndarray:
-    """What the networks take: uint8 0..255 as float32 in -1..1."""
+    """The input of the networks: uint8 0..255 as float32 in -1..1."""
     image = pixels.astype(np.float32)  # exact, and twice as fast as a table
     image -= 127.5
     image *= 1 / 128
@@ -75,8 +75,8 @@ def levels_near(
 ) -> Iterator[tuple[np.ndarray, float, int, int]]:
     """The parts of a pyramid that show faces about as large as, and near, square boxes.
 
-    picture: uint8 (height, width, 3); only what is looked at is normalised. boxes: (n, 4) x1, y1,
-    x2, y2 in its pixels. Yields normalised parts of levels of at least one window, their scale
+    picture: uint8 (height, width, 3); only what is scanned is normalized. boxes: (n, 4) x1, y1,
+    x2, y2 in its pixels. Yields normalized parts of levels of at least one window, their scale
     and the left and top pixel of the level where they start; cells lie as on the whole level.
     """
     height, width = picture.shape[:2]
@@ -117,10 +117,10 @@ def _find_cut(box: np.ndarray, scale: float, height: int, width: int) -> _Cut | 
     return _Cut(scale, halvings, rows, columns)
 
 
-def _find_side(centre: float, reach: float, scale: float, halvings: int, length: int) -> _Side:
+def _find_side(center: float, reach: float, scale: float, halvings: int, length: int) -> _Side:
     """What of a level lies around a place of the picture; P-Net's grid is even."""
-    first = int(max(0.0, centre - reach) * scale) // STRIDE_PX * STRIDE_PX
-    end = min(int(length * scale), int(np.ceil((centre + reach) * scale)))
+    first = int(max(0.0, center - reach) * scale) // STRIDE_PX * STRIDE_PX
+    end = min(int(length * scale), int(np.ceil((center + reach) * scale)))
     finer = max(1, length >> halvings) / int(length * scale)
     return _Side(first, end, round(first * finer), round(end * finer))
 

@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame: full detection now and then, a look nearby between."""
+"""Faces tracked from frame to frame: full detection now and then, a search nearby between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from keras_emo.features.face import Box
 from keras_emo.spec import FaceSpec
 
-MAX_TRACKS = 8  # smaller faces beyond them are passed over
+MAX_TRACKS = 8  # smaller faces beyond them are ignored
 _MIN_IOU = 0.3
 _MAX_STEP = 1.2  # of the longer side: how far a face may go where boxes do not overlap
 _MAX_GROWTH = 2.0
@@ -19,7 +19,7 @@ _REMEMBERED_S = 5.0  # a face back at its place by then is the same person
 
 
 class DetectedFace(Protocol):
-    """What a detector says of one face."""
+    """One face that a detector found."""
 
     @property
     def box(self) -> Box: ...
@@ -32,7 +32,7 @@ class Detector(Protocol):
 
     It may also have ``refine(rgb, boxes)``, which finds them near boxes of a frame before;
     without it every frame is given to detect. And ``warm_up()``, called before the first frame
-    where an answer must not wait.
+    where the first prediction must not wait.
     """
 
     def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]: ...
@@ -42,7 +42,7 @@ class Detector(Protocol):
 class TrackedFace:
     """One person's face in a frame.
 
-    id: of the person, from 0. box, confidence: where it was last seen. found: in this frame.
+    id: of the person, from 0. box, confidence: where it was last found. found: in this frame.
     """
 
     id: int
@@ -56,18 +56,18 @@ class _Track:
     id: int
     box: Box
     confidence: float
-    seen_s: float
+    found_s: float  # when it was last found
     speed: tuple[float, float] = (0.0, 0.0)  # px a second
 
     def move(self, face: DetectedFace, time_s: float) -> None:
-        passed_s = time_s - self.seen_s
-        (x, y), (old_x, old_y) = _middle(face.box), _middle(self.box)
+        passed_s = time_s - self.found_s
+        (x, y), (old_x, old_y) = _center(face.box), _center(self.box)
         self.speed = ((x - old_x) / passed_s, (y - old_y) / passed_s) if passed_s > 0 else (0, 0)
-        self.box, self.confidence, self.seen_s = face.box, face.confidence, time_s
+        self.box, self.confidence, self.found_s = face.box, face.confidence, time_s
 
     def predict(self, time_s: float) -> Box:
-        """Where it is if it went on as before."""
-        passed_s = time_s - self.seen_s
+        """Where it is if it moves on as before."""
+        passed_s = time_s - self.found_s
         x, y, width, height = self.box
         return x + self.speed[0] * passed_s, y + self.speed[1] * passed_s, width, height
 
@@ -77,7 +77,7 @@ class FaceTracker:
 
     All of a frame is searched first, every spec.detect_every frames, while a face is missing
     for no longer than spec.max_gap_s, and while there is none; other frames are searched near
-    the faces of the frame before. A person is recognised by place and size alone: one who is
+    the faces of the frame before. A person is recognized by place and size alone: one who is
     away for long, or comes back elsewhere, has a new id.
     """
 
@@ -95,38 +95,38 @@ class FaceTracker:
         """The faces of the next frame, RGB uint8 (height, width, 3), by id.
 
         A face that is missing for at most spec.max_gap_s is among them, as not found. Raises
-        ValueError where time does not go on.
+        ValueError where time does not advance.
         """
         if time_s <= self._last_s:
             raise ValueError(f"a frame at {time_s} s after one at {self._last_s} s")
-        self._tracks = [t for t in self._tracks if time_s - t.seen_s <= self._memory_s]
+        self._tracks = [t for t in self._tracks if time_s - t.found_s <= self._memory_s]
         self._since_full += 1
         recent_s = min(self._last_s, time_s - self.spec.max_gap_s)
-        if not self._look_nearby(frame, time_s, recent_s):
+        if not self._find_nearby(frame, time_s, recent_s):
             self._since_full = 0
             faces = self._sure(self.detector.detect(frame))
             pairs = _pair(self._tracks, faces, time_s, recent_s)
             for track, face in pairs:
                 track.move(face, time_s)
-            taken = {id(face) for _, face in pairs}
-            self._start([f for f in faces if id(f) not in taken], time_s)
+            paired = {id(face) for _, face in pairs}
+            self._start([f for f in faces if id(f) not in paired], time_s)
         self._last_s = time_s
         return [
-            TrackedFace(t.id, t.box, t.confidence, t.seen_s == time_s)
+            TrackedFace(t.id, t.box, t.confidence, t.found_s == time_s)
             for t in self._tracks
-            if t.seen_s >= recent_s
+            if t.found_s >= recent_s
         ]
 
     @property
     def _memory_s(self) -> float:
         return max(_REMEMBERED_S, self.spec.max_gap_s)
 
-    def _look_nearby(self, frame: np.ndarray, time_s: float, recent_s: float) -> bool:
-        """Whether every face was found again without looking everywhere."""
-        recent = [t for t in self._tracks if t.seen_s >= recent_s]
+    def _find_nearby(self, frame: np.ndarray, time_s: float, recent_s: float) -> bool:
+        """Whether every face was found again without searching the whole frame."""
+        recent = [t for t in self._tracks if t.found_s >= recent_s]
         if self._refine is None or not recent or self._since_full >= self.spec.detect_every:
             return False
-        if any(t.seen_s < self._last_s for t in recent):
+        if any(t.found_s < self._last_s for t in recent):
             return False
         faces = self._sure(self._refine(frame, [t.box for t in recent]))
         pairs = _pair(recent, faces, time_s, recent_s)
@@ -142,8 +142,8 @@ class FaceTracker:
     def _start(self, faces: list[DetectedFace], time_s: float) -> None:
         for face in sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True):
             if len(self._tracks) == MAX_TRACKS:
-                oldest = min(self._tracks, key=lambda t: t.seen_s)
-                if oldest.seen_s == time_s:
+                oldest = min(self._tracks, key=lambda t: t.found_s)
+                if oldest.found_s == time_s:
                     return
                 self._tracks.remove(oldest)
             self._tracks.append(_Track(self._next_id, face.box, face.confidence, time_s))
@@ -155,11 +155,11 @@ def _pair(
 ) -> list[tuple[_Track, DetectedFace]]:
     """Tracks and their faces: greedily by overlap, then the nearest of those left.
 
-    A track seen since recent_s is expected where it was going, an older one where it was.
+    A track found since recent_s is expected where it was going, an older one where it was.
     """
     rated = []
     for i, track in enumerate(tracks):
-        recent = track.seen_s >= recent_s
+        recent = track.found_s >= recent_s
         expected = track.predict(time_s) if recent else track.box
         for j, face in enumerate(faces):
             overlap = measure_iou(expected, face.box)
@@ -183,14 +183,14 @@ def measure_iou(a: Box, b: Box) -> float:
     return shared / whole if whole > 0 else 0.0
 
 
-def _middle(box: Box) -> tuple[float, float]:
+def _center(box: Box) -> tuple[float, float]:
     return box[0] + box[2] / 2, box[1] + box[3] / 2
 
 
 def _measure_step(a: Box, b: Box) -> float:
-    """Way between middles over the longer side; infinite for faces of very different size."""
+    """Distance of centers over the longer side; infinite for faces of very different size."""
     sides = max(a[2:]), max(b[2:])
     if max(sides) > _MAX_GROWTH * min(sides):
         return float("inf")
-    (ax, ay), (bx, by) = _middle(a), _middle(b)
+    (ax, ay), (bx, by) = _center(a), _center(b)
     return float(np.hypot(ax - bx, ay - by)) / max(sides)

@@ -1,4 +1,4 @@
-"""Prepared clips through a network: one rule for training, export checks and service."""
+"""Prepared clips through a network: one rule for training, export checks and inference."""
 
 from __future__ import annotations
 
@@ -37,22 +37,24 @@ def collate_clips(
     names: its inputs, of ``face``, ``face_mask``, ``mfcc``, ``mfcc_mask``. frames: how crops
     reach it: ``none``; ``each`` crop of each clip as a row of its own; ``one``, the middle crop
     with a face; ``all``, padded to the longest clip, mask 0 on padding. An absent modality is
-    zeros under a zero mask. Raises ValueError for a clip that the network cannot answer.
+    zeros under a zero mask. Raises ValueError for a clip that lacks an input.
     """
     for i, clip in enumerate(clips):
         if not can_predict(clip, names):
             raise ValueError(f"clip {i} lacks an input among {', '.join(names)}")
-    feed: Batch = {}
+    batch: Batch = {}
     if "face" in names:
-        feed |= _feed_faces([c.face for c in clips], [c.face_found for c in clips], frames, spec)
+        batch |= _collate_faces(
+            [c.face for c in clips], [c.face_found for c in clips], frames, spec
+        )
     if "mfcc" in names:
         silence = np.zeros(spec.audio.shape, np.float32)
-        feed["mfcc"] = np.stack([silence if c.mfcc is None else c.mfcc for c in clips])
-        feed["mfcc_mask"] = np.array([[c.mfcc is not None] for c in clips], np.float32)
-    return {name: feed[name] for name in names}
+        batch["mfcc"] = np.stack([silence if c.mfcc is None else c.mfcc for c in clips])
+        batch["mfcc_mask"] = np.array([[c.mfcc is not None] for c in clips], np.float32)
+    return {name: batch[name] for name in names}
 
 
-def _feed_faces(
+def _collate_faces(
     faces: list[np.ndarray | None], found: list[np.ndarray], frames: str, spec: ClipSpec
 ) -> Batch:
     if frames == "each":
@@ -78,20 +80,20 @@ def predict_clips(
     spec: ClipSpec,
     batch: int = 8,
 ) -> np.ndarray:
-    """Probabilities float32 (n_clips, 7); a row of NaN for a clip that cannot be answered.
+    """Probabilities float32 (n_clips, 7); a row of NaN for a clip that lacks an input.
 
     run: a batch to at least ``logits`` (batch, 7), by Keras or by onnxruntime. With frames
-    ``each`` a clip's answer is the mean of its crops' logits.
+    ``each`` the logits of a clip are the mean of its crops'.
     """
     usable: list[bool] = []
     found = [np.empty((0, N_EMOTIONS), np.float32)]
-    waiting: list[ClipInputs] = []  # clips are taken one by one: all may not fit into memory
+    waiting: list[ClipInputs] = []  # clips are read one by one: all may not fit into memory
 
     def predict() -> None:
         logits = run(collate_clips(waiting, names, frames, spec))["logits"]
         if frames == "each":
             ends = np.cumsum([len(c.face) for c in waiting if c.face is not None])
-            logits = np.stack([part.mean(axis=0) for part in np.split(logits, ends[:-1])])
+            logits = np.stack([rows.mean(axis=0) for rows in np.split(logits, ends[:-1])])
         found.append(softmax(logits))
         waiting.clear()
 

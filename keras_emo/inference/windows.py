@@ -76,7 +76,7 @@ class WindowCutter:
         self._tracker = FaceTracker(spec.face, detector)
         self._early_s = min(1 / 60, 0.5 / spec.face.frame_rate_hz)  # of a frame due at an edge
         self._rest_s = 0.0 if live else hop_s / 2
-        self._late: deque[_Tracked] = deque()  # frames that the last window may take with it
+        self._late: deque[_Tracked] = deque()  # frames that the last window may include
         self._open: dict[int, SubjectFinder] = {}  # by number of the window
         self._reached_s = 0.0  # by the frames
         self._sound = SoundBuffer(spec.audio.sample_rate_hz)

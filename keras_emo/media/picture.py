@@ -50,8 +50,8 @@ def _fit(width: int, height: int, max_px: int) -> tuple[int, int] | None:
 def read_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in px that a PNG or JPEG declares, None where it is neither or cut short.
 
-    For limits that hold before memory is taken: OpenCV decodes up to 2**30 pixels, and reserves
-    whatever length a part of a PNG claims.
+    For limits that hold before memory is reserved: OpenCV decodes up to 2**30 pixels, and reserves
+    whatever length a chunk of a PNG claims.
     """
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return _read_png_size(data)

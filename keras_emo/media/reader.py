@@ -35,8 +35,8 @@ class ClipSource:
     """Where a clip's picture and sound come from; they may be one file or two.
 
     video: file with the picture, or None. audio: file with the sound, or None (None with a
-    video means: the video's own sound). frames: face pictures in order instead of a video,
-    taken as already sampled.
+    video means: the video's own sound). frames: face pictures in order instead of a video, at
+    the rate of the samples.
     """
 
     video: Path | None = None
@@ -155,8 +155,8 @@ def translate_error(path: Path | str, error: Exception) -> ClipError:
 def relay_frames(read: Callable[[OnFrame], Media], on_frame: OnFrame) -> Media:
     """read(on_frame), but read runs in another thread while on_frame is called in this one.
 
-    On two cores, finding faces beside decoding takes a third off a clip. Whatever either raises
-    is raised here, as it would be by read(on_frame); no thread is left then.
+    So faces are found on one core while the next frames are decoded on others. Whatever either
+    raises is raised here, as it would be by read(on_frame); no thread is left then.
     """
     frames: Queue[Frame | None] = Queue(_N_WAITING)
     stopped = False

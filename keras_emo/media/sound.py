@@ -1,4 +1,4 @@
-"""Sound as it comes: made mono, resampled block by block, held as long as it may be asked for."""
+"""Sound as it comes: made mono, resampled block by block, held as long as it is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOTHING = np.zeros(0, np.float32)
 
 
 class SoundStream:
-    """Blocks of mono float32 at to_hz, equal to core.media.resample of the whole."""
+    """Blocks of mono float32 at to_hz, equal to reader.resample of the whole."""
 
     def __init__(self, to_hz: int):
         self.to_hz = to_hz
@@ -21,7 +21,7 @@ class SoundStream:
         self._resampler: soxr.ResampleStream | None = None
 
     def push(self, block: np.ndarray, from_hz: int) -> np.ndarray:
-        """What can be said after ``block``, mono float32 (n,) at from_hz; may be empty."""
+        """The resampled sound that is complete after ``block``, mono float32 (n,) at from_hz."""
         ended = self.flush() if from_hz != self._from_hz else _NOTHING
         self._from_hz = from_hz
         if from_hz == self.to_hz:
@@ -44,14 +44,14 @@ class SoundStream:
 
 
 class SoundBuffer:
-    """The latest sound at rate_hz, from where it was last told to forget."""
+    """The latest sound at rate_hz, from the time of the last call of forget."""
 
     def __init__(self, rate_hz: int):
         self.rate_hz = rate_hz
         self._stream = SoundStream(rate_hz)
         self._blocks: list[np.ndarray] = []  # from sample _first to _n_samples
         self._first = self._n_samples = 0
-        self._came_s = 0.0  # end of the sound before resampling
+        self._added_s = 0.0  # end of the sound before resampling
 
     @property
     def end_s(self) -> float:
@@ -60,26 +60,26 @@ class SoundBuffer:
 
     def find_gap(self, time_s: float) -> float:
         """How much silence, in s and at most a second of it, comes before sound at time_s."""
-        gap_s = time_s - self._came_s
+        gap_s = time_s - self._added_s
         return min(gap_s, _BLOCK_S) if gap_s > _GAP_S else 0.0
 
     def push(self, block: np.ndarray, from_hz: int) -> None:
-        """Take the next sound, mono float32 (n,)."""
-        self._came_s += len(block) / from_hz
+        """Add the next sound, mono float32 (n,)."""
+        self._added_s += len(block) / from_hz
         self._keep(self._stream.push(block, from_hz))
 
     def flush(self) -> None:
-        """No further sound comes."""
+        """Note that no further sound comes."""
         self._keep(self._stream.flush())
 
     def slice(self, start_s: float, end_s: float) -> np.ndarray:
-        """What is held of this time, mono float32 (n,)."""
+        """The sound of this time as far as it is held, mono float32 (n,)."""
         held = self._join()
         first, last = (max(round(s * self.rate_hz) - self._first, 0) for s in (start_s, end_s))
         return held[first:last]
 
     def forget(self, before_s: float) -> None:
-        """Nobody will ask for what is before this time."""
+        """Release what is before this time."""
         n = min(round(before_s * self.rate_hz), self._n_samples) - self._first
         if n > 0:
             self._blocks = [self._join()[n:].copy()]
