@@ -39,10 +39,10 @@ class StoredClip:
     mfcc_at: int
 
     @property
-    def modalities(self) -> list[str]:
+    def modalities(self) -> tuple[str, ...]:
         """As of ClipInputs, without reading the file."""
         places = {"face": self.face_at, "voice": self.mfcc_at}
-        return [name for name, place in places.items() if place != ABSENT]
+        return tuple(name for name, place in places.items() if place != ABSENT)
 
     def load(self) -> ClipInputs:
         """The clip itself. Raises ClipError where its file is damaged."""

@@ -188,7 +188,7 @@ def test_killed_build_is_completed(samples, tmp_path):
     report = build_cache(samples, SPEC, root, workers=1)
     assert (report.computed, report.failures) == (1, [])
     assert sorted(report.files.values()) == results(root)
-    assert [load_clip(p).modalities for p in report.files.values()] == [["voice"]] * 2
+    assert [load_clip(p).modalities for p in report.files.values()] == [("voice",)] * 2
 
 
 def test_write_atomic(tmp_path):

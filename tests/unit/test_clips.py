@@ -104,10 +104,10 @@ def test_a_clip_alone(files):
     stored = open_clip(files["1"], SPEC)
     assert (stored.n_crops, stored.modalities, stored.load().modalities) == (
         0,
-        ["voice"],
-        ["voice"],
+        ("voice",),
+        ("voice",),
     )
-    assert open_clip(files[str(SILENT)], SPEC).modalities == ["face"]
+    assert open_clip(files[str(SILENT)], SPEC).modalities == ("face",)
     with pytest.raises(ClipError, match=r"face is \(3, 32, 32, 3\), not \(3, 48, 48, 3\)"):
         open_clip(files["0"], ClipSpec(face=FaceSpec(size_px=48), audio=SPEC.audio))
 
