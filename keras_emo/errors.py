@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum, StrEnum
 from pathlib import Path
 
@@ -104,3 +106,33 @@ class EnvironmentFailure(EmoError):
     """The machine lacks something: a package, space, a right to write."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+@contextmanager
+def translate_errors(
+    kind: type[EmoError],
+    path: str | Path,
+    reason: Reason,
+    *errors: type[Exception],
+    cause: str = "{}",
+) -> Iterator[None]:
+    """Raise an EmoError that names path in place of the given errors, of OSError if none are given.
+
+    cause: a template around the message of the error.
+    """
+    translated = errors or (OSError,)
+    try:
+        yield
+    except EmoError:
+        raise
+    except translated as e:
+        raise kind(path, reason, cause.format(describe_error(e))) from e
+
+
+def describe_error(error: BaseException) -> str:
+    """The message of an exception, without the number and the path of an OSError."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return str(error) or type(error).__name__

@@ -1,21 +1,34 @@
-"""Files that are whole or not there: a draft in the same folder, synced, then put in place."""
+"""Files: written whole or not at all, read with errors that name them, told apart by sha256."""
 
 from __future__ import annotations
 
 import csv
 import errno
 import fcntl
+import hashlib
+import io
 import json
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
-from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+import numpy as np
+
+from keras_emo.errors import (
+    EnvironmentFailure,
+    Reason,
+    UsageError,
+    describe_error,
+    translate_errors,
+)
 
 DRAFT = ".part-"
+CONTENT_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
 
 _UMASK = os.umask(0)  # can only be read by setting it
 os.umask(_UMASK)
@@ -27,7 +40,7 @@ def open_draft(path: Path, suffix: str = "") -> Iterator[BinaryIO]:
 
     Its name, file.name, ends in suffix. File and folder are synced, so that a power cut leaves
     the old file or the new one. Raises EnvironmentFailure where the disk refuses; the old file
-    stays then, as after any other exception, and the draft goes.
+    stays then, as after any other exception, and the draft is removed.
     """
     draft: Path | None = None
     try:
@@ -40,11 +53,59 @@ def open_draft(path: Path, suffix: str = "") -> Iterator[BinaryIO]:
             os.replace(draft, path)
         draft = None
         _sync_folder(path.parent)
+    except BrokenPipeError:  # stderr's reader, not this file
+        raise
     except OSError as e:
-        raise EnvironmentFailure(path, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+        name = path if e.filename is None or DRAFT in str(e.filename) else e.filename
+        raise EnvironmentFailure(name, Reason.WRITE_FAILED, describe_error(e)) from e
     finally:
         if draft is not None:
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A temporary path of the same suffix, for a writer that opens files by name, see open_draft.
+
+    Missing parent folders are created; of a link, the file it leads to is replaced.
+    """
+    with open_draft(_find_target(path), path.suffix) as f:
+        yield Path(f.name)
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[TextIO]:
+    """stdout, or a text file that replaces path once all is written, see replace_file.
+
+    What was written before a failure of anything but the disk, an interrupt among them, is kept.
+    A device or a pipe is written to as it is.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    target = _find_target(path)
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        with (
+            translate_errors(EnvironmentFailure, path, Reason.WRITE_FAILED),
+            open(target, "w", encoding="utf-8", errors="backslashreplace") as f,
+        ):
+            yield f
+        return
+    failure: BaseException | None = None
+    with open_draft(target) as draft:
+        f = io.TextIOWrapper(draft, encoding="utf-8", errors="backslashreplace")
+        try:
+            yield f
+        except OSError:
+            raise
+        except BaseException as e:
+            if not f.tell():
+                raise
+            failure = e
+        finally:
+            f.detach()
+    if failure is not None:
+        raise failure
 
 
 def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
@@ -65,19 +126,23 @@ def write_json(path: Path, data: Any) -> None:
 
 @contextmanager
 def draft_folder(folder: Path) -> Iterator[Path]:
-    """A place of the same name to fill beside a folder, swept away unless it was renamed.
+    """A place of the same name to fill beside a folder, removed unless it was renamed.
 
-    It lies in a hidden folder: whoever watches the place never sees half of it. Raises
-    EnvironmentFailure, also for what fails to be written within the block.
+    It lies in a hidden folder, so that a program that watches the place never sees half of it.
+    Raises EnvironmentFailure, also for what fails to be written within the block.
     """
-    try:
+    with translate_errors(EnvironmentFailure, folder, Reason.WRITE_FAILED):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
         ) as name:
             yield Path(name, folder.name)
-    except OSError as e:
-        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents. Raises EnvironmentFailure where the disk refuses."""
+    with translate_errors(EnvironmentFailure, folder, Reason.WRITE_FAILED):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -87,7 +152,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
     except OSError as e:
-        raise UsageError(path, Reason.UNREADABLE, e.strerror or str(e)) from None
+        raise UsageError(path, Reason.UNREADABLE, describe_error(e)) from None
     except (ValueError, RecursionError) as e:
         raise UsageError(path, Reason.BAD_CONFIG, f"not readable as JSON: {e}") from None
 
@@ -101,23 +166,57 @@ def read_record(path: Path) -> dict[str, Any]:
     return data
 
 
-@contextmanager
-def naming_content(path: Path, advice: str = "") -> Iterator[None]:
+def naming_content(path: Path, advice: str = "") -> AbstractContextManager[None]:
     """Whatever the content of a file lacks becomes a UsageError. advice: what to do about it."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as e:
-        what = f"no {e}" if isinstance(e, KeyError) else str(e)
-        cause = f"not as it was written ({what})" + (f"; {advice}" if advice else "")
-        raise UsageError(path, Reason.UNREADABLE, cause) from e
+    cause = "not as it was written ({})" + (f"; {advice}" if advice else "")
+    return translate_errors(UsageError, path, Reason.UNREADABLE, *CONTENT_ERRORS, cause=cause)
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Those of names that an .npz file has, all without names; checksums are compared.
+
+    The file may be damaged or malicious. Raises ValueError for its content, OSError where it
+    cannot be opened.
+    """
+    with open(path, "rb") as f:
+        try:
+            with np.load(f, allow_pickle=False) as data:
+                chosen = [n for n in names if n in data.files] if names else data.files
+                arrays = {name: data[name] for name in chosen}
+        except Exception as e:  # zipfile and NumPy raise a dozen kinds, tokenize.TokenError too
+            raise ValueError(f"{type(e).__name__}: {e}") from e
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy hands other members on as bytes
+            raise ValueError(f"{name} is no array")
+    return arrays
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's content, hexadecimal."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def digest_text(text: str) -> str:
+    """sha256 of a text as UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sweep_drafts(folder: Path) -> None:
-    """Remove drafts that a kill left in a folder; one that is being written is let be."""
+    """Remove drafts that a kill left in a folder; one that is being written stays."""
     for path in folder.glob(f"{DRAFT}*"):
         with suppress(OSError), open(path, "rb") as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it while alive
             path.unlink(missing_ok=True)
+
+
+def _find_target(path: Path) -> Path:
+    """Where a file is to be put: a link stays a link."""
+    make_folder(path.parent)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise EnvironmentFailure(path, Reason.WRITE_FAILED, "a folder of this name exists")
+    return target
 
 
 def _create_draft(folder: Path, suffix: str) -> BinaryIO:

@@ -20,9 +20,9 @@ from keras_emo.data.splits import resolve_speakers
 from keras_emo.demo_corpus import SPEAKER_NOTE
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
+from keras_emo.io import open_output
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import Metrics, format_interval, format_percent
-from keras_emo.output import open_output
 from keras_emo.progress import Progress
 
 

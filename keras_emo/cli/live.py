@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_emo import load
 from keras_emo.cli.options import add_bundle, add_threads, add_windows, seconds
 from keras_emo.errors import ExitCode
-from keras_emo.output import open_output
+from keras_emo.io import open_output
 
 
 def add_arguments(live: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ from keras_emo.cli.options import (
 )
 from keras_emo.cli.run import require
 from keras_emo.errors import ClipError, ClipTimeout, ExitCode, Reason, UsageError
-from keras_emo.output import open_output
+from keras_emo.io import open_output
 from keras_emo.progress import Progress
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -14,16 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.arrays import read_arrays
 from keras_emo.data.augment import WaveSpec, augment_clip
+from keras_emo.data.digests import Digests, digest_source
 from keras_emo.data.samples import Sample
 from keras_emo.data.workers import Job, run_jobs
-from keras_emo.digests import Digests, digest_source
-from keras_emo.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason, translate_errors
 from keras_emo.features.clip import ClipInputs, prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.session import available_cores
-from keras_emo.io import sweep_drafts, write_atomic, write_text
+from keras_emo.io import (
+    CONTENT_ERRORS,
+    digest_text,
+    make_folder,
+    read_arrays,
+    sweep_drafts,
+    write_atomic,
+    write_text,
+)
 from keras_emo.spec import ClipSpec
 
 Progress = Callable[[int, int], None]
@@ -56,7 +62,8 @@ def build_cache(
     reported and the rest go on. run: who works, this machine's processes or others that see the
     same files. A source that did not change is not read for its digest, see Digests.
     """
-    folder = _open_folder(root, "clips", clips_key(spec))
+    key = {"spec": spec.to_dict(), "detector": FaceDetector.weights_digest(), "format": FORMAT}
+    folder = _open_folder(root, "clips", key)
     return _fill(samples, folder, _prepare, (spec,), workers, progress, run)
 
 
@@ -72,23 +79,9 @@ def build_variants(
 
     Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
     """
-    folder = _open_folder(root, "voices", voices_key(spec, waves))
+    key = {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
+    folder = _open_folder(root, "voices", key)
     return _fill(samples, folder, _vary, (spec, waves), workers, progress)
-
-
-def clips_key(spec: ClipSpec) -> dict[str, Any]:
-    """What decides the content of a prepared clip, besides the clip."""
-    return {"spec": spec.to_dict(), "detector": FaceDetector.weights_digest(), "format": FORMAT}
-
-
-def voices_key(spec: ClipSpec, waves: WaveSpec) -> dict[str, Any]:
-    """What decides the altered versions of a clip's sound, besides the clip."""
-    return {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
-
-
-def name_folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
-    """The folder below root of what key decides."""
-    return root / f"{kind}-{hashlib.sha256(_write_key(key).encode()).hexdigest()[:16]}"
 
 
 def load_clip(path: Path) -> ClipInputs:
@@ -128,37 +121,23 @@ def _check_finite(mfcc: np.ndarray) -> np.ndarray:
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
     """Whatever is wrong with the content of a cache file becomes a ClipError."""
-    try:
+    damage = "damaged since it was written ({}); delete it and run again"
+    with (
+        translate_errors(ClipError, path, Reason.UNREADABLE),
+        translate_errors(ClipError, path, Reason.UNREADABLE, *CONTENT_ERRORS, cause=damage),
+    ):
         yield
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        cause = f"damaged since it was written ({e}); delete it and run again"
-        raise ClipError(path, Reason.UNREADABLE, cause) from e
-    except OSError as e:
-        raise ClipError(path, Reason.UNREADABLE, e.strerror or str(e)) from e
-
-
-def _write_key(key: dict[str, Any]) -> str:
-    return json.dumps(key, sort_keys=True, indent=1)
 
 
 def _open_folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
-    folder = name_folder(root, kind, key)
+    text = json.dumps(key, sort_keys=True, indent=1)
+    folder = root / f"{kind}-{digest_text(text)[:16]}"
+    make_folder(root)
     make_folder(folder)
-    if not (folder / "spec.json").exists():
-        write_text(folder / "spec.json", _write_key(key))
-    return folder
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, or sweep drafts from the one there.
-
-    Raises EnvironmentFailure where the disk refuses.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise EnvironmentFailure(folder.parent, Reason.WRITE_FAILED, e.strerror or str(e)) from e
     sweep_drafts(folder)
+    if not (folder / "spec.json").exists():
+        write_text(folder / "spec.json", text)
+    return folder
 
 
 def _fill(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_emo.arrays import read_arrays
 from keras_emo.errors import BundleError, Reason
 from keras_emo.features.mtcnn import NETWORKS
 from keras_emo.inference.batch import FRAMES, Batch
 from keras_emo.inference.results import MODALITIES
+from keras_emo.io import digest_file, read_arrays
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec
 
@@ -120,12 +119,6 @@ def load_golden(path: Path) -> tuple[Batch, Batch]:
     if not feed or not expected:
         raise _refuse(path, "it lacks golden inputs or outputs")
     return feed, expected
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of a file's content, hexadecimal."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _check_forms(path: Path, info: dict[str, Any]) -> None:

@@ -17,10 +17,10 @@ from keras_emo.features.face import Box
 from keras_emo.inference.predict import TrackedWindow
 from keras_emo.inference.results import Probs, Timeline
 from keras_emo.inference.segments import find_edges
+from keras_emo.io import replace_file
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import OPEN_OPTIONS, check_file, read_media
 from keras_emo.media.recording import Frame
-from keras_emo.output import replace_file
 from keras_emo.render.chart import COLORS, INK, NOTHING, PAPER, write_text
 
 _TICKS_HZ = 30_000  # counts 24, 25, 30, 50, 60 and 29.97 frames a second exactly

@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_emo.inference.results import Segment, Timeline
 from keras_emo.inference.segments import find_edges, stack_probs
+from keras_emo.io import replace_file
 from keras_emo.labels import EMOTIONS
-from keras_emo.output import replace_file
 
 Color = tuple[int, int, int]
 

@@ -12,9 +12,9 @@ import numpy as np
 from keras_emo.inference.bundle import Bundle
 from keras_emo.inference.predict import IllustratedTimeline, Thumbnail
 from keras_emo.inference.results import Segment, Timeline
+from keras_emo.io import open_output
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import Metrics
-from keras_emo.output import open_output
 from keras_emo.render.chart import NOTHING, encode_chart
 from keras_emo.render.html import encode_image, escape, render_facts, render_page, render_table
 from keras_emo.render.writers import format_time

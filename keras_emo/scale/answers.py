@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from keras_emo import __version__
-from keras_emo.digests import digest_source
+from keras_emo.data.digests import digest_source
 from keras_emo.errors import BundleError, ClipError, EnvironmentFailure, Reason
 from keras_emo.inference.bundle import DESCRIPTION, digest_file
 from keras_emo.inference.model import Model

@@ -12,8 +12,8 @@ import pytest
 from keras_emo.data import cache
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import build_cache, build_variants, load_clip, write_atomic
+from keras_emo.data.digests import DIGESTS
 from keras_emo.data.samples import Sample
-from keras_emo.digests import DIGESTS
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.media.reader import ClipSource

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_emo import digests
+from keras_emo.data import digests
 from keras_emo.data.cache import build_cache
-from keras_emo.digests import DIGESTS, Digests, digest_content, digest_source
+from keras_emo.data.digests import DIGESTS, Digests, digest_file, digest_source
 from keras_emo.errors import EmoError
 from keras_emo.media.reader import ClipSource
 from keras_emo.spec import ClipSpec
@@ -23,14 +23,14 @@ def reads(monkeypatch) -> list[str]:
 
     def read(path):
         seen.append(path.name)
-        return digest_content(path)
+        return digest_file(path)
 
-    monkeypatch.setattr(digests, "digest_content", read)
+    monkeypatch.setattr(digests, "digest_file", read)
     monkeypatch.setattr(digests, "SETTLED_S", -1.0)  # files of a test are young
     return seen
 
 
-def ask(folder, *paths) -> list[bytes]:
+def ask(folder, *paths) -> list[str]:
     """As one start of a program does."""
     known = Digests(folder)
     found = [known(p) for p in paths]
@@ -43,7 +43,7 @@ def test_files_are_read_once(tmp_path, reads):
     for path in paths:
         path.write_bytes(os.fsencode(path.name))
     first = ask(tmp_path, *paths)
-    assert first == [digest_content(p) for p in paths]
+    assert first == [digest_file(p) for p in paths]
     assert ask(tmp_path, *paths) == first
     assert reads == [p.name for p in paths]
 
@@ -59,7 +59,7 @@ def test_a_file_that_changed_is_read_again(tmp_path, reads, content, keep_times)
     if keep_times:  # as some copying tools do; the time of the record can't be set
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert path.stat().st_mtime_ns == before.st_mtime_ns
-    assert ask(tmp_path, path) == [digest_content(path)]
+    assert ask(tmp_path, path) == [digest_file(path)]
     assert reads == ["a.mp4"] * 2
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_took_its_place_is_read(tmp_path, reads):
     other.write_bytes(b"new")
     ask(tmp_path, path)
     os.replace(other, path)
-    assert ask(tmp_path, path) == [digest_content(path)]
+    assert ask(tmp_path, path) == [digest_file(path)]
 
 
 def test_a_young_file_is_not_trusted(tmp_path, reads, monkeypatch):
@@ -87,11 +87,11 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, reads, monke
     path.write_bytes(b"old")
 
     def read(path):
-        content = digest_content(path)
+        content = digest_file(path)
         path.write_bytes(b"longer")
         return content
 
-    monkeypatch.setattr(digests, "digest_content", read)
+    monkeypatch.setattr(digests, "digest_file", read)
     ask(tmp_path, path)
     assert not (tmp_path / DIGESTS).exists()
 
@@ -101,14 +101,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, reads, monke
     ["", "{", "[]", '{"x":1}', '{"format": 9, "files": {}}', '{"format": 1, "files": 3}',
      "[" * 100_000]
     + [json.dumps({"format": 1, "files": {"NAME": row}}) for row in
-       (3, [], [1, 2, 3, 4, "zz"], [1, 2, 3, 4, 5], [1, 2, 3, 4, "ab"])],
+       (3, [], [1, 2, 3, 4, 5])],
 )  # fmt: skip
 def test_what_is_known_may_be_damaged(tmp_path, reads, text):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"a")
     (tmp_path / DIGESTS).write_text(text.replace("NAME", str(path)))
-    assert ask(tmp_path, path) == [digest_content(path)]
-    assert ask(tmp_path, path) == [digest_content(path)]
+    assert ask(tmp_path, path) == [digest_file(path)]
+    assert ask(tmp_path, path) == [digest_file(path)]
     assert reads == ["a.mp4"]
 
 
