@@ -15,9 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from keras_emo.errors import (
     EnvironmentFailure,
@@ -26,6 +24,9 @@ from keras_emo.errors import (
     describe_error,
     translate_errors,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DRAFT = ".part-"
 CONTENT_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
@@ -178,6 +179,8 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     The file may be damaged or malicious. Raises ValueError for its content, OSError where it
     cannot be opened.
     """
+    import numpy as np  # here, so that parsing options does not wait for it
+
     with open(path, "rb") as f:
         try:
             with np.load(f, allow_pickle=False) as data:

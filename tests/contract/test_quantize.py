@@ -192,7 +192,7 @@ def test_speakers_of_other_parts_are_refused(prepared, monkeypatch):
     """Should the choice of takes ever go wrong, nothing is calibrated on them."""
     wrong = [*prepared.samples("train"), *prepared.samples("val")]
     leaky = replace(prepared)
-    monkeypatch.setattr(leaky, "takes", lambda part: wrong, raising=False)
+    monkeypatch.setattr(leaky, "samples", lambda part: wrong, raising=False)
     with pytest.raises(UsageError, match="nobody else"):
         choose_samples(leaky, MODELS["audio_cnn"], 20)
 
