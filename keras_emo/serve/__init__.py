@@ -1,1 +1,1 @@
-"""The bundle behind HTTP: needs the packages of requirements-serve.txt."""
+"""A bundle as an HTTP service: needs the packages of requirements-serve.txt."""

@@ -1,36 +1,99 @@
-"""The HTTP application of a service."""
+"""The HTTP application: POST /v1/predict, metrics, API documentation, the page and errors."""
 
 from __future__ import annotations
 
+import importlib.util
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Security
+from fastapi import APIRouter, FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from keras_emo import __version__
-from keras_emo.errors import EmoError
-from keras_emo.serve import docs, inference, prediction
-from keras_emo.serve.envelope import Envelope, answer_refusal
-from keras_emo.serve.metrics import CONTENT_TYPE
-from keras_emo.serve.refusals import Refusal, Refused, refuse
-from keras_emo.serve.service import Service
+from keras_emo.errors import EmoError, Reason
+from keras_emo.inference.predict import choose_lengths
+from keras_emo.inference.results import Prediction, Timeline
+from keras_emo.serve import protocol
+from keras_emo.serve.middleware import RequestMiddleware, make_response
+from keras_emo.serve.monitoring import CONTENT_TYPE
+from keras_emo.serve.refusals import Refusal, RefusalReason
+from keras_emo.serve.service import PredictOptions, Service
+from keras_emo.serve.uploads import FIELD, check_length
 
 STATIC = Path(__file__).parent / "static"
-_HTTP_REASONS = {404: Refused.UNKNOWN_ROUTE, 405: Refused.BAD_METHOD}
+_HTTP_REASONS = {404: RefusalReason.UNKNOWN_ROUTE, 405: RefusalReason.BAD_METHOD}
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "additionalProperties": False,
+                    "properties": {FIELD: {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+_CODES = {
+    400: "not a form with one file, or a setting out of range",
+    401: "the API key is missing or wrong",
+    403: "a cross-site request",
+    408: "the upload stalls",
+    413: "the upload is too large",
+    415: "not a recording, or of an unsupported format",
+    422: "a recording without what a prediction needs",
+    500: "an internal error",
+    502: "the decoder crashed",
+    503: "overloaded, starting or shutting down; Retry-After says when to retry",
+    504: "not done in time",
+    507: "no space for the upload",
+}
+_DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>keras_emo: API</title>
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+<main id="swagger-ui"></main>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</html>
+"""
+_DOCS_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null});\n'
+_Seconds = Annotated[float | None, Query(gt=0)]
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """reason: a code, the same as on the command line."""
+
+    reason: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class ErrorResponse:
+    """The body of an unsuccessful response."""
+
+    error: ErrorDetail
 
 
 def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
-    """Routes, error answers and the page, if it was built, around a service."""
+    """The application of a service; static: the folder of the page, if it was built."""
 
     @asynccontextmanager
-    async def live(_: FastAPI) -> AsyncIterator[None]:
+    async def run(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
         yield
         await service.stop()
@@ -39,20 +102,17 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
     app = FastAPI(
         title="keras_emo",
         version=__version__,
-        description="Which of seven emotions face and voice of a speaker express.",
-        lifespan=live,
+        description="Predicts which of seven emotions a face and a voice express.",
+        lifespan=run,
         docs_url=None,
         redoc_url=None,
         dependencies=keyed if service.settings.api_key is not None else None,
     )
-    app.add_exception_handler(Refusal, _answer_error)
-    app.add_exception_handler(EmoError, _answer_error)
-    app.add_exception_handler(RequestValidationError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_error)
-    app.add_exception_handler(Exception, _answer_error)
-    app.include_router(prediction.create_router(service))
-    app.include_router(inference.create_router(service))
-    docs.add_docs(app)
+    for kind in (Refusal, EmoError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _handle_error)
+    app.include_router(create_router(service))
+    app.include_router(protocol.create_router(service))
+    _add_docs(app)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -60,11 +120,65 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
 
     if (static / "index.html").is_file():
         _add_page(app, static)
-    return Envelope(app, service.settings, service.metrics)
+    return RequestMiddleware(app, service.settings, service.metrics)
+
+
+def create_router(service: Service) -> APIRouter:
+    """The route of predictions."""
+    router = APIRouter(tags=["recordings"])
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorResponse, "description": text} for code, text in _CODES.items()
+    }
+
+    @router.post(
+        "/v1/predict",
+        responses={200: {"model": Prediction | Timeline}, **responses},
+        openapi_extra=_FORM,
+        summary="Predict the emotion of a recording",
+    )
+    async def predict(
+        request: Request,
+        timeline: Annotated[bool, Query(description="predict overlapping windows")] = False,
+        window_s: _Seconds = None,
+        hop_s: _Seconds = None,
+        parts: Annotated[bool, Query(description="also from face and voice alone")] = False,
+    ) -> JSONResponse:
+        options = PredictOptions(timeline, window_s, hop_s, parts)
+        if timeline:
+            choose_lengths(service.bundle, window_s, hop_s)
+        elif window_s is not None or hop_s is not None:
+            raise Refusal(Reason.BAD_CONFIG, "window_s and hop_s need timeline=true")
+        check_length(request, service.settings.max_upload_bytes)
+        with service.enter():
+            start_s = time.monotonic()
+            async with service.folder.receive(request, service.settings) as upload:
+                service.metrics.observe("upload", time.monotonic() - start_s)
+                result = await service.predict(upload, options, request.is_disconnected)
+                return JSONResponse(result.to_dict())
+
+    return router
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Swagger UI at /docs, with every file from this host."""
+    spec = importlib.util.find_spec("fastapi_offline")  # it ships the files; it is not imported
+    assert spec is not None
+    assert spec.origin is not None
+    assets = Path(spec.origin).parent / "static"
+
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(_DOCS_PAGE)
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def start() -> Response:
+        return Response(_DOCS_START, media_type="text/javascript")
+
+    app.mount("/docs/assets", StaticFiles(directory=assets), name="docs")
 
 
 def _add_page(app: FastAPI, static: Path) -> None:
-    """Every file and folder at its own path: at / a mount would take wrong methods to routes."""
+    """Each file and folder at its own path; a mount at / would turn wrong methods into 404."""
     app.add_route("/", _serve_file(static / "index.html"), include_in_schema=False)
     for entry in sorted(static.iterdir()):
         if entry.is_dir():
@@ -80,19 +194,19 @@ def _serve_file(path: Path) -> Callable[[Request], Awaitable[Response]]:
     return serve
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
-    return answer_refusal(request.scope, _explain(error))
+async def _handle_error(request: Request, error: Exception) -> Response:
+    return make_response(request.scope, _to_refusal(error))
 
 
-def _explain(error: Exception) -> Refusal:
+def _to_refusal(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, EmoError):
-        return refuse(error)
+        return Refusal.from_error(error)
     if isinstance(error, RequestValidationError):
         texts = [f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()[:5]]
-        return Refusal(Refused.BAD_REQUEST, "; ".join(texts))
+        return Refusal(RefusalReason.BAD_REQUEST, "; ".join(texts))
     if isinstance(error, HTTPException):
-        reason = _HTTP_REASONS.get(error.status_code, Refused.BAD_REQUEST)
+        reason = _HTTP_REASONS.get(error.status_code, RefusalReason.BAD_REQUEST)
         return Refusal(reason, error.detail, headers=error.headers)
-    return Refusal(Refused.INTERNAL, "the service failed; its log says where")
+    return Refusal(RefusalReason.INTERNAL, "an internal error; see the log of the service")

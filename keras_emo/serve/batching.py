@@ -1,4 +1,4 @@
-"""Prepared clips of several requests through the network at once."""
+"""Prepared clips of several requests in one run of the network."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from keras_emo.features.clip import ClipInputs
 
-Answer = Callable[[Sequence[ClipInputs]], np.ndarray]
+Predict = Callable[[Sequence[ClipInputs]], np.ndarray]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Order:
+class _Job:
     clips: Sequence[ClipInputs]
     result: asyncio.Future[np.ndarray]
 
 
 class Batcher:
-    """One thread in which the network runs; clips that come close together run together.
+    """Runs the network in one thread; clips that arrive close together share a batch.
 
-    answer: probabilities (n, 7) of n clips. most: clips a batch, unless one request brings
-    more. wait_s: for others to join the first. note: told the size of every batch.
+    predict: probabilities (n, 7) of n clips. max_clips: a batch, unless one request has more.
+    wait_s: for others to join the first. on_batch: called with the size of every batch.
     """
 
-    def __init__(self, answer: Answer, most: int, wait_s: float, note: Callable[[int], None]):
-        self._answer, self._most, self._wait_s, self._note = answer, most, wait_s, note
+    def __init__(
+        self, predict: Predict, max_clips: int, wait_s: float, on_batch: Callable[[int], None]
+    ):
+        self._predict, self._max_clips, self._wait_s = predict, max_clips, wait_s
+        self._on_batch = on_batch
         self._thread = ThreadPoolExecutor(1, "network")
-        self._orders: asyncio.Queue[_Order] = asyncio.Queue()
-        self._left: _Order | None = None  # it would have been one too many
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._postponed: _Job | None = None  # it did not fit in the last batch
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to take orders; within a running loop."""
-        self._task = asyncio.create_task(self._work())
+        """Begin to process jobs; called within a running loop."""
+        self._task = asyncio.create_task(self._process())
 
     async def stop(self) -> None:
-        """Finish nothing more."""
+        """Stop at once, without finishing the jobs."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -51,45 +55,45 @@ class Batcher:
         """Call a function in the network's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
-    async def answer(self, clips: Sequence[ClipInputs]) -> np.ndarray:
+    async def predict(self, clips: Sequence[ClipInputs]) -> np.ndarray:
         """Probabilities float32 (n_clips, 7)."""
-        order = _Order(clips, asyncio.get_running_loop().create_future())
-        self._orders.put_nowait(order)
-        return await order.result
+        job = _Job(clips, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        return await job.result
 
-    async def _work(self) -> None:
+    async def _process(self) -> None:
         while True:
-            orders = await self._gather()
-            clips = [clip for order in orders for clip in order.clips]
-            self._note(len(clips))
+            jobs = await self._collect()
+            clips = [clip for job in jobs for clip in job.clips]
+            self._on_batch(len(clips))
             try:
-                probs = await self.run(lambda clips=clips: self._answer(clips))  # type: ignore[misc]
-            except Exception as e:  # of the network; each request says so, the next ones go on
-                for order in orders:
-                    if not order.result.done():
-                        order.result.set_exception(e)
+                probs = await self.run(partial(self._predict, clips))
+            except Exception as e:  # each request of the batch fails, the next batch runs
+                for job in jobs:
+                    if not job.result.done():
+                        job.result.set_exception(e)
                 continue
             start = 0
-            for order in orders:
-                end = start + len(order.clips)
-                if not order.result.done():  # its request may have given up
-                    order.result.set_result(probs[start:end])
+            for job in jobs:
+                end = start + len(job.clips)
+                if not job.result.done():  # the request may have been cancelled
+                    job.result.set_result(probs[start:end])
                 start = end
 
-    async def _gather(self) -> list[_Order]:
-        """The next order, and those that fit in and come within wait_s."""
-        orders = [self._left or await self._orders.get()]
-        self._left, n_clips = None, len(orders[0].clips)
+    async def _collect(self) -> list[_Job]:
+        """The next job, and those that fit in and arrive within wait_s."""
+        jobs = [self._postponed or await self._jobs.get()]
+        self._postponed, n_clips = None, len(jobs[0].clips)
         end_s = asyncio.get_running_loop().time() + self._wait_s
-        while n_clips < self._most:
+        while n_clips < self._max_clips:
             try:
                 async with asyncio.timeout_at(end_s):
-                    order = await self._orders.get()
+                    job = await self._jobs.get()
             except TimeoutError:
                 break
-            if n_clips + len(order.clips) > self._most:
-                self._left = order
+            if n_clips + len(job.clips) > self._max_clips:
+                self._postponed = job
                 break
-            orders.append(order)
-            n_clips += len(order.clips)
-        return [order for order in orders if not order.result.done()]
+            jobs.append(job)
+            n_clips += len(job.clips)
+        return [job for job in jobs if not job.result.done()]

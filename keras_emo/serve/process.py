@@ -1,4 +1,4 @@
-"""The process of a service: its socket, its signals, how it ends."""
+"""The process of a service: socket, signals, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -18,34 +18,30 @@ from keras_emo.inference.bundle import Bundle
 from keras_emo.sandbox.limits import Limits
 from keras_emo.sandbox.sandbox import Sandbox
 from keras_emo.serve.app import create_app
-from keras_emo.serve.decoders import Decoder
-from keras_emo.serve.log import configure_log, log
+from keras_emo.serve.monitoring import configure_log, log
 from keras_emo.serve.service import Service
 from keras_emo.serve.settings import Settings
 from keras_emo.serve.uploads import UploadFolder
 
-_FLUSH_S = 5  # for the last answers to reach their clients
+_FLUSH_S = 5  # for the last responses to reach their clients
 _BACKLOG = 256
 
 
-def serve(
-    bundle: Bundle, settings: Settings, make_decoder: Callable[[], Decoder] | None = None
-) -> int:
-    """Answer requests until SIGTERM or SIGINT; returns the exit code.
+def serve(bundle: Bundle, settings: Settings) -> int:
+    """Handle requests until SIGTERM or SIGINT; returns the exit code.
 
-    The first signal ends the accepting, the second one everything. Raises EmoError where the
-    service cannot start.
+    The first signal starts a graceful shutdown, the second one ends the process at once. Raises
+    EmoError if the service cannot start.
     """
     configure_log(sys.stderr)
     limits = Limits(wall_s=settings.timeout_s)
-    make: Callable[[], Decoder] = make_decoder or (lambda: Sandbox(bundle, limits, warm=True))
     listener = listen(settings)
     with listener:
         folder = UploadFolder()
         try:
-            service = Service(bundle, settings, make, folder)
+            service = Service(bundle, settings, partial(Sandbox, bundle, limits, warm=True), folder)
             server = Server(service, settings)
-            print(f"listening on {tell_address(listener)}", flush=True)
+            print(f"listening on {format_address(listener)}", flush=True)
             server.run(sockets=[listener])
         finally:
             folder.close()
@@ -55,7 +51,7 @@ def serve(
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that listens. Raises EnvironmentFailure."""
+    """A listening socket. Raises EnvironmentFailure."""
     try:
         found = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -67,44 +63,51 @@ def listen(settings: Settings) -> socket.socket:
         raise EnvironmentFailure(name, Reason.CANNOT_LISTEN, e.strerror or str(e)) from None
 
 
-def tell_address(listener: socket.socket) -> str:
-    """The address in a browser's form."""
+def format_address(listener: socket.socket) -> str:
+    """The address as a URL."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Connection(H11Protocol):
-    """A connection that is closed unless the head of a request, once begun, comes in time."""
+    """A connection that is closed unless the head of each request arrives in time.
+
+    uvicorn has no such limit: its keep-alive timeout ends with the first byte of a head.
+    """
 
     header_s = 10.0
-    _timer: asyncio.TimerHandle | None = None
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
-        self._watch()
+        self._set_deadline()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._unwatch()
+        self._clear_deadline()
 
-    def _watch(self) -> None:
+    def _set_deadline(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            self._unwatch()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(self.header_s, self.transport.close)
+            self._clear_deadline()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_s, self.transport.close)
 
-    def _unwatch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but it goes on accepting connections, to say no, until the last answer is out."""
+    """A uvicorn server that shuts down gracefully.
+
+    uvicorn closes its socket on the first signal. This one keeps it open until the last active
+    request is done, so that clients and load balancers get status 503 instead of an error.
+    """
 
     def __init__(self, service: Service, settings: Settings):
         protocol = type("Protocol", (Connection,), {"header_s": settings.header_s})
@@ -126,7 +129,7 @@ class Server(uvicorn.Server):
             )
         )
         self._service, self._settings = service, settings
-        self._stop_s: float | None = None  # when the draining ends
+        self._stop_s: float | None = None  # when the drain ends
         self._code: int = ExitCode.OK
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -141,18 +144,18 @@ class Server(uvicorn.Server):
         if self._service.failure is not None:
             return True
         if self._stop_s is not None:
-            n_inside = self._service.admission.n_inside
-            if n_inside and time.monotonic() < self._stop_s:
+            n_active = self._service.admission.n_active
+            if n_active and time.monotonic() < self._stop_s:
                 return await super().on_tick(counter)
-            if n_inside:  # they are cut off
+            if n_active:  # they are cut off
                 self._code, self.config.timeout_graceful_shutdown = ExitCode.PARTIAL, 1
-            log("stopping", unfinished=n_inside)
+            log("stopping", unfinished=n_active)
             return True
         return await super().on_tick(counter)
 
     def finish(self) -> int:
-        """The exit code; does not return where decoders are still at work."""
-        if self._service.decoders.n_busy:  # nobody waits for them, and Python would
+        """The exit code; ends the process here if decoders are still busy."""
+        if self._service.decoders.n_busy:  # Python would wait for their threads
             sys.stdout.flush()
             os._exit(self._code)
         return self._code

@@ -1,4 +1,4 @@
-"""Tensors as the open inference protocol, version 2, writes them: as JSON and as raw bytes."""
+"""The open inference protocol, version 2: health, metadata, tensors as JSON and as raw bytes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,115 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
+from fastapi.responses import Response
+from pydantic import Field, TypeAdapter, ValidationError
 
-from keras_emo.inference.batch import Batch
-from keras_emo.serve.refusals import Refusal, Refused
+from keras_emo import __version__
+from keras_emo.inference.batch import Batch, Run
+from keras_emo.serve.refusals import Refusal, RefusalReason
+from keras_emo.serve.service import Service
+from keras_emo.serve.uploads import read_body
 
-DATATYPE = "FP32"
 HEADER_LENGTH = "Inference-Header-Content-Length"
-EXTENSIONS = ["binary_tensor_data"]
-PLATFORM = "onnxruntime_onnx"
+DATATYPE = "FP32"
+
+
+@dataclass(frozen=True)
+class ProtocolError:
+    error: str
+
+
+@dataclass(frozen=True)
+class ServerMetadata:
+    name: str
+    version: str
+    extensions: tuple[str, ...] = ("binary_tensor_data",)
+
+
+@dataclass(frozen=True)
+class Live:
+    live: bool
+
+
+@dataclass(frozen=True)
+class Ready:
+    ready: bool
+
+
+@dataclass(frozen=True)
+class ModelReady:
+    name: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class TensorMetadata:
+    """An input or output of the network; shape: -1 where a size may vary."""
+
+    name: str
+    datatype: Literal["FP32"]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    name: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+    versions: tuple[str, ...] = ("1",)
+    platform: str = "onnxruntime_onnx"
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    name: str
+    shape: list[Annotated[int, Field(ge=1, lt=1 << 31)]]
+    datatype: Literal["FP32"]
+    data: list[Any] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    inputs: list[InputTensor]
+    outputs: list[RequestedOutput] | None = None
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    name: str
+    datatype: Literal["FP32"]
+    shape: list[int]
+    data: list[float] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class InferenceResponse:
+    model_name: str
+    outputs: list[OutputTensor]
+    id: str | None = None
+
+
+_REQUEST = TypeAdapter(InferenceRequest)
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_REFUSED: dict[int | str, dict[str, Any]] = {"4XX": {"model": ProtocolError}}
+_FAILED: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProtocolError} for code in (500, 503, 504)
+}
 
 
 @dataclass(frozen=True)
@@ -26,32 +124,108 @@ class TensorSpec:
     name: str
     shape: tuple[int | str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Metadata, a varying size as -1."""
-        shape = [size if isinstance(size, int) else -1 for size in self.shape]
-        return {"name": self.name, "datatype": DATATYPE, "shape": shape}
-
-
-def read_specs(described: Sequence[Mapping[str, Any]]) -> list[TensorSpec]:
-    """From the ``inputs`` or ``outputs`` of bundle.json."""
-    return [TensorSpec(d["name"], tuple(d["shape"])) for d in described]
+    def to_metadata(self) -> TensorMetadata:
+        sizes = tuple(size if isinstance(size, int) else -1 for size in self.shape)
+        return TensorMetadata(self.name, DATATYPE, sizes)
 
 
 @dataclass(frozen=True)
-class InferRequest:
-    """Arrays for the network, and which outputs are wanted: name to whether as raw bytes."""
+class InferenceJob:
+    """A checked request: arrays for the network; per requested output, whether as raw bytes."""
 
     feed: Batch
-    wanted: dict[str, bool]
+    outputs: dict[str, bool]
     id: str | None
+
+
+def create_router(service: Service) -> APIRouter:
+    """The routes of the protocol."""
+    router = APIRouter(tags=["tensors"])
+    info = service.bundle.info
+    name = info["name"]
+    named = PathParameter(json_schema_extra={"enum": [name]})
+    inputs = [TensorSpec(d["name"], tuple(d["shape"])) for d in info["inputs"]]
+    outputs = [TensorSpec(d["name"], tuple(d["shape"])) for d in info["outputs"]]
+
+    def check_name(model: str) -> None:
+        if model != name:
+            raise Refusal(RefusalReason.UNKNOWN_MODEL, f"this service has the model {name}")
+
+    def check_ready(response: Response) -> bool:
+        is_ready = service.ready and not service.draining
+        response.status_code = 200 if is_ready else 503
+        return is_ready
+
+    @router.get("/v2", responses=_REFUSED)
+    async def describe_server() -> ServerMetadata:
+        return ServerMetadata("keras_emo", __version__)
+
+    @router.get("/v2/health/live")
+    async def live() -> Live:
+        return Live(True)
+
+    @router.get("/v2/health/ready", responses={503: {"model": Ready}})
+    async def ready(response: Response) -> Ready:
+        return Ready(check_ready(response))
+
+    @router.get("/v2/models/{model}", responses=_REFUSED)
+    async def describe_model(model: str = named) -> ModelMetadata:
+        check_name(model)
+        described = [tuple(t.to_metadata() for t in tensors) for tensors in (inputs, outputs)]
+        return ModelMetadata(name, *described)
+
+    @router.get(
+        "/v2/models/{model}/ready", responses={**_REFUSED, 503: {"model": ModelReady}}
+    )
+    async def model_ready(response: Response, model: str = named) -> ModelReady:
+        check_name(model)
+        return ModelReady(name, check_ready(response))
+
+    @router.post(
+        "/v2/models/{model}/infer",
+        responses={200: {"model": InferenceResponse, "content": _BINARY}, **_REFUSED, **_FAILED},
+        openapi_extra={"requestBody": {"required": True, "content": describe_request()}},
+        summary="Run the network on tensors",
+    )
+    async def infer(request: Request, model: str = named) -> Response:
+        check_name(model)
+        with service.enter():
+            limit = service.settings.max_tensor_bytes
+            body = b"".join([b async for b in read_body(request, service.settings, limit)])
+            length = request.headers.get(HEADER_LENGTH)
+
+            def work(run: Run) -> tuple[bytes, dict[str, str]]:
+                job = read_request(body, length, inputs, [spec.name for spec in outputs])
+                return write_response(name, job, run(job.feed))
+
+            content, headers = await service.infer(work)
+            return Response(content, headers=headers)
+
+    return router
+
+
+def describe_request() -> dict[str, Any]:
+    """Content types of a request with their schemas; its body is parsed outside of FastAPI."""
+    schema = {
+        "title": "InferenceRequest",
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": {"type": "object"},
+            "inputs": {"type": "array", "items": TypeAdapter(InputTensor).json_schema()},
+            "outputs": {"type": "array", "items": TypeAdapter(RequestedOutput).json_schema()},
+        },
+    }
+    return {"application/json": {"schema": schema}, **_BINARY}
 
 
 def read_request(
     body: bytes, header_length: str | None, inputs: Sequence[TensorSpec], outputs: Sequence[str]
-) -> InferRequest:
+) -> InferenceJob:
     """Parse and check a request. header_length: of the JSON before raw tensors, None without.
 
-    Raises Refusal (bad_request) naming what does not fit.
+    Raises Refusal (bad_request) that names what is wrong.
     """
     length = len(body)
     if header_length is not None:
@@ -59,112 +233,90 @@ def read_request(
             raise _bad(f"{HEADER_LENGTH} is not a length within the body")
         length = int(header_length)
     try:
-        data = json.loads(body[:length])
-    except (ValueError, RecursionError):
-        raise _bad("the request is not JSON") from None
-    if not isinstance(data, dict):
-        raise _bad("the request is not a JSON object")
-    identifier = data.get("id")
-    if not isinstance(identifier, str | None):
-        raise _bad("id is not a string")
-    feed = _read_inputs(data.get("inputs"), memoryview(body)[length:], inputs)
-    return InferRequest(feed, _read_wanted(data, outputs), identifier)
+        request = _REQUEST.validate_json(body[:length], strict=True)
+    except ValidationError as e:
+        texts = [": ".join([*map(str, d["loc"]), d["msg"]]) for d in e.errors()[:5]]
+        raise _bad("; ".join(texts)) from None
+    feed = _read_inputs(request.inputs, memoryview(body)[length:], inputs)
+    return InferenceJob(feed, _read_outputs(request, outputs), request.id)
 
 
-def _read_inputs(given: Any, raw: memoryview, specs: Sequence[TensorSpec]) -> Batch:
+def _read_inputs(
+    tensors: Sequence[InputTensor], raw: memoryview, specs: Sequence[TensorSpec]
+) -> Batch:
     known = {spec.name: spec for spec in specs}
     feed: Batch = {}
     sizes: dict[str, int] = {}
-    at = 0
-    if not isinstance(given, list):
-        raise _bad("inputs is not a list")
-    for tensor in given:
-        name = tensor.get("name") if isinstance(tensor, dict) else None
-        if not isinstance(name, str) or name not in known or name in feed:
+    start = 0
+    for tensor in tensors:
+        name = tensor.name
+        if name not in known or name in feed:
             raise _bad(f"expected the inputs {', '.join(known)}, each once")
-        shape = _check_shape(tensor, known[name], sizes)
-        n_bytes = _parameters(tensor, name).get("binary_data_size")
+        _check_shape(tensor, known[name], sizes)
+        n_bytes = (tensor.parameters or {}).get("binary_data_size")
         if n_bytes is None:
-            feed[name] = _read_numbers(tensor.get("data"), name, shape)
+            feed[name] = _read_numbers(tensor)
             continue
-        if n_bytes != math.prod(shape) * 4 or at + n_bytes > len(raw):
-            raise _bad(f"{name}: {n_bytes!r:.50} bytes do not make {shape} of {DATATYPE}")
-        feed[name] = np.frombuffer(raw[at : at + n_bytes], "<f4").reshape(shape)
-        at += n_bytes
-    if at != len(raw):
-        raise _bad("more raw bytes than the inputs say")
+        if n_bytes != math.prod(tensor.shape) * 4 or start + n_bytes > len(raw):
+            raise _bad(f"{name}: {n_bytes!r:.50} bytes do not fit {tensor.shape} of {DATATYPE}")
+        feed[name] = np.frombuffer(raw[start : start + n_bytes], "<f4").reshape(tensor.shape)
+        start += n_bytes
+    if start != len(raw):
+        raise _bad("more raw bytes than the inputs declare")
     for name in known:
         if name not in feed:
             raise _bad(f"the input {name} is missing")
         if not np.isfinite(feed[name]).all():
-            raise _bad(f"{name} holds numbers that are not finite")
+            raise _bad(f"{name} contains numbers that are not finite")
     return feed
 
 
-def _check_shape(tensor: dict[str, Any], spec: TensorSpec, sizes: dict[str, int]) -> list[int]:
-    """The shape, if it is the network's; sizes that vary are the same in all tensors."""
-    name, shape = spec.name, tensor.get("shape")
-    if tensor.get("datatype") != DATATYPE:
-        raise _bad(f"{name}: the datatype is {DATATYPE}")
-    if not isinstance(shape, list) or len(shape) != len(spec.shape):
-        raise _bad(f"{name}: expected a shape of {len(spec.shape)} numbers")
-    for size, wanted in zip(shape, spec.shape, strict=True):
-        if type(size) is not int or not 1 <= size < 1 << 31:
-            raise _bad(f"{name}: {size!r:.50} is no size")
+def _check_shape(tensor: InputTensor, spec: TensorSpec, sizes: dict[str, int]) -> None:
+    """Compare with the network's shape; sizes that vary are the same in all tensors."""
+    if len(tensor.shape) != len(spec.shape):
+        raise _bad(f"{spec.name}: expected a shape of {len(spec.shape)} numbers")
+    for size, wanted in zip(tensor.shape, spec.shape, strict=True):
         expected = wanted if isinstance(wanted, int) else sizes.setdefault(wanted, size)
         if size != expected:
-            raise _bad(f"{name}: {size} in its shape, expected {expected}")
-    return shape
+            raise _bad(f"{spec.name}: {size} in its shape, expected {expected}")
 
 
-def _read_numbers(data: Any, name: str, shape: list[int]) -> np.ndarray:
+def _read_numbers(tensor: InputTensor) -> np.ndarray:
     try:
-        array = np.array(data)
+        array = np.array(tensor.data)
     except (ValueError, OverflowError):  # ragged, or too deep
-        raise _bad(f"{name}: data is not an array") from None
-    if array.dtype.kind not in "iuf" or array.size != math.prod(shape):
-        raise _bad(f"{name}: data is not {math.prod(shape)} numbers")
-    with np.errstate(over="ignore"):  # found to be infinite afterwards
-        return array.astype(np.float32).reshape(shape)
+        raise _bad(f"{tensor.name}: data is not an array") from None
+    n_numbers = math.prod(tensor.shape)
+    if array.dtype.kind not in "iuf" or array.size != n_numbers:
+        raise _bad(f"{tensor.name}: data is not {n_numbers} numbers")
+    with np.errstate(over="ignore"):  # the check for finite numbers follows
+        return array.astype(np.float32).reshape(tensor.shape)
 
 
-def _read_wanted(data: dict[str, Any], outputs: Sequence[str]) -> dict[str, bool]:
-    as_bytes = _flag(_parameters(data, "request"), "binary_data_output", False)
-    given = data.get("outputs")
-    if given is None or given == []:
-        return dict.fromkeys(outputs, as_bytes)
-    if not isinstance(given, list):
-        raise _bad("outputs is not a list")
-    wanted: dict[str, bool] = {}
-    for output in given:
-        name = output.get("name") if isinstance(output, dict) else None
-        if not isinstance(name, str) or name not in outputs:
-            raise _bad(f"expected outputs among {', '.join(outputs)}")
-        wanted[name] = _flag(_parameters(output, name), "binary_data", as_bytes)
-    return wanted
+def _read_outputs(request: InferenceRequest, names: Sequence[str]) -> dict[str, bool]:
+    as_bytes = _read_flag(request.parameters, "binary_data_output", False)
+    if not request.outputs:
+        return dict.fromkeys(names, as_bytes)
+    for output in request.outputs:
+        if output.name not in names:
+            raise _bad(f"expected outputs among {', '.join(names)}")
+    return {o.name: _read_flag(o.parameters, "binary_data", as_bytes) for o in request.outputs}
 
 
-def _parameters(data: dict[str, Any], name: str) -> dict[str, Any]:
-    parameters = data.get("parameters")
-    if not isinstance(parameters, dict | None):
-        raise _bad(f"{name}: parameters is not an object")
-    return parameters or {}
-
-
-def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
-    value = parameters.get(key, default)
+def _read_flag(parameters: Mapping[str, Any] | None, key: str, default: bool) -> bool:
+    value = (parameters or {}).get(key, default)
     if not isinstance(value, bool):
         raise _bad(f"{key} is neither true nor false")
     return value
 
 
-def write_answer(
-    model: str, request: InferRequest, said: Mapping[str, np.ndarray]
+def write_response(
+    model: str, job: InferenceJob, arrays: Mapping[str, np.ndarray]
 ) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of an answer; raw tensors follow the JSON. Raises Refusal."""
-    described, raw = [], []
-    for name, as_bytes in request.wanted.items():
-        array = np.ascontiguousarray(said[name], "<f4")
+    """Body and headers of a response; raw tensors follow the JSON. Raises Refusal."""
+    tensors, raw = [], []
+    for name, as_bytes in job.outputs.items():
+        array = np.ascontiguousarray(arrays[name], "<f4")
         if not np.isfinite(array).all():
             raise _bad(f"the network overflows at these inputs: {name} is not finite")
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPE, "shape": list(array.shape)}
@@ -173,11 +325,11 @@ def write_answer(
             tensor["parameters"] = {"binary_data_size": array.nbytes}
         else:
             tensor["data"] = array.ravel().tolist()
-        described.append(tensor)
-    answer: dict[str, Any] = {"model_name": model, "outputs": described}
-    if request.id is not None:
-        answer["id"] = request.id
-    head = json.dumps(answer).encode()
+        tensors.append(tensor)
+    response: dict[str, Any] = {"model_name": model, "outputs": tensors}
+    if job.id is not None:
+        response["id"] = job.id
+    head = json.dumps(response).encode()
     if not raw:
         return head, {"Content-Type": "application/json"}
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
@@ -185,4 +337,4 @@ def write_answer(
 
 
 def _bad(cause: str) -> Refusal:
-    return Refusal(Refused.BAD_REQUEST, cause)
+    return Refusal(RefusalReason.BAD_REQUEST, cause)

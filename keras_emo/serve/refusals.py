@@ -1,4 +1,4 @@
-"""Why a request is not answered, and the status code of every reason."""
+"""Reasons for refusing a request, and the status code of each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from keras_emo.errors import EmoError, Reason
 
 
-class Refused(StrEnum):
-    """Reasons that only a service has; a recording's own are those of keras_emo.errors."""
+class RefusalReason(StrEnum):
+    """Reasons of the service itself; those of a recording are in keras_emo.errors."""
 
     BAD_REQUEST = "bad_request"
     UNAUTHORIZED = "unauthorized"
@@ -27,27 +27,26 @@ class Refused(StrEnum):
     DRAINING = "draining"
 
 
-# Every other reason is a recording that was read and refused.
-REJECTED = 422
+REJECTED = 422  # every other reason: the recording was read and refused
 STATUS: dict[str, int] = {
-    Refused.BAD_REQUEST: 400,
-    Refused.UNAUTHORIZED: 401,
-    Refused.FORBIDDEN: 403,
-    Refused.UNKNOWN_ROUTE: 404,
-    Refused.UNKNOWN_MODEL: 404,
-    Refused.BAD_METHOD: 405,
-    Refused.SLOW_UPLOAD: 408,
-    Refused.UPLOAD_LIMIT: 413,
-    Refused.DISCONNECTED: 499,  # for the log: nobody hears it
-    Refused.INTERNAL: 500,
-    Refused.NOT_READY: 503,
-    Refused.OVERLOADED: 503,
-    Refused.DRAINING: 503,
+    RefusalReason.BAD_REQUEST: 400,
+    RefusalReason.UNAUTHORIZED: 401,
+    RefusalReason.FORBIDDEN: 403,
+    RefusalReason.UNKNOWN_ROUTE: 404,
+    RefusalReason.UNKNOWN_MODEL: 404,
+    RefusalReason.BAD_METHOD: 405,
+    RefusalReason.SLOW_UPLOAD: 408,
+    RefusalReason.UPLOAD_LIMIT: 413,
+    RefusalReason.DISCONNECTED: 499,  # only for the log: the client has disconnected
+    RefusalReason.INTERNAL: 500,
+    RefusalReason.NOT_READY: 503,
+    RefusalReason.OVERLOADED: 503,
+    RefusalReason.DRAINING: 503,
     Reason.BAD_CONFIG: 400,
     Reason.NOT_MEDIA: 415,
     Reason.FORMAT_NOT_ALLOWED: 415,
     Reason.UNSUPPORTED_CODEC: 415,
-    Reason.NOT_FOUND: 500,  # an upload that is gone is the service's fault, not the client's
+    Reason.NOT_FOUND: 500,  # a missing upload is the service's fault, not the client's
     Reason.NOT_REGULAR_FILE: 500,
     Reason.UNREADABLE: 500,
     Reason.WORKER_DIED: 500,
@@ -58,14 +57,14 @@ STATUS: dict[str, int] = {
 
 
 class Refusal(Exception):
-    """A request that is not answered.
+    """A request that is refused.
 
-    retry_s: when it may be worth asking again. headers: of the answer.
+    retry_s: after how many seconds a retry may succeed. headers: of the response.
     """
 
     def __init__(
         self,
-        reason: Refused | Reason,
+        reason: RefusalReason | Reason,
         cause: str,
         retry_s: int | None = None,
         headers: Mapping[str, str] | None = None,
@@ -73,22 +72,22 @@ class Refusal(Exception):
         self.reason, self.cause, self.headers = reason, cause, dict(headers or {})
         if retry_s is not None:
             self.headers["Retry-After"] = str(retry_s)
-        if reason == Refused.UNAUTHORIZED:
+        if reason == RefusalReason.UNAUTHORIZED:
             self.headers["WWW-Authenticate"] = "Bearer"
         super().__init__(reason, cause)
+
+    @classmethod
+    def from_error(cls, error: EmoError) -> Refusal:
+        """The same reason and cause, without a path of this machine."""
+        cause = error.cause.replace(error.path, "the file") if "/" in error.path else error.cause
+        return cls(error.reason, cause)
 
     @property
     def status(self) -> int:
         return STATUS.get(self.reason, REJECTED)
 
     def to_dict(self, path: str) -> dict[str, Any]:
-        """The body of the answer; the inference protocol has a form of its own."""
+        """The body of the response; the inference protocol has its own form."""
         if path == "/v2" or path.startswith("/v2/"):
             return {"error": f"{self.reason}: {self.cause}"}
         return {"error": {"reason": str(self.reason), "cause": self.cause}}
-
-
-def refuse(error: EmoError) -> Refusal:
-    """The same reason and cause, for the other end of a connection: no path of this machine."""
-    cause = error.cause.replace(error.path, "the file") if "/" in error.path else error.cause
-    return Refusal(error.reason, cause)

@@ -1,4 +1,4 @@
-"""Everything that limits the service, in one place."""
+"""All limits of the service."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _RANGES = {
     "port": Range(0, 65535),
     "queue": Range(0),
     "batch_wait_s": Range(0, 1, below=True),
-    **dict.fromkeys(("workers", "max_upload_bytes", "max_batch", "max_parts"), _COUNT),
+    **dict.fromkeys(("workers", "max_upload_bytes", "max_batch"), _COUNT),
     **dict.fromkeys(("timeout_s", "drain_s", "stall_s", "min_rate", "header_s"), _TIME),
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the service runs and what a request may take.
+    """How the service runs, and the limits of a request.
 
-    workers: decoders, and so recordings read at once. queue: requests that wait beyond those.
-    timeout_s: from the end of an upload to its answer. drain_s: for accepted requests once the
-    service is told to stop. stall_s: an upload may be silent for so long; it may take so long
-    in all, and a second more for every min_rate bytes. api_key: None where none is asked for.
-    Raises ValueError out of range.
+    workers: decoders, so recordings decoded at once. queue: requests that may wait beyond those.
+    timeout_s: from the end of an upload to the response. drain_s: for accepted requests once
+    the service shuts down. stall_s: the longest pause of an upload, which may take this long in
+    total plus one second for every min_rate bytes. api_key: None for no authentication.
+    Raises ValueError if out of range.
     """
 
     host: str = "127.0.0.1"
@@ -37,10 +37,9 @@ class Settings:
     drain_s: float = 30.0
     stall_s: float = 10.0
     min_rate: float = 64_000.0
-    max_parts: int = 8
     max_tensor_bytes: int = 16 * MB
-    max_batch: int = 8  # clips the network answers at once
-    batch_wait_s: float = 0.004  # for others to join
+    max_batch: int = 8  # clips in one run of the network
+    batch_wait_s: float = 0.004  # for further clips to join a batch
     header_s: float = 10.0  # for the head of a request
     header_bytes: int = 16_384
     keep_alive_s: int = 5
@@ -51,6 +50,6 @@ class Settings:
         check_ranges("settings", self, _RANGES)
 
     @property
-    def max_inside(self) -> int:
+    def max_active(self) -> int:
         """Requests that are accepted at once."""
         return self.workers + self.queue

@@ -1,4 +1,4 @@
-"""Uploads on disk: in a folder of the service's own, gone once the request is."""
+"""Uploads: counted and timed as they arrive, kept in a private folder, removed with the request."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from keras_emo.errors import EnvironmentFailure, Reason
-from keras_emo.serve.body import read_body
-from keras_emo.serve.form import FileForm
+from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.settings import Settings
 
 PREFIX = "keras_emo-uploads-"
+FIELD = "file"
 _LOCK = "lock"
-_BLOCK = 1 << 20  # bytes between writes
+_MAX_NAME = 255  # characters
+_BLOCK = 1 << 20  # bytes copied at once
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that has arrived whole. name: the client's own, or None."""
+    """A complete file. name: the client's own name for it, or None."""
 
     path: Path
     name: str | None
-    n_bytes: int
 
 
 class UploadFolder:
-    """A private folder below the system's temporary one, held by a lock while we live.
+    """A private folder in the system's temporary folder, locked while the service runs.
 
-    Folders whose service has died are removed when another one starts. Raises
-    EnvironmentFailure where none can be made.
+    Folders of services that died are removed when another one starts. Raises
+    EnvironmentFailure if no folder can be made.
     """
 
     def __init__(self, parent: Path | None = None):
@@ -51,56 +54,119 @@ class UploadFolder:
             raise EnvironmentFailure(parent, Reason.WRITE_FAILED, e.strerror or str(e)) from None
 
     def close(self) -> None:
-        """Remove it and what is in it."""
+        """Remove the folder and everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):
             os.close(self._lock)
 
     @asynccontextmanager
     async def receive(self, request: Request, settings: Settings) -> AsyncIterator[Upload]:
-        """The file of a multipart form, here for as long as the block lasts. Raises Refusal."""
-        form = FileForm(request.headers.get("content-type", ""), settings.max_parts)
-        path = self.path / f"{next(self._numbers)}"
+        """The file of a multipart form, which exists while the block runs. Raises Refusal."""
+        path = self.path / str(next(self._numbers))
         try:
-            n_bytes = await _write_file(request, settings, form, path)
-            yield Upload(path, form.name, n_bytes)
+            name = await _store_file(request, settings, path)
+            yield Upload(path, name)
         finally:
             path.unlink(missing_ok=True)
 
 
-async def _write_file(request: Request, settings: Settings, form: FileForm, path: Path) -> int:
-    n_bytes = 0
+class _FileForm(MultiPartParser):
+    """Starlette's parser, which does not check by itself that the form is complete."""
+
+    is_complete = False
+
+    def on_end(self) -> None:
+        self.is_complete = True
+
+
+async def _store_file(request: Request, settings: Settings, path: Path) -> str | None:
+    """Write the form's only file to path, and return its name."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Refusal(RefusalReason.BAD_REQUEST, "expected multipart/form-data")
+    body = read_body(request, settings, settings.max_upload_bytes)
+    parser = _FileForm(request.headers, body, max_files=1, max_fields=0)
     try:
-        with open(path, "xb", buffering=0, opener=_open_private) as file:
-            async for block in read_body(request, settings, settings.max_upload_bytes):
-                form.write(block)
-                if len(form.pending) >= _BLOCK:
-                    n_bytes += await asyncio.to_thread(_flush, file, form.pending)
-            form.finish()
-            n_bytes += await asyncio.to_thread(_flush, file, form.pending)
+        async with _parse(parser) as upload:
+            with open(path, "xb", opener=_open_private) as file:
+                await asyncio.to_thread(shutil.copyfileobj, upload.file, file, _BLOCK)
+            return clean_name(upload.filename or "")
+    except MultiPartException as e:
+        raise Refusal(RefusalReason.BAD_REQUEST, e.message) from None
     except OSError as e:
         raise EnvironmentFailure("upload", Reason.WRITE_FAILED, e.strerror or str(e)) from None
-    return n_bytes
 
 
-def _flush(file, pending: bytearray) -> int:
-    rest = memoryview(bytes(pending))
-    pending.clear()
-    n_bytes = len(rest)
-    while len(rest):
-        rest = rest[file.write(rest) :]
-    return n_bytes
+@asynccontextmanager
+async def _parse(parser: _FileForm) -> AsyncIterator[UploadFile]:
+    """The only file of a complete form, in an unnamed temporary file until the block ends."""
+    form = await parser.parse()
+    try:
+        upload = form.get(FIELD)
+        if not parser.is_complete:
+            raise MultiPartException("the form ends early")
+        if not isinstance(upload, UploadFile):
+            raise MultiPartException(f"the form has no file {FIELD!r}")
+        yield upload
+    finally:
+        await form.close()
 
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def clean_name(name: str) -> str | None:
+    """A client's file name without folders and control characters; None if nothing remains."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    return name[-_MAX_NAME:] or None
+
+
+async def read_body(request: Request, settings: Settings, limit: int) -> AsyncGenerator[bytes]:
+    """Blocks of a request's body, at most limit bytes in total.
+
+    Raises Refusal: upload_limit, slow_upload if it stalls or trickles, disconnected.
+    """
+    check_length(request, limit)
+    start_s, n_bytes = time.monotonic(), 0
+    while True:
+        allowed_s = settings.stall_s + n_bytes / settings.min_rate
+        left_s = min(settings.stall_s, start_s + allowed_s - time.monotonic())
+        try:
+            async with asyncio.timeout(left_s):
+                message = await request.receive()
+        except TimeoutError:
+            cause = f"{n_bytes} bytes came in {time.monotonic() - start_s:.1f} s"
+            raise Refusal(RefusalReason.SLOW_UPLOAD, cause) from None
+        if message["type"] == "http.disconnect":
+            raise Refusal(RefusalReason.DISCONNECTED, "the client has disconnected")
+        block = message.get("body", b"")
+        n_bytes += len(block)
+        if n_bytes > limit:
+            raise _exceeds(limit)
+        yield block
+        if not message.get("more_body", False):
+            return
+
+
+def check_length(request: Request, limit: int) -> None:
+    """Refuse a body whose declared length exceeds the limit, before any of it is read."""
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise _exceeds(limit)
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refusal(RefusalReason.BAD_REQUEST, "compressed bodies are not accepted")
+
+
+def _exceeds(limit: int) -> Refusal:
+    return Refusal(RefusalReason.UPLOAD_LIMIT, f"more than {limit} bytes")
+
+
 def _make_folder(parent: Path) -> tuple[Path, int]:
     for _ in range(10):
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        with suppress(OSError):  # another service is just taking it for a leftover
+        with suppress(OSError):  # another service is just removing it as a leftover
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.stat(path / _LOCK), os.fstat(lock)):
                 return path, lock
@@ -109,7 +175,7 @@ def _make_folder(parent: Path) -> tuple[Path, int]:
 
 
 def remove_leftovers(parent: Path) -> int:
-    """Remove folders of this user whose lock nobody holds; how many there were."""
+    """Remove folders of this user whose lock nobody holds; returns how many there were."""
     n_removed = 0
     for path in parent.glob(f"{PREFIX}*"):
         try:
@@ -117,7 +183,7 @@ def remove_leftovers(parent: Path) -> int:
             if info.st_uid != os.geteuid() or not path.is_dir() or path.is_symlink():
                 continue
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:  # gone meanwhile, or not one of ours
+        except OSError:  # removed meanwhile, or not one of ours
             continue
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
