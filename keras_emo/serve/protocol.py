@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -109,7 +108,7 @@ class InferenceResponse:
     id: str | None = None
 
 
-_REQUEST = TypeAdapter(InferenceRequest)
+_REQUEST, _RESPONSE = TypeAdapter(InferenceRequest), TypeAdapter(InferenceResponse)
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _REFUSED: dict[int | str, dict[str, Any]] = {"4XX": {"model": ProtocolError}}
 _FAILED: dict[int | str, dict[str, Any]] = {
@@ -174,9 +173,7 @@ def create_router(service: Service) -> APIRouter:
         described = [tuple(t.to_metadata() for t in tensors) for tensors in (inputs, outputs)]
         return ModelMetadata(name, *described)
 
-    @router.get(
-        "/v2/models/{model}/ready", responses={**_REFUSED, 503: {"model": ModelReady}}
-    )
+    @router.get("/v2/models/{model}/ready", responses={**_REFUSED, 503: {"model": ModelReady}})
     async def model_ready(response: Response, model: str = named) -> ModelReady:
         check_name(model)
         return ModelReady(name, check_ready(response))
@@ -319,17 +316,14 @@ def write_response(
         array = np.ascontiguousarray(arrays[name], "<f4")
         if not np.isfinite(array).all():
             raise _bad(f"the network overflows at these inputs: {name} is not finite")
-        tensor: dict[str, Any] = {"name": name, "datatype": DATATYPE, "shape": list(array.shape)}
+        tensor = OutputTensor(name, DATATYPE, list(array.shape))
         if as_bytes:
             raw.append(array.tobytes())
-            tensor["parameters"] = {"binary_data_size": array.nbytes}
+            tensors.append(replace(tensor, parameters={"binary_data_size": array.nbytes}))
         else:
-            tensor["data"] = array.ravel().tolist()
-        tensors.append(tensor)
-    response: dict[str, Any] = {"model_name": model, "outputs": tensors}
-    if job.id is not None:
-        response["id"] = job.id
-    head = json.dumps(response).encode()
+            tensors.append(replace(tensor, data=array.ravel().tolist()))
+    response = InferenceResponse(model, tensors, job.id)
+    head = _RESPONSE.dump_json(response, exclude_none=True)
     if not raw:
         return head, {"Content-Type": "application/json"}
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}

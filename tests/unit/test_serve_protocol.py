@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("fastapi")
 from keras_emo.serve.protocol import (
     HEADER_LENGTH,
-    InferRequest,
+    InferenceJob,
     TensorSpec,
     read_request,
-    read_specs,
-    write_answer,
+    write_response,
 )
 from keras_emo.serve.refusals import Refusal
 
@@ -33,11 +33,11 @@ B = make_input("b", (1, 3), (1, 2, 3))
 
 
 def test_numbers():
-    asked = read([make_input(data=[[1, 2.5]]), B], id="x")
-    assert asked.feed["a"].tolist() == [[1, 2.5]]
-    assert asked.feed["b"].dtype == np.float32
-    assert asked.wanted == {"probs": False, "logits": False}
-    assert asked.id == "x"
+    job = read([make_input(data=[[1, 2.5]]), B], id="x", outputs=None, parameters=None)
+    assert job.feed["a"].tolist() == [[1, 2.5]]
+    assert job.feed["b"].dtype == np.float32
+    assert job.outputs == {"probs": False, "logits": False}
+    assert job.id == "x"
 
 
 def test_raw_tensors_follow_in_order():
@@ -47,10 +47,10 @@ def test_raw_tensors_follow_in_order():
          "parameters": {"binary_data_size": x.nbytes}}
         for n, x in (("b", b), ("a", a))
     ]  # fmt: skip
-    asked = read(described, b.tobytes() + a.tobytes(), parameters={"binary_data_output": True})
-    assert asked.feed["a"].tolist() == a.tolist()
-    assert asked.feed["b"].tolist() == b.tolist()
-    assert asked.wanted == {"probs": True, "logits": True}
+    job = read(described, b.tobytes() + a.tobytes(), parameters={"binary_data_output": True})
+    assert job.feed["a"].tolist() == a.tolist()
+    assert job.feed["b"].tolist() == b.tolist()
+    assert job.outputs == {"probs": True, "logits": True}
     mixed = [described[0], make_input(data=[1, 2])]
     assert read(mixed, b.tobytes()).feed["b"].tolist() == b.tolist()
 
@@ -58,18 +58,19 @@ def test_raw_tensors_follow_in_order():
 @pytest.mark.parametrize(
     ("inputs", "cause"),
     [
-        (None, "not a list"),
+        (None, "inputs: .*list"),
         ([], "a is missing"),
         ([B], "a is missing"),
         ([make_input(), make_input(), B], "each once"),
         ([make_input("c")], "each once"),
-        ([3], "each once"),
+        ([3], "inputs: 0: .*object"),
         ([make_input(datatype="INT32")], "FP32"),
         ([make_input(shape=(2,))], "2 numbers"),
         ([make_input(shape=(1, 3))], "expected 2"),
-        ([make_input(shape=(0, 2), data=())], "no size"),
-        ([make_input(shape=(True, 2))], "no size"),
-        ([make_input(shape=(1.0, 2))], "no size"),
+        ([make_input(shape=(0, 2), data=())], "shape: 0: .*1"),
+        ([make_input(shape=(1 << 31, 2), data=())], "shape: 0: "),
+        ([make_input(shape=(True, 2))], "shape: 0: .*integer"),
+        ([make_input(shape=(1.0, 2))], "shape: 0: .*integer"),
         ([make_input(shape=(2, 2), data=range(4)), B], "expected 2"),
         ([make_input(data=(1,)), B], "not 2 numbers"),
         ([make_input(data=("1", "2")), B], "not 2 numbers"),
@@ -78,9 +79,10 @@ def test_raw_tensors_follow_in_order():
         ([make_input(data=(1, float("nan"))), B], "not finite"),
         ([make_input(data=(1, 1e300)), B], "not finite"),
         ([make_input(data=(1, 10**400)), B], "not 2 numbers"),
-        ([make_input(parameters=3)], "not an object"),
-        ([make_input(parameters={"binary_data_size": 8}), B], "do not make"),
-        ([make_input(parameters={"binary_data_size": "8"}), B], "do not make"),
+        ([make_input() | {"data": None}, B], "not 2 numbers"),
+        ([make_input(parameters=3)], "parameters: .*object"),
+        ([make_input(parameters={"binary_data_size": 8}), B], "do not fit"),
+        ([make_input(parameters={"binary_data_size": "8"}), B], "do not fit"),
     ],
 )
 def test_inputs_that_do_not_fit(inputs, cause):
@@ -121,22 +123,17 @@ def test_deep_json_is_refused():
         read_request(b"[" * 200_000, None, INPUTS, OUTPUTS)
 
 
-def test_answers():
-    said = {"probs": np.array([[0.25, 0.75]], np.float32), "logits": np.ones((1, 2), np.float32)}
-    body, headers = write_answer("m", InferRequest({}, {"probs": False}, "x"), said)
+def test_responses():
+    arrays = {"probs": np.array([[0.25, 0.75]], np.float32), "logits": np.ones((1, 2), np.float32)}
+    body, headers = write_response("m", InferenceJob({}, {"probs": False}, "x"), arrays)
     assert json.loads(body) == {
         "model_name": "m", "id": "x",
         "outputs": [{"name": "probs", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]}],
     }  # fmt: skip
-    wanted = {"logits": True, "probs": False}
-    body, headers = write_answer("m", InferRequest({}, wanted, None), said)
+    job = InferenceJob({}, {"logits": True, "probs": False}, None)
+    body, headers = write_response("m", job, arrays)
     length = int(headers[HEADER_LENGTH])
     assert np.frombuffer(body[length:], "<f4").tolist() == [1, 1]
     assert json.loads(body[:length])["outputs"][0]["parameters"] == {"binary_data_size": 8}
     with pytest.raises(Refusal, match="not finite"):
-        write_answer("m", InferRequest({}, wanted, None), {"logits": np.array([np.inf])})
-
-
-def test_metadata():
-    (spec,) = read_specs([{"name": "face", "shape": ["batch", 7]}])
-    assert spec.to_dict() == {"name": "face", "datatype": "FP32", "shape": [-1, 7]}
+        write_response("m", job, {"logits": np.array([np.inf])})
