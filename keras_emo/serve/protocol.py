@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -20,7 +20,7 @@ from keras_emo.serve.service import Service
 from keras_emo.serve.uploads import read_body
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-DATATYPE = "FP32"
+DATATYPE: Final = "FP32"
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,9 @@ def create_router(service: Service) -> APIRouter:
     @router.get("/v2/models/{model}", responses=_REFUSED)
     async def describe_model(model: str = named) -> ModelMetadata:
         check_name(model)
-        described = [tuple(t.to_metadata() for t in tensors) for tensors in (inputs, outputs)]
-        return ModelMetadata(name, *described)
+        return ModelMetadata(
+            name, tuple(t.to_metadata() for t in inputs), tuple(t.to_metadata() for t in outputs)
+        )
 
     @router.get("/v2/models/{model}/ready", responses={**_REFUSED, 503: {"model": ModelReady}})
     async def model_ready(response: Response, model: str = named) -> ModelReady:

@@ -25,16 +25,16 @@ from keras_emo.serve.settings import Settings
 PREFIX = "keras_emo-uploads-"
 FIELD = "file"
 _LOCK = "lock"
-_MAX_NAME = 255  # characters
+_NO_NAME, _MAX_NAME = "upload", 255  # characters
 _BLOCK = 1 << 20  # bytes copied at once
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A complete file. name: the client's own name for it, or None."""
+    """A complete file. name: the client's own name for it."""
 
     path: Path
-    name: str | None
+    name: str
 
 
 class UploadFolder:
@@ -79,7 +79,7 @@ class _FileForm(MultiPartParser):
         self.is_complete = True
 
 
-async def _store_file(request: Request, settings: Settings, path: Path) -> str | None:
+async def _store_file(request: Request, settings: Settings, path: Path) -> str:
     """Write the form's only file to path, and return its name."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Refusal(RefusalReason.BAD_REQUEST, "expected multipart/form-data")
@@ -115,11 +115,11 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def clean_name(name: str) -> str | None:
-    """A client's file name without folders and control characters; None if nothing remains."""
+def clean_name(name: str) -> str:
+    """A client's file name without folders and control characters; a default if nothing remains."""
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(c if c.isprintable() else "?" for c in name)
-    return name[-_MAX_NAME:] or None
+    return name[-_MAX_NAME:] or _NO_NAME
 
 
 async def read_body(request: Request, settings: Settings, limit: int) -> AsyncGenerator[bytes]:

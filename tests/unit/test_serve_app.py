@@ -1,4 +1,4 @@
-"""The application with decoders that answer by the bytes of an upload."""
+"""The application, with decoders that act on the bytes of an upload."""
 
 import io
 import json
@@ -18,21 +18,20 @@ from starlette.testclient import TestClient
 
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.features.clip import ClipInputs
-from keras_emo.inference.predict import WindowPrediction
-from keras_emo.media.recording import Media
+from keras_emo.inference.predict import ReadState, TrackedWindow, WindowStream
+from keras_emo.labels import EMOTIONS
 from keras_emo.serve import service as service_module
 from keras_emo.serve.app import create_app
-from keras_emo.serve.log import LOGGER, configure_log
-from keras_emo.serve.refusals import STATUS, Refusal, Refused
-from keras_emo.serve.service import Service
+from keras_emo.serve.monitoring import LOGGER, configure_log
+from keras_emo.serve.refusals import STATUS, Refusal, RefusalReason
+from keras_emo.serve.service import PredictOptions, Service
 from keras_emo.serve.settings import Settings
-from keras_emo.serve.uploads import UploadFolder
+from keras_emo.serve.uploads import Upload, UploadFolder
 from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
 
 KEY = "0123456789abcdef"
 SPEC = ClipSpec(FaceSpec(size_px=32), AudioSpec())
 NAMES = ("face", "face_mask", "mfcc", "mfcc_mask")
-UNIFORM = np.full(7, 1 / 7, np.float32)
 
 
 def make_inputs() -> ClipInputs:
@@ -42,8 +41,8 @@ def make_inputs() -> ClipInputs:
     )  # fmt: skip
 
 
-class StubPredictor:
-    """The face says angry, the voice disgust, both say fear."""
+class StubModel:
+    """Predicts angry from the face, disgust from the voice, fear from both."""
 
     def __init__(self, bundle):
         pass
@@ -54,25 +53,9 @@ class StubPredictor:
     def run(self, feed):
         return {"probs": feed["a"] * 2}
 
-    def answer(self, clips):
-        picks = [2 if len(c.modalities) == 2 else c.modalities == ("voice",) for c in clips]
+    def compute_probs(self, clips):
+        picks = [2 if len(c.modalities) == 2 else list(c.modalities) == ["voice"] for c in clips]
         return np.eye(7, dtype=np.float32)[np.array(picks, int)]
-
-
-class StubWindows:
-    window_s, hop_s, media, warnings, duration_s = 3.0, 1.0, Media(), ["a scratch"], 4.0
-
-    def __init__(self, probs, parts):
-        said = {"face": UNIFORM} if parts else None
-        nothing = np.zeros((0, 4), np.float32)
-        self.answers = iter([
-            WindowPrediction(i, i + 3.0, "angry" if probs is not None else None, probs, ["face"],
-                         [Reason.NO_AUDIO], None, nothing[:, 0], nothing, said)
-            for i in range(2)
-        ])  # fmt: skip
-
-    def __iter__(self):
-        return self.answers
 
 
 class StubDecoder:
@@ -85,15 +68,23 @@ class StubDecoder:
         if word == "defect":
             raise ZeroDivisionError("secret")
         if word == "wait":
-            assert self.gate.wait(10)
-        if word == "sleep":
-            time.sleep(0.4)
+            assert self.gate.wait(60)
         if word in set(Reason):
-            raise ClipError(path, Reason(word), f"in {path} it says so")
+            raise ClipError(path, Reason(word), f"the cause lies in {path}")
         return make_inputs()
 
     def windows(self, path, window_s, hop_s, parts, wall_s):
-        return StubWindows(None if path.read_bytes() == b"mute" else UNIFORM, parts)
+        """Two windows, of which the first abstains; both do for "mute"."""
+        probs = dict.fromkeys(EMOTIONS, 0.1) | {"happy": 0.4}
+        mute = path.read_bytes() == b"mute"
+        none = TrackedWindow(0.0, 3.0, None, None, None, (), (Reason.NO_FACE,), None)
+        some = TrackedWindow(
+            1.0, 4.0, "happy", 0.4, probs, ("face",), (Reason.NO_AUDIO,), None,
+            probs if parts else None,
+        )  # fmt: skip
+        state = ReadState(4.0, 4.0, warnings=("a scratch",))
+        steps = [(none, state), (none if mute else some, state)]
+        return WindowStream(path, 3.0, 1.0, iter(steps))
 
     def close(self):
         pass
@@ -102,7 +93,7 @@ class StubDecoder:
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     """A client of a service with settings, and the service."""
-    monkeypatch.setattr(service_module, "Predictor", StubPredictor)
+    monkeypatch.setattr(service_module, "Model", StubModel)
     info = {
         "name": "stub",
         "inputs": [{"name": "a", "shape": ["batch", 2]}],
@@ -133,7 +124,7 @@ def make(monkeypatch, tmp_path):
     assert not list(tmp_path.glob("keras_emo-uploads-*"))
 
 
-def wait_until(condition, seconds=10.0):
+def wait_until(condition, seconds=60.0):
     end_s = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end_s
@@ -144,15 +135,20 @@ def send(client, word="good", name="clip.mp4", **query):
     return client.post("/v1/predict", params=query, files={"file": (name, word.encode())})
 
 
-def test_an_answer(make):
+def reason_of(response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["reason"]
+
+
+def test_a_clip(make):
     client, service = make()
-    answer = send(client, name="../films/clip.mp4")
-    assert answer.status_code == 200
-    data = answer.json()
-    assert (data["path"], data["label"]) == ("clip.mp4", "fear")
-    assert "probs_face" not in data
+    response = send(client, name="../films/clip.mp4")
+    assert response.status_code == 200
+    data = response.json()
+    assert (data["path"], data["label"], data["confidence"]) == ("clip.mp4", "fear", 1.0)
+    assert data["probs_face"] is None
     assert [p.name for p in service.folder.path.iterdir()] == ["lock"]
-    assert send(client, name="").json()["path"] is None
+    assert send(client, name="folder/").json()["path"] == "upload"
+    assert reason_of(send(client, name="")) == (400, "bad_request")  # a field, not a file
     data = send(client, parts=True).json()
     assert data["probs_face"]["angry"] == data["probs_voice"]["disgust"] == data["probs"]["fear"]
 
@@ -160,120 +156,137 @@ def test_an_answer(make):
 def test_a_timeline(make):
     client, _ = make()
     data = send(client, timeline=True, parts=True).json()
-    assert data["schema"] == 1
-    assert data["path"] == "clip.mp4"
+    assert (data["schema"], data["path"], data["warnings"]) == (1, "clip.mp4", ["a scratch"])
     assert [w["start_s"] for w in data["windows"]] == [0, 1]
-    assert data["windows"][0]["probs_voice"] is None
-    assert sum(data["windows"][0]["probs_face"].values()) == pytest.approx(1, abs=1e-5)
-    assert data["segments"][0]["end_s"] == 4.0
-    assert data["warnings"] == ["a scratch"]
-    assert "probs_face" not in send(client, timeline=True).json()["windows"][0]
-    answer = send(client, "mute", timeline=True)
-    assert answer.status_code == 422
-    assert answer.json()["error"]["reason"] == "no_modality"
+    assert data["windows"][0]["probs"] is None
+    assert data["windows"][1]["probs_face"]["happy"] == 0.4
+    assert data["windows"][1]["probs_voice"] is None
+    # a window speaks for a hop about its middle, and at the end for what is left
+    assert data["segments"] == [
+        {"start_s": 0.0, "end_s": 2.0, "label": None, "confidence": None},
+        {"start_s": 2.0, "end_s": 4.0, "label": "happy", "confidence": 0.4},
+    ]
+    assert send(client, timeline=True).json()["windows"][1]["probs_face"] is None
+    assert reason_of(send(client, "mute", timeline=True)) == (422, "no_modality")
+
+
+def test_the_openapi_schema_describes_the_responses(make):
+    client, _ = make()
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+
+    def compare(data, name):
+        assert set(data) == set(schemas[name]["properties"]), name
+
+    clip, timeline = send(client).json(), send(client, timeline=True).json()
+    tensor = {"name": "a", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    inference = {"id": "x", "inputs": [tensor]}
+    for data, name in (
+        (clip, "Prediction"),
+        (clip["faces"], "FaceCount"),
+        (clip["damage"], "Damage"),
+        (timeline, "Timeline"),
+        (timeline["windows"][0], "WindowPrediction"),
+        (timeline["segments"][0], "Segment"),
+        (send(client, "no_face").json(), "ErrorResponse"),
+        (send(client, "no_face").json()["error"], "ErrorDetail"),
+        (client.get("/v2/nothing").json(), "ProtocolError"),
+        (client.get("/v2").json(), "ServerMetadata"),
+        (client.get("/v2/models/stub").json(), "ModelMetadata"),
+        (client.get("/v2/models/stub").json()["inputs"][0], "TensorMetadata"),
+        (client.post("/v2/models/stub/infer", json=inference).json(), "InferenceResponse"),
+    ):
+        compare(data, name)
 
 
 def test_settings_of_a_timeline(make):
     client, _ = make()
-    for query in (
-        {"window_s": 1},
-        {"timeline": "perhaps"},
-        {"timeline": True, "window_s": 99},
-        {"timeline": True, "window_s": "nan"},
-        {"timeline": True, "hop_s": -1},
+    for query, reason in (
+        ({"window_s": 1}, "bad_config"),
+        ({"timeline": "perhaps"}, "bad_request"),
+        ({"timeline": True, "window_s": 99}, "bad_config"),
+        ({"timeline": True, "window_s": "nan"}, "bad_request"),
+        ({"timeline": True, "hop_s": -1}, "bad_request"),
     ):
-        answer = send(client, **query)
-        assert answer.status_code == 400, query
-        assert answer.json()["error"]["reason"] in ("bad_config", "bad_request")
+        assert reason_of(send(client, **query)) == (400, reason), query
 
 
-@pytest.mark.parametrize("reason", list(Reason))
-def test_every_reason_has_its_code(make, reason):
+def test_every_reason_has_its_status(make):
     client, _ = make()
-    answer = send(client, str(reason))
-    assert answer.status_code == STATUS.get(reason, 422)
-    error = answer.json()["error"]
-    assert error["reason"] == reason
-    assert error["cause"] == "in the file it says so"
+    expected = {"bad_config": 400, "not_media": 415, "format_not_allowed": 415,
+                "unsupported_codec": 415, "no_face": 422, "not_found": 500, "unreadable": 500,
+                "not_regular_file": 500, "worker_died": 500, "decoder_crashed": 502,
+                "timeout": 504, "write_failed": 507}  # fmt: skip
+    for reason in Reason:
+        response = send(client, reason)
+        assert reason_of(response) == (expected.get(reason, 422), reason)
+        assert response.json()["error"]["cause"] == "the cause lies in the file"
+    assert set(RefusalReason) <= set(STATUS)
 
 
-def test_codes():
-    expected = {"not_media": 415, "no_face": 422, "timeout": 504, "decoder_crashed": 502,
-                "upload_limit": 413, "slow_upload": 408, "overloaded": 503}  # fmt: skip
-    for reason, code in expected.items():
-        assert STATUS.get(reason, 422) == code
-    assert set(Refused) <= set(STATUS)
-
-
-def test_defects_are_told_without_their_text(make):
-    client, service = make()
+@pytest.fixture
+def log():
     stream = io.StringIO()
     configure_log(stream)
-    try:
-        answer = send(client, "defect")
-    finally:
-        LOGGER.handlers = [logging.NullHandler()]
-    assert answer.status_code == 500
-    assert answer.json()["error"]["reason"] == "internal"
-    assert "secret" not in answer.text + stream.getvalue()
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    yield stream
+    LOGGER.handlers = [logging.NullHandler()]
+
+
+def test_defects_are_logged_without_their_text(make, log):
+    client, service = make()
+    response = send(client, "defect")
+    assert reason_of(response) == (500, "internal")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "secret" not in response.text + log.getvalue()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
     defect = next(line for line in lines if line["event"] == "defect")
     assert defect["error"] == "ZeroDivisionError"
-    assert any(step.startswith("test_server_app.py:") for step in defect["at"])
-    assert defect["request"] == answer.headers["X-Request-ID"]
+    assert any(step.startswith("test_serve_app.py:") for step in defect["at"])
+    assert defect["request"] == response.headers["X-Request-ID"]
     assert send(client).status_code == 200
     assert service.decoders.n_busy == 0
 
 
-def test_the_log_names_nobody(make):
+def test_the_log_holds_nothing_of_the_client(make, log):
     client, _ = make()
-    stream = io.StringIO()
-    configure_log(stream)
-    try:
-        send(client, "no_face", name="anna.mp4")
-        client.get("/films/anna.mp4", headers={"X-Request-ID": "anna"})
-        client.request("ANNA", "/v2")
-    finally:
-        LOGGER.handlers = [logging.NullHandler()]
-    text = stream.getvalue()
-    assert "anna" not in text.lower()
-    assert "testclient" not in text
-    first = json.loads(text.splitlines()[0])
+    send(client, "no_face", name="anna.mp4")
+    client.get("/films/anna.mp4", headers={"X-Request-ID": "anna"})
+    client.request("ANNA", "/v2")
+    assert "anna" not in log.getvalue().lower()
+    assert "testclient" not in log.getvalue()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    first = next(line for line in lines if line["event"] == "request")
     assert (first["route"], first["code"], first["reason"]) == ("/v1/predict", 422, "no_face")
 
 
-def test_too_many_are_told_when_to_come_again(make):
+def test_overload(make):
     client, service = make(workers=1, queue=1)
     threads = [threading.Thread(target=send, args=(client, "wait")) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: service.admission.n_inside == 2 and service.decoders.n_busy == 1)
+    wait_until(lambda: service.admission.n_active == 2 and service.decoders.n_busy == 1)
     assert "keras_emo_queue_length 1.0" in client.get("/metrics").text
-    answer = send(client)
-    assert answer.status_code == 503
-    assert answer.json()["error"]["reason"] == "overloaded"
-    assert int(answer.headers["Retry-After"]) >= 1
+    response = send(client)
+    assert reason_of(response) == (503, "overloaded")
+    assert int(response.headers["Retry-After"]) >= 1
     StubDecoder.gate.set()
     for thread in threads:
         thread.join()
     assert send(client).status_code == 200
 
 
-def test_the_time_is_up(make):
-    client, service = make(workers=1, timeout_s=0.1)
-    answer = send(client, "sleep")
-    assert (answer.status_code, answer.json()["error"]["reason"]) == (504, "timeout")
-    answer = send(client)  # the decoder is still at it
-    assert answer.status_code == 504
+def test_timeout(make):
+    client, service = make(workers=1, timeout_s=0.2)
+    assert reason_of(send(client, "wait")) == (504, "timeout")
+    assert reason_of(send(client)) == (504, "timeout")  # the decoder is still busy
+    StubDecoder.gate.set()
     wait_until(lambda: service.decoders.n_busy == 0)
     assert send(client).status_code == 200
 
 
-def test_a_decoder_is_not_begun_that_would_be_late(make, monkeypatch):
+def test_a_decoder_does_not_start_too_late(make, monkeypatch):
     client, service = make()
-    monkeypatch.setattr(service_module, "_LEAST_S", 1e6)
+    monkeypatch.setattr(service_module, "_MIN_S", 1e6)
     assert send(client).status_code == 504
-    monkeypatch.undo()
     assert service.decoders.n_busy == 0
 
 
@@ -281,29 +294,29 @@ def test_readiness(make):
     gate = threading.Event()
 
     def make_slowly():
-        assert gate.wait(10)
+        assert gate.wait(60)
         return StubDecoder()
 
     client, service = make(make_slowly, ready=False)
-    assert client.get("/v2/health/live").status_code == 200
+    assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").status_code == 503
     assert client.get("/v2/models/stub/ready").status_code == 503
-    assert send(client).json()["error"]["reason"] == "not_ready"
+    assert reason_of(send(client)) == (503, "not_ready")
     gate.set()
     wait_until(lambda: service.ready)
     assert client.get("/v2/health/ready").json() == {"ready": True}
-    assert client.get("/v2/models/stub/ready").status_code == 200
+    assert client.get("/v2/models/stub/ready").json() == {"name": "stub", "ready": True}
     assert "keras_emo_ready 1.0" in client.get("/metrics").text
     service.drain()
     assert client.get("/v2/health/ready").status_code == 503
-    answer = send(client)
-    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "draining")
-    assert "Retry-After" in answer.headers
+    response = send(client)
+    assert reason_of(response) == (503, "draining")
+    assert "Retry-After" in response.headers
 
 
 def test_decoders_that_do_not_start(make):
     def fail():
-        raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, "no such luck")
+        raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, "it did not start")
 
     client, service = make(fail, ready=False)
     wait_until(lambda: service.failure is not None)
@@ -312,13 +325,14 @@ def test_decoders_that_do_not_start(make):
 
 
 def test_tensors(make):
-    client, _ = make()
+    client, _ = make(max_tensor_bytes=100)
     tensor = {"name": "a", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
-    answer = client.post("/v2/models/stub/infer", json={"inputs": [tensor]})
-    assert answer.json()["outputs"][0]["data"] == [2, 4]
-    answer = client.post("/v2/models/stub/infer", json={"inputs": []})
-    assert answer.status_code == 400
-    assert "missing" in answer.json()["error"]
+    response = client.post("/v2/models/stub/infer", json={"inputs": [tensor]})
+    assert response.json()["outputs"][0]["data"] == [2, 4]
+    response = client.post("/v2/models/stub/infer", json={"inputs": []})
+    assert response.status_code == 400
+    assert response.json() == {"error": "bad_request: the input a is missing"}
+    assert client.post("/v2/models/stub/infer", content=b"x" * 101).status_code == 413
     for path in ("/v2/models/other", "/v2/models/other/ready", "/v2/nothing"):
         assert client.get(path).status_code == 404
         assert isinstance(client.get(path).json()["error"], str)
@@ -326,12 +340,6 @@ def test_tensors(make):
     assert client.get("/v2/models/stub").json()["inputs"] == [
         {"name": "a", "datatype": "FP32", "shape": [-1, 2]}
     ]
-
-
-def test_a_tensor_too_large(make):
-    client, _ = make(max_tensor_bytes=100)
-    answer = client.post("/v2/models/stub/infer", content=b"x" * 101)
-    assert answer.status_code == 413
 
 
 def test_metrics(make):
@@ -354,10 +362,12 @@ def test_metrics(make):
         assert line in text.splitlines()
 
 
-def test_the_key(make):
+def test_authentication(make):
     client, _ = make(api_key=KEY)
-    assert send(client).status_code == 401
-    assert send(client).headers["WWW-Authenticate"] == "Bearer"
+    response = send(client)
+    assert reason_of(response) == (401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.headers["X-Frame-Options"] == "DENY"
     assert client.get("/metrics").status_code == 401
     assert client.get("/v2/health/live").status_code == 200
     client.headers["Authorization"] = f"Bearer {KEY}"
@@ -366,27 +376,40 @@ def test_the_key(make):
     assert "APIKeyHeader" in description["components"]["securitySchemes"]
 
 
-def test_other_sites_may_not_ask(make):
-    client, _ = make()
-    answer = client.get("/v2", headers={"Origin": "http://evil.example"})
-    assert (answer.status_code, answer.json()) == (
-        403,
-        {"error": "forbidden: pages of other sites may not ask"},
+def test_what_is_refused_before_the_body_is_read(make, monkeypatch):
+    """Authentication, Host, Origin, draining, admission and declared length."""
+    client, service = make(max_upload_bytes=1000, max_tensor_bytes=1000, queue=0)
+    monkeypatch.setattr(service.folder, "receive", None)  # nothing gets as far as this
+    large = {"Content-Length": "1001"}
+    cases = (
+        (client, {"Origin": "http://evil.example"}, 403),
+        (client, {"Host": "evil.example"}, 403),
+        (client, large, 413),
+        (make(api_key=KEY)[0], {}, 401),
     )
-    assert client.get("/v2", headers={"Host": "evil.example"}).status_code == 403
+    for at, headers, status in cases:
+        response = at.post("/v1/predict", content=b"x" * 900, headers=headers)
+        assert response.status_code == status
+        assert "Content-Security-Policy" in response.headers
+    with service.admission.enter():
+        assert reason_of(send(client)) == (503, "overloaded")
+    service.drain()
+    assert reason_of(send(client)) == (503, "draining")
+    response = client.get("/v2", headers={"Origin": "http://evil.example"})
+    assert response.json() == {"error": "forbidden: cross-site requests are not allowed"}
 
 
 def test_the_page_and_the_docs_load_nothing_from_elsewhere(make, tmp_path):
     static = tmp_path / "static"
     (static / "assets").mkdir(parents=True)
     (static / "index.html").write_text("<!doctype html><title>page</title>")
+    (static / "icon.svg").write_text("<svg/>")
     (static / "assets" / "app.js").write_text("0")
     client, _ = make(static=static)
-    page = client.get("/")
-    assert "page" in page.text
+    assert "page" in client.get("/").text
     assert client.get("/assets/app.js").status_code == 200
-    assert client.get("/../index.html").status_code in (200, 404)
-    assert client.get("/nothing").json()["error"]["reason"] == "unknown_route"
+    assert client.get("/icon.svg").text == "<svg/>"
+    assert reason_of(client.get("/nothing")) == (404, "unknown_route")
     for path in ("/", "/docs", "/v2", "/nothing"):
         policy = client.get(path).headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'self';")
@@ -397,8 +420,10 @@ def test_the_page_and_the_docs_load_nothing_from_elsewhere(make, tmp_path):
     for name in ("docs/assets/swagger-ui.css", "docs/assets/swagger-ui-bundle.js", "docs/start.js"):
         assert name in docs
         assert client.get(f"/{name}").status_code == 200
-    assert send(client).status_code == 200
-    assert client.get("/v2").status_code == 200
+    for path, allowed in (("/v1/predict", {"POST"}), ("/", {"GET", "HEAD"})):
+        response = client.options(path)
+        assert response.status_code == 405
+        assert set(response.headers["Allow"].split(", ")) == allowed
 
 
 def test_without_a_page(make):
@@ -408,29 +433,23 @@ def test_without_a_page(make):
 
 def test_a_connection_is_closed_over_an_unread_body(make):
     client, _ = make(max_upload_bytes=1000)
-    answer = client.post("/v1/predict", files={"file": ("a", b"x" * 2000)})
-    assert answer.status_code == 413
-    assert answer.headers["connection"] == "close"
+    response = client.post("/v1/predict", files={"file": ("a", b"x" * 2000)})
+    assert response.status_code == 413
+    assert response.headers["connection"] == "close"
     assert "connection" not in send(client).headers
 
 
-def test_refusals_say_what_is_needed():
-    assert Refusal(Refused.OVERLOADED, "x", 3).headers == {"Retry-After": "3"}
-    assert Refusal(Reason.NO_FACE, "x").to_dict("/v2/models/m/infer") == {"error": "no_face: x"}
-
-
-def test_who_has_gone_is_not_answered(make):
+def test_a_client_that_has_disconnected_gets_no_decoder(make):
     client, service = make()
 
-    async def gone():
+    async def is_gone():
         return True
 
-    async def ask():
-        upload = SimpleNamespace(path=Path("x"), name=None)
-        await service.answer(upload, service_module.Asked(), gone)
+    async def predict():
+        await service.predict(Upload(Path("x"), "x"), PredictOptions(), is_gone)
 
     with pytest.raises(Refusal) as caught:
-        client.portal.call(ask)
+        client.portal.call(predict)
     assert caught.value.reason == "disconnected"
     assert service.decoders.n_busy == 0
     assert send(client).status_code == 200
@@ -450,14 +469,3 @@ sys.exit(main(["serve"]))
     assert done.stderr == (
         "error: 'fastapi': missing_package: not installed; pip install -r requirements-serve.txt\n"
     )
-
-
-def test_wrong_methods_say_which_are_right(make, tmp_path):
-    (tmp_path / "index.html").write_text("page")
-    (tmp_path / "icon.svg").write_text("<svg/>")
-    client, _ = make(static=tmp_path)
-    assert client.get("/icon.svg").text == "<svg/>"
-    for path, allowed in (("/v1/predict", {"POST"}), ("/", {"GET", "HEAD"})):
-        answer = client.options(path)
-        assert answer.status_code == 405
-        assert set(answer.headers["Allow"].split(", ")) == allowed

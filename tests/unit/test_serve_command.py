@@ -1,4 +1,4 @@
-"""keras-emo serve up to where the service takes over."""
+"""keras-emo serve up to the start of the service."""
 
 import pytest
 
@@ -15,27 +15,19 @@ def served(monkeypatch) -> list:
     calls: list = []
     monkeypatch.delenv("KERAS_EMO_API_KEY", raising=False)
     monkeypatch.setattr(serve, "load_bundle", lambda folder: folder)
-    monkeypatch.setattr(process, "serve", lambda *asked: calls.append(asked) or 0)
+    monkeypatch.setattr(process, "serve", lambda *args: calls.append(args) or 0)
     return calls
 
 
 def test_options_become_settings(served, tmp_path):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef\n")
-    command = ["serve", "--bundle", "b", "--host", "0.0.0.0", "--port", "0", "--workers", "3"]
-    more = [
-        "--queue",
-        "0",
-        "--max-upload-mb",
-        "2",
-        "--timeout-s",
-        "2",
-        "--api-key-file",
-        str(key),
-    ]
-    assert cli.main([*command, *more]) == 0
+    options = (
+        "--bundle b --host 0.0.0.0 --port 0 --workers 3 --queue 0 --max-upload-mb 2 --timeout-s 2"
+    )
+    assert cli.main(["serve", *options.split(), "--api-key-file", str(key)]) == 0
     ((bundle, settings),) = served
-    assert str(bundle[0]) == "b"
+    assert str(bundle) == "b"
     assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", 0, 3)
     assert (settings.queue, settings.max_upload_bytes, settings.timeout_s) == (0, 2_000_000, 2)
     assert settings.api_key == "0123456789abcdef"
@@ -48,16 +40,16 @@ def test_as_many_workers_as_cores(served, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "cause"),
     [
         (["--port", "70000"], "port is 70000, it can be from 0 to 65535"),
         (["--timeout-s", "1e7"], "timeout_s is 10000000.0"),
         (["--host", "0.0.0.0"], "key"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(options, said, served, capsys):
+def test_invalid_settings_are_one_line(options, cause, served, capsys):
     assert cli.main(["serve", *options]) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert cause in err
     assert err.count("\n") == 1
     assert not served

@@ -7,38 +7,38 @@ pytest.importorskip("uvicorn")
 import uvicorn
 
 from keras_emo.errors import EnvironmentFailure
-from keras_emo.serve.process import Connection, listen, tell_address
+from keras_emo.serve.process import Connection, format_address, listen
 from keras_emo.serve.settings import Settings
 
 
-async def answer(scope, receive, send):
+async def respond(scope, receive, send):
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
 @pytest.mark.parametrize(
-    ("head", "n_answers"),
+    ("head", "n_responses"),
     [
         (b"", 0),
         (b"GET / HT", 0),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", 1),  # the second one never comes
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", 1),  # the second one never arrives
     ],
 )
-def test_a_head_that_does_not_come_is_not_waited_for(head, n_answers):
+def test_a_slow_head_closes_the_connection(head, n_responses):
     impatient = type("Impatient", (Connection,), {"header_s": 0.2})
 
     async def talk() -> bytes:
         config = uvicorn.Config(
-            answer, http=impatient, lifespan="off", log_config=None, timeout_keep_alive=2
+            respond, http=impatient, lifespan="off", log_config=None, timeout_keep_alive=2
         )
         server = uvicorn.Server(config)
         with listen(Settings(port=0)) as listener:
             port = listener.getsockname()[1]
-            serving = asyncio.create_task(server._serve([listener]))
+            serving = asyncio.create_task(server.serve([listener]))
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(head)
-            if head.endswith(b"\r\n\r\n"):  # a whole request is not hurried
+            if head.endswith(b"\r\n\r\n"):  # a complete request has no deadline
                 await asyncio.sleep(0.4)
                 writer.write(head + b"GET / HT")
             data = await asyncio.wait_for(reader.read(), 10)
@@ -47,14 +47,14 @@ def test_a_head_that_does_not_come_is_not_waited_for(head, n_answers):
             await serving
             return data
 
-    n_whole = 2 if head.endswith(b"\r\n\r\n") else n_answers
+    n_whole = 2 if head.endswith(b"\r\n\r\n") else n_responses
     assert asyncio.run(talk()).count(b"HTTP/1.1 204") == n_whole
 
 
 def test_listening():
     with listen(Settings(port=0)) as listener:
         port = listener.getsockname()[1]
-        assert tell_address(listener) == f"http://127.0.0.1:{port}"
+        assert format_address(listener) == f"http://127.0.0.1:{port}"
         with pytest.raises(EnvironmentFailure, match="cannot_listen"):
             listen(Settings(port=port))
     with pytest.raises(EnvironmentFailure):
@@ -68,4 +68,4 @@ def test_listening_by_ipv6():
     except EnvironmentFailure:
         pytest.skip("no IPv6 here")
     with listener:
-        assert tell_address(listener).startswith("http://[::1]:")
+        assert format_address(listener).startswith("http://[::1]:")

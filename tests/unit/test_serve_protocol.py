@@ -58,7 +58,7 @@ def test_raw_tensors_follow_in_order():
 @pytest.mark.parametrize(
     ("inputs", "cause"),
     [
-        (None, "inputs: .*list"),
+        (None, "inputs: .*array"),
         ([], "a is missing"),
         ([B], "a is missing"),
         ([make_input(), make_input(), B], "each once"),

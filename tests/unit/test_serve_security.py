@@ -25,7 +25,7 @@ def test_beyond_loopback_a_key_is_needed(host, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "short", "ключ" * 9, "0123456789abc\x00def"])
-def test_keys_that_are_none(content, tmp_path):
+def test_invalid_keys(content, tmp_path):
     (tmp_path / "key").write_text(content)
     with pytest.raises(UsageError):
         choose_key("127.0.0.1", {}, tmp_path / "key")
@@ -60,7 +60,7 @@ OPEN, LOCKED = Settings(), Settings(api_key=KEY)
         (LOCKED, "/v1/predict", {"host": "a", "origin": "http://b", "x-api-key": KEY}, 403),
     ],
 )
-def test_who_may_ask(settings, path, headers, status):
+def test_requests(settings, path, headers, status):
     if status == 200:
         check_request(settings, path, headers)
         return

@@ -128,8 +128,8 @@ def test_other_types_are_refused(folder, kind):
         ("../../etc/passwd", "passwd"),
         ("C:\\films\\测试😀.mp4", "测试😀.mp4"),
         ("a\x1b[2Jb\n.mp4", "a?[2Jb?.mp4"),
-        ("", None),
-        ("folder/", None),
+        ("", "upload"),
+        ("folder/", "upload"),
         ("x" * 999, "x" * 255),
     ],
 )

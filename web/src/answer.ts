@@ -33,7 +33,7 @@ export interface Segment {
   readonly startS: number;
   readonly endS: number;
   readonly label: Emotion | null;
-  readonly prob: number | null;
+  readonly confidence: number | null;
 }
 
 export interface Answer {
@@ -99,9 +99,9 @@ function takeWindow(value: unknown, at: string): TimeWindow {
 function takeSegment(value: unknown, at: string): Segment {
   const s = takeObject(value, at);
   const label = takeLabel(s.label, `${at}.label`);
-  const prob = s.prob === null ? null : takeNumber(s.prob, `${at}.prob`, 0, 1);
-  if ((label === null) !== (prob === null)) fail(at, "has one of label and prob");
-  return { ...takeSpan(s, at), label, prob };
+  const confidence = s.confidence === null ? null : takeNumber(s.confidence, `${at}.confidence`, 0, 1);
+  if ((label === null) !== (confidence === null)) fail(at, "has one of label and confidence");
+  return { ...takeSpan(s, at), label, confidence };
 }
 
 function takeSpan(fields: Fields, at: string): { startS: number; endS: number } {

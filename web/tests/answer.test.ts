@@ -18,7 +18,7 @@ describe("parseAnswer", () => {
     });
     expect(answer.windows[0]?.probs?.neutral).toBe(0.7);
     expect(answer.windows[0]?.probsVoice?.sad).toBe(0.4);
-    expect(answer.segments[1]).toEqual({ startS: 3, endS: 6, label: "happy", prob: 0.7 });
+    expect(answer.segments[1]).toEqual({ startS: 3, endS: 6, label: "happy", confidence: 0.7 });
   });
 
   it("takes windows that abstain, and parts that are missing", () => {
@@ -54,7 +54,7 @@ describe("parseAnswer", () => {
     ["windows out of order", makeAnswer(6, { windows: [makeWindow(1, 0), makeWindow(0, 0)] }), "windows[1]"],
     [
       "a segment without a probability",
-      makeAnswer(6, { segments: [{ start_s: 0, end_s: 6, label: "sad", prob: null }] }),
+      makeAnswer(6, { segments: [{ start_s: 0, end_s: 6, label: "sad", confidence: null }] }),
       "segments[0]",
     ],
   ])("rejects %s", (_, data, place) => {

@@ -38,8 +38,8 @@ export function makeAnswer(durationS = 6, changes: Json = {}): Json {
     hop_s: 1,
     windows,
     segments: [
-      { start_s: 0, end_s: half, label: "neutral", prob: 0.7 },
-      { start_s: half, end_s: durationS, label: "happy", prob: 0.7 },
+      { start_s: 0, end_s: half, label: "neutral", confidence: 0.7 },
+      { start_s: half, end_s: durationS, label: "happy", confidence: 0.7 },
     ],
     duration_s: durationS,
     damage: { packets: 0, missing_s: 0 },

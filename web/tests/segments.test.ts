@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Segment } from "../src/answer";
 import { layOut } from "../src/segments";
 
-const segment = (startS: number, endS: number): Segment => ({ startS, endS, label: "sad", prob: 0.5 });
+const segment = (startS: number, endS: number): Segment => ({ startS, endS, label: "sad", confidence: 0.5 });
 
 describe("layOut", () => {
   it("gives each segment its share, without gaps", () => {

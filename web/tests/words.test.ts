@@ -11,7 +11,7 @@ const segment = (start_s: number, end_s: number, label: string | null) => ({
   start_s,
   end_s,
   label,
-  prob: label && 0.7,
+  confidence: label && 0.7,
 });
 const one = [segment(0, 6, "happy")];
 const nothing = { label: null, probs: null, probs_face: null, probs_voice: null, modalities: [], face: null };

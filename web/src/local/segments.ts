@@ -9,7 +9,7 @@ export interface Stretch {
   readonly startS: number;
   readonly endS: number;
   readonly label: number | null;
-  readonly prob: number | null;
+  readonly confidence: number | null;
 }
 type Row = readonly number[];
 
@@ -24,8 +24,8 @@ export function findSegments(rows: readonly (Row | null)[], windowS: number, hop
     while (end < labels.length && labels[end] === labels[first]) end++;
     const label = labels[first] ?? null;
     const probs = label === null ? [] : rows.slice(first, end).map((row) => row?.[label] ?? 0);
-    const prob = label === null ? null : probs.reduce((a, b) => a + b, 0) / probs.length;
-    segments.push({ startS: edges[first] as number, endS: edges[end] as number, label, prob });
+    const confidence = label === null ? null : probs.reduce((a, b) => a + b, 0) / probs.length;
+    segments.push({ startS: edges[first] as number, endS: edges[end] as number, label, confidence });
   }
   return segments;
 }

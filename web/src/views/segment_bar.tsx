@@ -34,7 +34,7 @@ export function SegmentBar({ answer, seek }: Props) {
 function Item({ block: { segment, left, width, room } }: { block: Block }) {
   const label = nameLabel(segment.label);
   const span = `${formatTime(segment.startS)} to ${formatTime(segment.endS)}`;
-  const share = segment.prob === null ? "" : ` ${formatShare(segment.prob)}`;
+  const share = segment.confidence === null ? "" : ` ${formatShare(segment.confidence)}`;
   const short = segment.label ? segment.label.slice(0, 3) : "–";
   const full = segment.label ? `${segment.label}${share}` : "no answer";
   return (

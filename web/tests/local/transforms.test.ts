@@ -194,7 +194,7 @@ describe("sound and time", () => {
       found.forEach((s, i) => {
         expect(s.startS).toBeCloseTo(segments[i].start_s, 3);
         expect(s.endS).toBeCloseTo(segments[i].end_s, 3);
-        if (s.prob !== null) expect(s.prob).toBeCloseTo(segments[i].prob, 5);
+        if (s.confidence !== null) expect(s.confidence).toBeCloseTo(segments[i].confidence, 5);
       });
     }
   });
