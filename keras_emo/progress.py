@@ -1,42 +1,33 @@
-"""One line on a terminal that says how far the work is; nothing where nobody looks."""
+"""Progress of long work: a bar on a terminal, lines in a log, nothing in a pipe."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-CLEAR_LINE = "\r\x1b[K"
-_REDRAW_S = 0.1
-_SETTLE_S = 1.0  # a rate of less time would be a guess
-_WIDTH = 80  # of a terminal that does not say
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Progress:
-    """A callable (done, total) that redraws one line: share, rate, time left.
+    """A callable (done, total) that draws a tqdm bar on a terminal.
 
-    unit: of done and total, as ``clips``; with ``s``, seconds of a recording, the rate is how
-    many times as fast as life it goes. lines: where stderr is no terminal, a line a tenth
-    instead of nothing, for logs of work that lasts. Leaving the block clears the line.
+    unit: of done and total, as ``clips``. lines: where stderr is no terminal, a line per tenth
+    instead of nothing, for logs of long work. Leaving the block removes the bar.
     """
 
     def __init__(
-        self,
-        what: str,
-        unit: str = "",
-        lines: bool = False,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, what: str, unit: str = "", lines: bool = False, stream: TextIO | None = None
     ):
-        self.what, self.unit, self.lines, self.clock = what, unit, lines, clock
+        self.what, self.unit, self.lines = make_printable(what), unit, lines
         self.stream = sys.stderr if stream is None else stream
-        self.shown = shows_lines(self.stream)
-        self._start_s = clock()
-        self._first: tuple[float, float] | None = None  # time and count of the first call
-        self._drawn_s, self._tenth, self._dirty = -1e9, -1, False
+        self.shown = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._start_s = time.monotonic()
+        self._bar: tqdm | None = None
+        self._tenth = -1
 
     def __enter__(self) -> Progress:
         return self
@@ -47,62 +38,51 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.clear()
+        if self._bar is not None:
+            self._bar.close()
 
     def __call__(self, done: float, total: float = 0) -> None:
-        """So much is done; total 0: nobody knows of how much."""
-        now_s = self.clock()
-        if self._first is None:
-            self._first = now_s, done
+        """Report what is done; total 0: nobody knows of how much."""
+        n, n_total = round(done), round(total)
         if self.shown:
-            if now_s - self._drawn_s >= _REDRAW_S or 0 < total <= done:
-                self._draw(self._describe(done, total, now_s), now_s)
-        elif self.lines and total and int(10 * done // total) != self._tenth:
-            self._tenth = int(10 * done // total)
-            count = f"{self._count(done)}/{self._count(total)}"
-            print(
-                f"{self.what} {count} {now_s - self._start_s:.0f} s", file=self.stream, flush=True
-            )
+            bar = self._open(n, n_total)
+            bar.total = n_total or None
+            bar.update(n - bar.n)
+            if n == n_total:
+                bar.refresh()
+        elif self.lines and n_total and 10 * n // n_total != self._tenth:
+            self._tenth = 10 * n // n_total
+            spent_s = time.monotonic() - self._start_s
+            print(f"{self.what} {n}/{n_total} {spent_s:.0f} s", file=self.stream, flush=True)
 
     def say(self, step: str) -> None:
         """Name the step that begins, of work that cannot be counted."""
         if self.shown:
-            self._draw(f"{self.what}: {step} ...", self.clock())
+            bar = self._open(0, 0)
+            bar.bar_format = "{desc}"
+            bar.set_description_str(f"{self.what}: {make_printable(step)} ...")
 
     def clear(self) -> None:
-        """Wipe the line: before anything else is written, and at the end."""
-        if self._dirty:
-            self.stream.write(CLEAR_LINE)
-            self.stream.flush()
-            self._dirty, self._drawn_s = False, -1e9
+        """Remove the bar until the next call: before anything else is written."""
+        if self._bar is not None:
+            self._bar.clear()
 
-    def _describe(self, done: float, total: float, now_s: float) -> str:
-        start_s, before = self._first or (now_s, done)
-        spent_s, gained = now_s - start_s, done - before
-        parts = [f"{self.what} {self._count(done)}"]
-        if total:
-            parts = [f"{self.what} {self._count(done)}/{self._count(total)}"]
-            parts.append(f"{100 * min(done / total, 1):.0f} %")
-        if spent_s >= _SETTLE_S and gained > 0:
-            rate = gained / spent_s
-            parts.append(f"{rate:.1f}x" if self.unit == "s" else f"{rate:.1f} {self.unit or ''}/s")
-            if total > done:
-                parts.append(f"{format_length((total - done) / rate)} left")
-        return "  ".join(parts)
+    def _open(self, initial: int, total: int) -> tqdm:
+        """The bar; what was done before the first call does not count in its rate."""
+        if self._bar is None:
+            from tqdm import tqdm  # here: only a terminal needs it
 
-    def _count(self, n: float) -> str:
-        return format_length(n) if self.unit == "s" else f"{n:.0f}"
-
-    def _draw(self, text: str, now_s: float) -> None:
-        room = _measure(self.stream) - 1  # a full line would wrap on some terminals
-        self.stream.write(CLEAR_LINE + make_printable(text)[:room])
-        self.stream.flush()
-        self._dirty, self._drawn_s = True, now_s
-
-
-def shows_lines(stream: TextIO) -> bool:
-    """Whether a stream is a terminal on which a line can be drawn anew."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+            self._bar = tqdm(
+                desc=self.what,
+                unit=f" {self.unit}",
+                initial=initial,
+                total=total or None,
+                file=self.stream,
+                leave=False,
+                dynamic_ncols=True,
+                miniters=1,
+            )
+        return self._bar
 
 
 def make_printable(text: str) -> str:
@@ -115,11 +95,3 @@ def format_length(length_s: float) -> str:
     minutes, seconds = divmod(round(length_s), 60)
     hours, left = divmod(minutes, 60)
     return f"{hours}:{left:02d}:{seconds:02d}" if hours else f"{left}:{seconds:02d}"
-
-
-def _measure(stream: TextIO) -> int:
-    """Columns of a terminal."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or _WIDTH
-    except (OSError, ValueError):  # no descriptor, or one that is no terminal
-        return _WIDTH
