@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_emo import load
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import (
     can_predict,
@@ -157,6 +158,37 @@ def test_each_means_the_crops_logits(batch):
         logits[:n] = 3 / n
         np.testing.assert_allclose(probs[row], softmax(logits), rtol=1e-5)
     assert np.isnan(probs[1]).all()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load(threads=1)
+
+
+@pytest.mark.parametrize("value", [255.0, "noise"])
+def test_padding_content_never_changes_a_prediction(shipped, value):
+    """Whatever lies under a mask of 0: crops beyond a clip's last, a missing face or voice."""
+    spec = shipped.bundle.spec
+    rng = np.random.default_rng(0)
+    batch = {
+        "face": rng.integers(0, 256, (3, 4, *spec.face.shape)).astype(np.float32),
+        "face_mask": np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]], np.float32),
+        "mfcc": rng.normal(0, 20, (3, *spec.audio.shape)).astype(np.float32),
+        "mfcc_mask": np.array([[1], [0], [1]], np.float32),
+    }
+    assert set(batch) == set(shipped.bundle.inputs)
+    hidden = {
+        "face": (batch["face_mask"] == 0)[:, :, None, None, None],
+        "mfcc": (batch["mfcc_mask"] == 0)[:, :, None],
+    }
+    clean, other = dict(batch), dict(batch)
+    for name, where in hidden.items():
+        noise = rng.uniform(0, 255, batch[name].shape) if value == "noise" else value
+        clean[name] = np.where(where, 0, batch[name]).astype(np.float32)
+        other[name] = np.where(where, noise, batch[name]).astype(np.float32)
+        assert not np.array_equal(clean[name], other[name])
+    expected, found = shipped.run(clean), shipped.run(other)
+    np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-5)
 
 
 def test_rows_of_nan_where_there_is_no_answer():

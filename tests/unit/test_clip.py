@@ -30,9 +30,6 @@ def files(make, tmp_path_factory):
             make.video(folder / f"{name}.mp4", frames, sound=sound)
         if sound is not None:
             make.wav(folder / f"{name}.wav", sound)
-    broken = make.sine()
-    broken[30_000] = np.nan
-    make.wav(folder / "broken.wav", broken, codec="pcm_f32le")
     return folder
 
 
@@ -133,10 +130,14 @@ def test_missed_face_takes_the_neighbors_box(files, make, face):
     assert [make.read_grey(f) for f in inputs.face] == [0, 10, 20, 30]  # still its own picture
 
 
-def test_broken_sound_rejects_the_clip(files, make, face):
-    source = ClipSource(video=files / "mute.mp4", audio=files / "broken.wav")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_sound_that_is_not_finite_rejects_the_clip(value, files, make, face, tmp_path):
+    broken = make.sine()
+    broken[30_000] = value
+    path = make.wav(tmp_path / "broken.wav", broken, codec="pcm_f32le")
+    source = ClipSource(video=files / "mute.mp4", audio=path)
     error = rejected(source, make.detector([face]), Reason.NON_FINITE_AUDIO)
-    assert error.path == str(files / "broken.wav")
+    assert error.path == str(path)
 
 
 def test_unreadable_file_rejects_the_clip(files, make, face):

@@ -6,63 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.spec import POSITIVE, SUBJECTS, AudioSpec, ClipSpec, FaceSpec, Range
-
-
-def real(low: float, high: float, **options):
-    return st.floats(low, high, allow_nan=False, **options)
-
-
-faces = st.builds(
-    FaceSpec,
-    frame_rate_hz=real(0.1, 240),
-    size_px=st.integers(16, 1024),
-    margin=real(-0.4, 1),
-    min_face_px=st.integers(20, 400),
-    min_confidence=real(0, 1),
-    detect_max_px=st.integers(400, 4000),
-    max_frames=st.integers(1, 10_000),
-    max_gap_s=real(0, 60),
-    min_coverage=real(0, 1),
-    detect_every=st.integers(1, 1000),
-    speaker=st.sampled_from(SUBJECTS),
-    decode_max_px=st.just(0) | st.integers(4000, 8000),
-)
-
-
-@st.composite
-def audios(draw):
-    rate_hz = draw(st.integers(1000, 384_000))
-    low_hz = draw(real(0, rate_hz / 4))
-    n_fft = 2 * draw(st.integers(8, 4096))
-    n_mels = draw(st.integers(1, 256))
-    return AudioSpec(
-        sample_rate_hz=rate_hz,
-        duration_s=draw(real(0.01, 600)),
-        n_fft=n_fft,
-        hop_length=draw(st.integers(1, n_fft)),
-        n_mels=n_mels,
-        fmin_hz=low_hz,
-        fmax_hz=draw(real(low_hz, rate_hz / 2, exclude_min=True)),
-        n_mfcc=draw(st.integers(1, n_mels)),
-        top_db=draw(real(1, 200)),
-        silence_dbfs=draw(real(-200, 0)),
-    )
-
-
-specs = st.builds(ClipSpec, faces, audios())
-
-
-@given(specs)
-def test_dict_roundtrip(spec):
-    again = ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
-    assert again == spec
-    assert again.digest() == spec.digest()
-
-
-@given(specs, specs)
-def test_equal_digests_mean_equal_specs(a, b):
-    assert (a.digest() == b.digest()) == (a == b)
+from keras_emo.spec import POSITIVE, AudioSpec, ClipSpec, FaceSpec, Range
 
 
 def test_digest_is_sixteen_hex_digits_and_does_not_drift():
@@ -105,6 +49,8 @@ def test_digest_changes_with_any_setting(part, name):
     changed = replace(spec, **{part: replace(getattr(spec, part), **{name: CHANGED[name]})})
     assert changed != spec
     assert changed.digest() != spec.digest()
+    again = ClipSpec.from_dict(json.loads(json.dumps(changed.to_dict())))
+    assert (again, again.digest()) == (changed, changed.digest())
 
 
 def test_equal_specs_have_equal_digests():
@@ -142,58 +88,38 @@ def test_default_shapes():
     assert FaceSpec().shape == (224, 224, 3)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"frame_rate_hz": 0},
-        {"frame_rate_hz": -3.0},
-        {"frame_rate_hz": float("nan")},
-        {"frame_rate_hz": 241},
-        {"size_px": 15},
-        {"size_px": 1025},
-        {"margin": -0.41},
-        {"margin": 1.1},
-        {"margin": float("nan")},
-        {"min_face_px": 19},
-        {"max_frames": 0},
-        {"max_gap_s": -0.1},
-        {"max_gap_s": float("nan")},
-        {"min_coverage": -0.1},
-        {"min_coverage": 1.1},
-        {"detect_every": 0},
-        {"detect_every": 1001},
-        {"speaker": "loudest"},
-        {"decode_max_px": 639},  # below detect_max_px
-        {"decode_max_px": -1},
-    ],
-)
-def test_face_settings_out_of_range(settings):
-    with pytest.raises(ValueError, match="face spec out of range"):
-        FaceSpec(**settings)
+FACE_OUTSIDE = {
+    "frame_rate_hz": [0, -3.0, float("nan"), 241],
+    "size_px": [15, 1025],
+    "margin": [-0.41, 1.1, float("nan"), 10**400, -(10**400)],
+    "min_face_px": [19],
+    "max_frames": [0],
+    "max_gap_s": [-0.1, float("nan")],
+    "min_coverage": [-0.1, 1.1],
+    "detect_every": [0, 1001],
+    "speaker": ["loudest"],
+    "decode_max_px": [639, -1],  # below detect_max_px
+}
+AUDIO_OUTSIDE = {
+    "sample_rate_hz": [999, 500_000, 8000],  # 8000: below twice fmax_hz
+    "duration_s": [0, -1, 601, float("nan")],
+    "fmin_hz": [-1, 8000.0],
+    "fmax_hz": [24_001.0],
+    "n_fft": [2047],
+    "n_mfcc": [0, 129],
+    "hop_length": [0, 2049],
+    "top_db": [float("inf"), float("nan"), 0],
+}
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"sample_rate_hz": 999},
-        {"sample_rate_hz": 500_000},
-        {"sample_rate_hz": 8000},  # below twice fmax_hz
-        {"duration_s": 0},
-        {"duration_s": -1},
-        {"duration_s": 601},
-        {"duration_s": float("nan")},
-        {"fmin_hz": -1},
-        {"fmin_hz": 8000.0},
-        {"fmax_hz": 24_001.0},
-        {"n_mfcc": 0},
-        {"n_mfcc": 129},
-        {"hop_length": 0},
-        {"hop_length": 2049},
-    ],
+    ("cls", "name", "value"),
+    [(FaceSpec, name, v) for name, values in FACE_OUTSIDE.items() for v in values]
+    + [(AudioSpec, name, v) for name, values in AUDIO_OUTSIDE.items() for v in values],
 )
-def test_audio_settings_out_of_range(settings):
-    with pytest.raises(ValueError, match="audio spec out of range"):
-        AudioSpec(**settings)
+def test_settings_out_of_range(cls, name, value):
+    with pytest.raises(ValueError, match="out of range"):
+        cls(**{name: value})
 
 
 @pytest.mark.parametrize("part", ["face", "audio"])
@@ -257,18 +183,6 @@ def test_any_settings_make_a_spec_or_are_refused(changes):
     for (part, name), value in changes:
         data[part][name] = value
     check_usable(data)
-
-
-@pytest.mark.parametrize("top_db", [float("inf"), float("nan"), 0])
-def test_what_json_cannot_hold_is_out_of_range(top_db):
-    with pytest.raises(ValueError, match="audio spec out of range"):
-        AudioSpec(top_db=top_db)
-
-
-@pytest.mark.parametrize("value", [10**400, -(10**400)])
-def test_a_number_too_large_for_a_float_is_out_of_range(value):
-    with pytest.raises(ValueError, match="out of range"):
-        FaceSpec(margin=value)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-import os
+"""What one pass over a recording gives: frames by time, sound, damage, and what is refused."""
+
 import struct
 import wave
-import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from keras_emo.errors import ClipError, Reason
 from keras_emo.media import decode as decoding
-from keras_emo.media.reader import ClipSource, check_file, read_images, read_media, resample
+from keras_emo.media.reader import read_media
 from keras_emo.media.recording import Media, Streams
 
 
@@ -24,9 +24,9 @@ def pictures(media: Media) -> list[np.ndarray]:
     return [f.rgb for f in media.frames]
 
 
-def refused(path: Path, reason: Reason, read=read_media) -> ClipError:
+def refused(path: Path, reason: Reason) -> ClipError:
     with pytest.raises(ClipError) as caught:
-        read(path)
+        read_media(path)
     assert caught.value.reason is reason
     assert str(path) in str(caught.value)
     return caught.value
@@ -151,9 +151,6 @@ def test_large_pictures_are_shrunk_as_they_are_converted(make, tmp_path):
     np.testing.assert_array_equal(pictures(whole), pictures(read_media(path)))
     odd = read_media(path, max_px=100)  # 75 rows
     assert (odd.frames[0].rgb.shape, odd.frames[0].scale) == ((75, 100, 3), (3.2, 3.2))
-
-
-def test_shrunk_and_turned(make, tmp_path):
     path = turn(make.video(tmp_path / "a.mp4", [np.zeros((100, 192, 3), np.uint8)]), (0, 1, -1, 0))
     read = read_media(path, max_px=64)
     assert read.frames[0].rgb.shape == (64, 33, 3)
@@ -198,11 +195,38 @@ def test_sample_formats_agree(codec, step, make, tmp_path):
     assert read.duration_s == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le"])
-def test_stereo_is_averaged(codec, make, tmp_path):
+def test_stereo_is_averaged(make, tmp_path):
     left, right = make.sine(0.1), make.sine(0.1, hz=1000.0, level=0.2)
-    path = make.wav(tmp_path / "a.wav", np.stack([left, right]), codec=codec)
+    path = make.wav(tmp_path / "a.wav", np.stack([left, right]))
     np.testing.assert_allclose(read_media(path).waveform, (left + right) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.m4a", "aac"),
+        ("a.ogg", "libopus"),
+        ("a.mp3", "libmp3lame"),
+        ("a.ogg", "vorbis"),
+        ("a.flac", "flac"),
+    ],
+)
+def test_stereo_of_compressed_formats_is_averaged(name, codec, make, tmp_path):
+    """A tone on the left and a softer one on the right: each comes out at half its level."""
+    sound = np.stack([make.sine(1.5, hz=400.0, level=0.4), make.sine(1.5, hz=1000.0, level=0.2)])
+    path = tmp_path / name
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=48_000, layout="stereo", options={"strict": "-2"})
+        formats = [f.name for f in stream.codec.audio_formats]
+        frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for block in av.AudioResampler(formats[0], "stereo", 48_000).resample(frame):
+            out.mux(stream.encode(block))
+        out.mux(stream.encode())
+    waveform = read_media(path).waveform[12_000:60_000]
+    level = np.abs(np.fft.rfft(waveform)) / (len(waveform) / 2)  # of a sine at each Hz
+    assert level[400] == pytest.approx(0.2, rel=0.25)
+    assert level[1000] == pytest.approx(0.1, rel=0.6)  # Vorbis is coarse
 
 
 def test_sound_limit(clip, make, tmp_path):
@@ -226,47 +250,6 @@ def test_sound_file_without_samples(tmp_path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as f:
         f.setparams((1, 2, 48_000, 0, "NONE", ""))
     assert read_media(tmp_path / "a.wav").waveform is None
-
-
-def test_files_that_are_no_recordings(tmp_path):
-    rng = np.random.default_rng(0)
-    contents = {
-        Reason.EMPTY_FILE: b"",
-        Reason.NOT_MEDIA: rng.integers(0, 256, 50_000, dtype=np.uint8).tobytes(),
-        Reason.FORMAT_NOT_ALLOWED: b"ffconcat version 1.0\nfile /etc/hostname\n",
-    }
-    for reason, content in contents.items():
-        for suffix in ("mp4", "avi", "wav", "mp3"):
-            path = tmp_path / f"{reason}.{suffix}"
-            path.write_bytes(content)
-            refused(path, reason)
-
-
-def test_playlist_is_not_followed(clip, tmp_path):
-    (tmp_path / "inner.mp4").write_bytes(clip.read_bytes())
-    path = tmp_path / "list.mp4"
-    path.write_text("ffconcat version 1.0\nfile inner.mp4\n")
-    refused(path, Reason.FORMAT_NOT_ALLOWED)
-    path.write_text("#EXTM3U\n#EXTINF:2,\ninner.mp4\n#EXT-X-ENDLIST\n")
-    refused(path, Reason.FORMAT_NOT_ALLOWED)
-
-
-def test_paths_that_are_no_files(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "gone")
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    (tmp_path / "file").write_bytes(b"x")
-    os.mkfifo(tmp_path / "fifo")
-    assert refused(tmp_path / "gone", Reason.NOT_FOUND).cause == "no such file"
-    assert "link" in refused(tmp_path / "link", Reason.NOT_FOUND).cause
-    assert refused(tmp_path, Reason.NOT_REGULAR_FILE).cause == "a folder"
-    assert "regular" in refused(tmp_path / "fifo", Reason.NOT_REGULAR_FILE).cause
-    refused(tmp_path / "loop", Reason.UNREADABLE)
-    refused(tmp_path / "file" / "below", Reason.UNREADABLE)
-
-
-def test_link_to_a_file_is_read(clip, tmp_path):
-    (tmp_path / "link.mp4").symlink_to(clip)
-    assert len(read_media(tmp_path / "link.mp4").frames) == 7
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
@@ -415,54 +398,78 @@ def test_limits(clip, make, monkeypatch, tmp_path):
     refused(make.wav(tmp_path / "a.wav", make.sine(0.1, 2000), 2000), Reason.BAD_HEADER)
 
 
-@pytest.mark.parametrize("name", ["a b.mp4", "Ärger 愤怒.mp4", "-y.mp4", "%03d.mp4", "a:b#c?.mp4"])
-def test_odd_names(name, clip, tmp_path, monkeypatch):
-    (tmp_path / name).write_bytes(clip.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    assert len(read_media(Path(name)).frames) == 7
-    assert check_file(Path(name)) == tmp_path / name
+@pytest.fixture
+def decoded(monkeypatch) -> list[float]:
+    """The times of the pictures that come out of the decoder."""
+    times_s: list[float] = []
+    read_picture = decoding.Decoding._read_picture
+
+    def watch(self, picture, on_frame) -> None:
+        times_s.append(picture.time)
+        read_picture(self, picture, on_frame)
+
+    monkeypatch.setattr(decoding.Decoding, "_read_picture", watch)
+    return times_s
 
 
-@pytest.mark.parametrize(
-    ("from_hz", "to_hz"), [(44_100, 48_000), (16_000, 48_000), (48_000, 16_000)]
-)
-def test_resample_keeps_pitch_and_length(from_hz, to_hz, make):
-    sound = resample(make.sine(1.0, from_hz, 1000.0), from_hz, to_hz)
-    assert (sound.dtype, len(sound)) == (np.float32, to_hz)
-    np.testing.assert_allclose(sound[500:-500], make.sine(1.0, to_hz, 1000.0)[500:-500], atol=2e-3)
+def moving_frames(n: int) -> list[np.ndarray]:
+    """Noise that moves to the left."""
+    scene = np.random.default_rng(0).integers(0, 256, (96, 128 + n, 3), dtype=np.uint8)
+    return [np.ascontiguousarray(scene[:, i : i + 128]) for i in range(n)]
 
 
-def test_pictures(tmp_path):
-    paths = tuple(tmp_path / name for name in ("10.png", "ü %d.png", "a.jpg"))
-    for i, path in enumerate(paths):
-        bgr = np.zeros((20 + i, 30, 3), np.uint8)
-        bgr[..., 2] = 200  # red
-        path.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())
-    read = read_images(paths, 4.0)
-    assert [f.shape for f in pictures(read)] == [(20, 30, 3), (21, 30, 3), (22, 30, 3)]
-    assert all(f[5, 5, 0] > 190 and f[5, 5, 2] < 10 for f in pictures(read))
-    assert (times(read), read.duration_s, read.streams.has_video) == ([0, 0.25, 0.5], 0.75, True)
+KINDS = {
+    "plain.mp4": {},
+    "many.mp4": {"x264-params": "bframes=8:b-pyramid=strict:b-adapt=0"},
+    "flat.mkv": {"x264-params": "bframes=5:b-pyramid=none:b-adapt=0"},
+    "open.mp4": {"x264-params": "open-gop=1:keyint=12:min-keyint=6:bframes=3"},
+    "lines.mp4": {"x264-params": "interlaced=1:bframes=3"},
+    "ntsc.mp4": {"fps": Fraction(30000, 1001)},
+}
 
 
-def test_bad_pictures(tmp_path):
-    def read(path):
-        return read_images((path,), 3.0)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize("kind", KINDS)
+def test_spared_pictures_change_nothing(kind, threads, make, decoded, monkeypatch, tmp_path):
+    path = make.video(tmp_path / kind, moving_frames(91), sound=make.sine(3.0), **KINDS[kind])
+    fast = read_media(path, threads=threads)
+    n_fast = len(decoded)
+    decoded.clear()
+    monkeypatch.setattr(decoding, "_may_spare", lambda video: False)
+    slow = read_media(path, threads=threads)
+    assert len(decoded) == 91
+    assert n_fast < (70 if threads == 1 else 91)
+    for kept, expected in zip(fast.frames, slow.frames, strict=True):
+        np.testing.assert_array_equal(kept.rgb, expected.rgb)
+        assert kept.time_s == expected.time_s
+    np.testing.assert_array_equal(fast.waveform, slow.waveform)
+    assert fast.duration_s == slow.duration_s
+    assert (fast.missing_s, fast.damaged_packets) == (0, 0)
 
-    refused(tmp_path / "gone.png", Reason.NOT_FOUND, read)
-    path = tmp_path / "a.png"
-    path.write_bytes(b"no picture")
-    refused(path, Reason.NOT_MEDIA, read)
-    header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    data = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
-    with pytest.raises(ClipError, match=r"a\.png"):  # more pixels than OpenCV takes
-        read(path)
+
+@pytest.mark.parametrize(("name", "options"), [("a.avi", {}), ("a.mp4", {"codec": "mpeg4"})])
+def test_where_it_is_not_sure_all_is_decoded(name, options, make, decoded, tmp_path):
+    path = make.video(tmp_path / name, make.grey_frames(61), bf="2", **options)
+    shown = [make.read_grey(f.rgb) for f in read_media(path).frames]
+    np.testing.assert_allclose(shown, np.arange(0, 61, 10), atol=1)  # MPEG-4 is coarse
+    assert len(decoded) == 61
 
 
-def test_source_names_its_files():
-    a, b, c = (Path(n) for n in "abc")
-    assert ClipSource(video=a, audio=b).files == (a, b)
-    assert ClipSource(audio=b, frames=(a, c)).files == (b, a, c)
-    assert ClipSource(frames=(c, a)).path == c
-    with pytest.raises(ValueError, match="no file"):
-        _ = ClipSource().path
+def test_every_picture_asked_for_is_decoded(make, decoded, tmp_path):
+    path = make.video(tmp_path / "a.mp4", make.grey_frames(61), bf="3")
+    assert len(read_media(path, frame_rate_hz=30.0).frames) == len(decoded) == 61
+
+
+def test_after_damage_all_is_decoded(make, decoded, tmp_path):
+    params = {"x264-params": "bframes=3:b-adapt=0"}
+    path = make.video(tmp_path / "a.mp4", moving_frames(60), **params)
+    data = bytearray(path.read_bytes())
+    read_media(path)
+    n_whole = len(decoded)
+    decoded.clear()
+    data[len(data) // 4 : len(data) // 4 + 3000] = bytes(3000)
+    path.write_bytes(data)
+    assert read_media(path).damaged_packets > 0
+    late = [t for t in decoded if t > 0.99]
+    assert len(late) == 30
+    assert n_whole < 50
