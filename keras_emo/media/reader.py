@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import soxr
 
-from keras_emo.errors import ClipError, Reason
+from keras_emo.errors import ClipError, Reason, describe_error
 from keras_emo.media.decode import Decoding, check_resolution
 from keras_emo.media.picture import read_size
 from keras_emo.media.recording import Frame, Media, OnFrame, Streams
@@ -65,7 +65,7 @@ def check_file(path: Path) -> Path:
         cause = "a link that leads nowhere" if path.is_symlink() else "no such file"
         raise ClipError(path, Reason.NOT_FOUND, cause) from None
     except OSError as e:
-        raise translate_error(path, e) from None
+        raise ClipError(path, Reason.UNREADABLE, describe_error(e)) from None
     if not stat.S_ISREG(info.st_mode):
         kind = "a folder" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         raise ClipError(path, Reason.NOT_REGULAR_FILE, kind)
@@ -137,7 +137,7 @@ def translate_error(path: Path | str, error: Exception) -> ClipError:
     import av
 
     if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
-        return ClipError(path, Reason.UNREADABLE, error.strerror or str(error))
+        return ClipError(path, Reason.UNREADABLE, describe_error(error))
     try:
         with open(path, "rb") as f:
             head = f.read(16)

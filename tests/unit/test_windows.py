@@ -1,4 +1,4 @@
-"""Windows of recordings made on the spot, with a detector that answers as told."""
+"""Windows of recordings made on the spot, with scripted detections."""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 
 from keras_emo.errors import BundleError, ClipError, Reason, UsageError
 from keras_emo.features.clip import prepare_clip
-from keras_emo.inference.predict import WindowPredictions
+from keras_emo.inference.predict import WindowStream, choose_lengths, read_windows
 from keras_emo.inference.windows import WindowCutter
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.recording import Frame, Streams
@@ -18,17 +18,22 @@ SPEC = ClipSpec(face=FaceSpec(size_px=32, min_confidence=0.8))
 BOTH = ("face", "face_mask", "mfcc", "mfcc_mask")
 
 
-class StubPredictor:
+class StubModel:
     """Happy with a face, sad from the voice alone; keeps what it was given."""
 
     def __init__(self, detector, spec=SPEC, inputs=BOTH, modalities=("face", "voice")):
         self.bundle = SimpleNamespace(spec=spec, inputs=inputs, modalities=modalities)
         self.detector, self.threads, self.given = detector, 1, []
 
-    def answer(self, clips):
+    def compute_probs(self, clips):
         self.given += clips
         label = "sad" if clips[0].face is None else "happy"
         return np.eye(7, dtype=np.float32)[[EMOTIONS.index(label)]]
+
+
+def stream(model, path, window_s=None, hop_s=None, parts=False) -> WindowStream:
+    lengths = choose_lengths(model.bundle, window_s, hop_s)
+    return WindowStream(path, *lengths, read_windows(model, path, *lengths, parts))
 
 
 @pytest.fixture
@@ -46,8 +51,8 @@ def noise(seconds, rate_hz=48_000):
     return rng.normal(0, 0.1, round(seconds * rate_hz)).astype(np.float32)
 
 
-def spans(answers):
-    return [(round(a.start_s, 2), round(a.end_s, 1)) for a in answers]
+def spans(windows):
+    return [(round(w.start_s, 2), round(w.end_s, 1)) for w in windows]
 
 
 @pytest.mark.parametrize(
@@ -64,15 +69,15 @@ def spans(answers):
 def test_windows_of_a_recording(length_s, expected, make, face, tmp_path):
     sound = noise(length_s)
     path = make.video(tmp_path / "a.mkv", grey(make, length_s), fps=10, sound=sound)
-    predictor = StubPredictor(make.detector([face]))
-    answers = WindowPredictions(predictor, path)
-    found = list(answers)
+    model = StubModel(make.detector([face]))
+    windows = stream(model, path)
+    found = list(windows)
     assert spans(found) == expected
     assert {a.label for a in found} == {"happy"}
-    assert [a.states for a in found] == [[]] * len(expected)
-    assert answers.duration_s == pytest.approx(length_s, abs=0.1)
-    assert len(predictor.detector.frames) == len({t for a in found for t in a.times_s.tolist()})
-    assert {a.face_id for a in found} == {0}
+    assert [a.states for a in found] == [()] * len(expected)
+    assert windows.duration_s == pytest.approx(length_s, abs=0.1)
+    assert len(model.detector.frames) == len({t for a in found for t in a.times_s.tolist()})
+    assert {a.face.id for a in found} == {0}
 
 
 @pytest.mark.parametrize("rate_hz", [48_000, 16_000])
@@ -82,16 +87,16 @@ def test_a_clip_of_one_window_is_what_prepare_clip_says(length_s, rate_hz, make,
         tmp_path / "a.mkv", grey(make, length_s, 30), sound=noise(length_s, rate_hz),
         rate_hz=rate_hz, audio_codec="pcm_f32le",
     )  # fmt: skip
-    answers = [[face], [], [face], [face], [], [], [], [], [face]]
-    whole = prepare_clip(path, SPEC, make.detector(*answers))
-    predictor = StubPredictor(make.detector(*answers))
-    (answer,) = WindowPredictions(predictor, path)
-    (part,) = predictor.given
+    windows = [[face], [], [face], [face], [], [], [], [], [face]]
+    whole = prepare_clip(path, SPEC, make.detector(*windows))
+    model = StubModel(make.detector(*windows))
+    (window,) = stream(model, path)
+    (part,) = model.given
     for name in ("face", "face_found", "boxes", "times_s"):
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
     np.testing.assert_allclose(part.mfcc, whole.mfcc, atol=1e-3 if rate_hz == 48_000 else 2)
-    assert (tuple(answer.modalities), tuple(answer.states)) == (whole.modalities, whole.states)
-    assert answer.end_s == pytest.approx(whole.duration_s, abs=0.01)
+    assert (window.modalities, window.states) == (whole.modalities, whole.states)
+    assert window.end_s == pytest.approx(whole.duration_s, abs=0.01)
 
 
 def test_a_window_is_what_prepare_clip_says_of_its_part(make, face, tmp_path):
@@ -99,55 +104,51 @@ def test_a_window_is_what_prepare_clip_says_of_its_part(make, face, tmp_path):
     sound = noise(8.0)
     make.wav(tmp_path / "whole.wav", sound, codec="pcm_f32le")
     make.wav(tmp_path / "part.wav", sound[2 * 48_000 : 5 * 48_000], codec="pcm_f32le")
-    predictor = StubPredictor(make.detector([]))
-    list(WindowPredictions(predictor, tmp_path / "whole.wav"))
+    model = StubModel(make.detector([]))
+    list(stream(model, tmp_path / "whole.wav"))
     part = prepare_clip(tmp_path / "part.wav", SPEC, make.detector([]))
-    np.testing.assert_array_equal(predictor.given[2].mfcc, part.mfcc)
+    np.testing.assert_array_equal(model.given[2].mfcc, part.mfcc)
 
 
 def test_a_face_that_leaves_and_a_voice_that_ends(make, face, tmp_path):
-    """4 s of face and voice, then voice alone, then neither: never a confident answer to that."""
+    """4 s of face and voice, then voice alone, then neither: never a confident window to that."""
     sound = noise(16.0)
     sound[8 * 48_000 :] = 0
     path = make.video(
         tmp_path / "a.mkv", grey(make, 16), fps=10, sound=sound, audio_codec="pcm_f32le"
     )
-    predictor = StubPredictor(make.detector(*[[face]] * 12, []))
-    answers = list(WindowPredictions(predictor, path))
-    labels = [a.label for a in answers]
+    model = StubModel(make.detector(*[[face]] * 12, []))
+    windows = list(stream(model, path))
+    labels = [a.label for a in windows]
     assert labels[:3] == ["happy"] * 3
     assert labels[5:8] == ["sad"] * 3
     assert labels[8:] == [None] * (len(labels) - 8)
-    assert (answers[6].modalities, answers[6].states) == (["voice"], [Reason.NO_FACE])
-    silent = answers[9]
-    assert (silent.probs, silent.modalities, silent.box) == (None, [], None)
-    assert silent.states == [Reason.NO_FACE, Reason.SILENT_AUDIO]
-    assert silent.to_dict() == {
-        "start_s": 9.0, "end_s": 12.0, "label": None, "probs": None, "modalities": [],
-        "states": ["no_face", "silent_audio"], "face": None,
-    }  # fmt: skip
+    assert (windows[6].modalities, windows[6].states) == (("voice",), (Reason.NO_FACE,))
+    silent = windows[9]
+    assert (silent.probs, silent.modalities, silent.face) == (None, (), None)
+    assert silent.states == (Reason.NO_FACE, Reason.SILENT_AUDIO)
 
 
 def test_without_sound_or_picture(make, face, tmp_path):
     mute = make.video(tmp_path / "a.mkv", grey(make, 5), fps=10)
-    answers = list(WindowPredictions(StubPredictor(make.detector([face])), mute))
-    assert {(*a.modalities, *a.states) for a in answers} == {("face", Reason.NO_AUDIO)}
+    windows = list(stream(StubModel(make.detector([face])), mute))
+    assert {(*a.modalities, *a.states) for a in windows} == {("face", Reason.NO_AUDIO)}
     heard = make.wav(tmp_path / "a.wav", noise(5))
-    answers = list(WindowPredictions(StubPredictor(make.detector([face])), heard))
-    assert {(*a.modalities, *a.states) for a in answers} == {("voice", Reason.NO_VIDEO)}
+    windows = list(stream(StubModel(make.detector([face])), heard))
+    assert {(*a.modalities, *a.states) for a in windows} == {("voice", Reason.NO_VIDEO)}
     # a network of one modality looks at nothing else
-    seer = StubPredictor(make.detector([face]), inputs=("face",), modalities=("face",))
-    assert {a.label for a in WindowPredictions(seer, mute)} == {"happy"}
+    seer = StubModel(make.detector([face]), inputs=("face",), modalities=("face",))
+    assert {a.label for a in stream(seer, mute)} == {"happy"}
     with pytest.raises(ClipError):
-        list(WindowPredictions(seer, tmp_path / "none.mp4"))
+        list(stream(seer, tmp_path / "none.mp4"))
 
 
 def test_sound_that_ends_early(make, face, tmp_path):
     path = make.video(tmp_path / "a.mkv", grey(make, 20, 5), fps=5, sound=noise(4))
-    answers = list(WindowPredictions(StubPredictor(make.detector([face])), path))
-    assert len(answers) == 18
-    assert {tuple(a.states) for a in answers[5:]} == {(Reason.NO_AUDIO,)}
-    assert {tuple(a.states) for a in answers[:4]} == {()}
+    windows = list(stream(StubModel(make.detector([face])), path))
+    assert len(windows) == 18
+    assert {tuple(a.states) for a in windows[5:]} == {(Reason.NO_AUDIO,)}
+    assert {tuple(a.states) for a in windows[:4]} == {()}
 
 
 def test_several_faces_keep_their_numbers(make, tmp_path):
@@ -155,48 +156,46 @@ def test_several_faces_keep_their_numbers(make, tmp_path):
     large, small = make.face((4, 4, 30, 30)), make.face((40, 4, 20, 20))
     path = make.video(tmp_path / "a.mkv", grey(make, 14), fps=10)
     detector = make.detector(*[[large, small]] * 16, [small])
-    answers = list(WindowPredictions(StubPredictor(detector), path))
-    ids = [a.face_id for a in answers]
+    windows = list(stream(StubModel(detector), path))
+    ids = [a.face.id for a in windows]
     assert ids[0] != ids[-1]
     assert ids == sorted(ids, key=lambda i: i != ids[0])
-    assert answers[0].box == pytest.approx(large.box)
-    assert answers[-1].box == pytest.approx(small.box)
+    assert windows[0].face.box == pytest.approx(large.box)
+    assert windows[-1].face.box == pytest.approx(small.box)
 
 
 def test_other_lengths(make, face, tmp_path):
     path = make.video(tmp_path / "a.mkv", grey(make, 6), fps=10, sound=noise(6))
-    predictor = StubPredictor(make.detector([face]))
-    assert spans(WindowPredictions(predictor, path, 2.0, 2.0)) == [(0, 2), (2, 4), (4, 6)]
-    assert len(list(WindowPredictions(predictor, path, 1.0, 0.5))) == 11
+    model = StubModel(make.detector([face]))
+    assert spans(stream(model, path, 2.0, 2.0)) == [(0, 2), (2, 4), (4, 6)]
+    assert len(list(stream(model, path, 1.0, 0.5))) == 11
     for window_s, hop_s in ((3.5, None), (0.1, None), (2.0, 2.5), (2.0, 0.1)):
         with pytest.raises(UsageError):
-            WindowPredictions(predictor, path, window_s, hop_s)
+            stream(model, path, window_s, hop_s)
     long = ClipSpec(SPEC.face, AudioSpec(duration_s=5.5))
-    assert WindowPredictions(StubPredictor(None, long), path).window_s == 3.0
-    assert WindowPredictions(StubPredictor(None, long), path, 5.5).window_s == 5.5
+    assert stream(StubModel(None, long), path).window_s == 3.0
+    assert stream(StubModel(None, long), path, 5.5).window_s == 5.5
     short = ClipSpec(SPEC.face, AudioSpec(duration_s=2.0))
-    assert WindowPredictions(StubPredictor(None, short), path).window_s == 2.0
+    assert stream(StubModel(None, short), path).window_s == 2.0
 
 
-def test_damage_is_told_at_the_end(make, tmp_path):
+def test_damage_is_known_at_the_end(make, tmp_path):
     data = make.wav(tmp_path / "a.wav", noise(9)).read_bytes()
     (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
-    answers = WindowPredictions(StubPredictor(make.detector([])), tmp_path / "cut.wav")
-    list(answers)
-    assert answers.media.missing_s == pytest.approx(4.5, abs=0.1)
-    assert "cut short" in answers.warnings[0]
+    windows = stream(StubModel(make.detector([])), tmp_path / "cut.wav")
+    list(windows)
+    assert windows.damage.missing_s == pytest.approx(4.5, abs=0.1)
+    assert "cut short" in windows.warnings[0]
 
 
 def test_picture_and_sound_that_lie_too_far_apart(make, face, tmp_path, monkeypatch):
     path = make.video(tmp_path / "a.mkv", grey(make, 30, 5), fps=5, sound=noise(30))
-    assert {a.label for a in WindowPredictions(StubPredictor(make.detector([face])), path)} == {
-        "happy"
-    }
+    assert {a.label for a in stream(StubModel(make.detector([face])), path)} == {"happy"}
     monkeypatch.setattr(WindowCutter.__init__, "__defaults__", (2.0, False))
-    answers = WindowPredictions(StubPredictor(make.detector([face])), path)
-    assert Reason.NO_AUDIO in next(answers).states
-    list(answers)
-    assert "far apart" in answers.warnings[0]
+    windows = stream(StubModel(make.detector([face])), path)
+    assert Reason.NO_AUDIO in next(windows).states
+    list(windows)
+    assert "far apart" in windows.warnings[0]
 
 
 def cut(make, face):
@@ -237,29 +236,29 @@ def test_a_clock_that_jumps_is_silence(make, face):
     assert windows[-1].inputs.modalities == ("voice",)
 
 
-def test_sound_that_is_no_number(make, face):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_sound_that_is_not_finite(value, make, face):
     cutter = cut(make, face)
     with pytest.raises(ClipError) as caught:
-        cutter.on_audio(np.array([0, np.nan], np.float32), 48_000, 7.0)
+        cutter.on_audio(np.array([0, value], np.float32), 48_000, 7.0)
     assert caught.value.reason is Reason.NON_FINITE_AUDIO
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("parts", [False, True])
-def test_an_answer_that_is_no_number_is_refused(bad, parts, make, face, tmp_path):
-    class Broken(StubPredictor):
-        """Right about the whole clip where parts are asked for, wrong about the last part."""
+def test_a_prediction_that_is_no_number_is_refused(bad, parts, make, face, tmp_path):
+    class Broken(StubModel):
+        """With parts, only the last modality's probabilities are broken."""
 
-        def answer(self, clips):
+        def compute_probs(self, clips):
             probs = np.full((len(clips), 7), 1 / 7, np.float32)
             probs[-1, 3] = bad
             return probs
 
     path = make.video(tmp_path / "a.mkv", grey(make, 2.0), fps=10, sound=noise(2.0))
-    predictor = Broken(make.detector([face]))
-    predictor.bundle.model_path = tmp_path / "model.onnx"
-    with pytest.raises(BundleError, match="the window at 0 s is no number") as caught:
-        list(WindowPredictions(predictor, path, parts=parts))
-    assert (caught.value.path, caught.value.reason) == (
-        str(tmp_path / "model.onnx"), Reason.BAD_BUNDLE,
-    )  # fmt: skip
+    model = Broken(make.detector([face]))
+    model.bundle.model_path = tmp_path / "model.onnx"
+    with pytest.raises(BundleError, match="the window at 0 s is not a number") as caught:
+        list(stream(model, path, parts=parts))
+    assert caught.value.path == str(tmp_path / "model.onnx")
+    assert caught.value.reason is Reason.BAD_BUNDLE
