@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
@@ -30,6 +30,7 @@ from keras_emo.serve.service import PredictOptions, Service
 from keras_emo.serve.uploads import FIELD, check_length
 
 STATIC = Path(__file__).parent / "static"
+SWAGGER = Path(__file__).parent / "swagger"
 _HTTP_REASONS = {404: RefusalReason.UNKNOWN_ROUTE, 405: RefusalReason.BAD_METHOD}
 _FORM = {
     "requestBody": {
@@ -46,31 +47,6 @@ _FORM = {
         },
     }
 }
-_CODES = {
-    400: "not a form with one file, or a setting out of range",
-    401: "the API key is missing or wrong",
-    403: "a cross-site request",
-    408: "the upload stalls",
-    413: "the upload is too large",
-    415: "not a recording, or of an unsupported format",
-    422: "a recording without what a prediction needs",
-    500: "an internal error",
-    502: "the decoder crashed",
-    503: "overloaded, starting or shutting down; Retry-After says when to retry",
-    504: "not done in time",
-    507: "no space for the upload",
-}
-_DOCS_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>keras_emo: API</title>
-<link rel="stylesheet" href="docs/assets/swagger-ui.css">
-<main id="swagger-ui"></main>
-<script src="docs/assets/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</html>
-"""
-_DOCS_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null});\n'
 _Seconds = Annotated[float | None, Query(gt=0)]
 
 
@@ -126,13 +102,14 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
 def create_router(service: Service) -> APIRouter:
     """The route of predictions."""
     router = APIRouter(tags=["recordings"])
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorResponse, "description": text} for code, text in _CODES.items()
+    errors: dict[int | str, dict[str, Any]] = {
+        "4XX": {"model": ErrorResponse},
+        "5XX": {"model": ErrorResponse},
     }
 
     @router.post(
         "/v1/predict",
-        responses={200: {"model": Prediction | Timeline}, **responses},
+        responses={200: {"model": Prediction | Timeline}, **errors},
         openapi_extra=_FORM,
         summary="Predict the emotion of a recording",
     )
@@ -165,15 +142,8 @@ def _add_docs(app: FastAPI) -> None:
     assert spec is not None
     assert spec.origin is not None
     assets = Path(spec.origin).parent / "static"
-
-    @app.get("/docs", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(_DOCS_PAGE)
-
-    @app.get("/docs/start.js", include_in_schema=False)
-    async def start() -> Response:
-        return Response(_DOCS_START, media_type="text/javascript")
-
+    app.add_route("/docs", _serve_file(SWAGGER / "index.html"), include_in_schema=False)
+    app.add_route("/docs/start.js", _serve_file(SWAGGER / "start.js"), include_in_schema=False)
     app.mount("/docs/assets", StaticFiles(directory=assets), name="docs")
 
 

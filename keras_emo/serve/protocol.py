@@ -110,9 +110,9 @@ class InferenceResponse:
 
 _REQUEST, _RESPONSE = TypeAdapter(InferenceRequest), TypeAdapter(InferenceResponse)
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-_REFUSED: dict[int | str, dict[str, Any]] = {"4XX": {"model": ProtocolError}}
-_FAILED: dict[int | str, dict[str, Any]] = {
-    code: {"model": ProtocolError} for code in (500, 503, 504)
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ProtocolError},
+    "5XX": {"model": ProtocolError},
 }
 
 
@@ -151,11 +151,10 @@ def create_router(service: Service) -> APIRouter:
             raise Refusal(RefusalReason.UNKNOWN_MODEL, f"this service has the model {name}")
 
     def check_ready(response: Response) -> bool:
-        is_ready = service.ready and not service.draining
-        response.status_code = 200 if is_ready else 503
-        return is_ready
+        response.status_code = 200 if service.accepts else 503
+        return service.accepts
 
-    @router.get("/v2", responses=_REFUSED)
+    @router.get("/v2", responses=_ERRORS)
     async def describe_server() -> ServerMetadata:
         return ServerMetadata("keras_emo", __version__)
 
@@ -167,21 +166,21 @@ def create_router(service: Service) -> APIRouter:
     async def ready(response: Response) -> Ready:
         return Ready(check_ready(response))
 
-    @router.get("/v2/models/{model}", responses=_REFUSED)
+    @router.get("/v2/models/{model}", responses=_ERRORS)
     async def describe_model(model: str = named) -> ModelMetadata:
         check_name(model)
         return ModelMetadata(
             name, tuple(t.to_metadata() for t in inputs), tuple(t.to_metadata() for t in outputs)
         )
 
-    @router.get("/v2/models/{model}/ready", responses={**_REFUSED, 503: {"model": ModelReady}})
+    @router.get("/v2/models/{model}/ready", responses={**_ERRORS, 503: {"model": ModelReady}})
     async def model_ready(response: Response, model: str = named) -> ModelReady:
         check_name(model)
         return ModelReady(name, check_ready(response))
 
     @router.post(
         "/v2/models/{model}/infer",
-        responses={200: {"model": InferenceResponse, "content": _BINARY}, **_REFUSED, **_FAILED},
+        responses={200: {"model": InferenceResponse, "content": _BINARY}, **_ERRORS},
         openapi_extra={"requestBody": {"required": True, "content": describe_request()}},
         summary="Run the network on tensors",
     )

@@ -97,6 +97,11 @@ class Service:
         self.decoders.stop()
         self.folder.close()
 
+    @property
+    def accepts(self) -> bool:
+        """Whether it accepts requests: it has started and is not shutting down."""
+        return self.ready and not self.draining
+
     def drain(self) -> None:
         """Accept no further request."""
         self.draining = True

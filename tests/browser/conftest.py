@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "default"
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 KEY = "a-key-of-the-browser-tests"
-START_S = 90
 TAKE = "Actor_08/01-01-{}-02-01-01-08.mp4"  # of the built-in corpus: happy, sad
 SWITCHES = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -42,54 +33,31 @@ class Clips:
     large: Path
 
 
-@contextmanager
-def run_service(*options: str, **environment: str) -> Iterator[str]:
-    """The address of `keras-emo serve`, ready to answer."""
-    command = [
-        sys.executable,
-        "-c",
-        "import keras_emo.cli.main as m; raise SystemExit(m.main())",
-    ]
-    command += ["serve", "--bundle", str(BUNDLE), "--port", "0", *options]
-    env = {**os.environ, **environment}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=env, text=True)
-    try:
-        assert process.stdout is not None
-        address = process.stdout.readline().rpartition(" ")[2].strip()
-        assert address.startswith("http://127.0.0.1:"), address
-        wait_until_ready(address)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
+@pytest.fixture(scope="session")
+def run_service(tmp_path_factory):
+    """Start `keras-emo serve` with options; returns its address once it is ready."""
+    from ..integration.service import Running
 
+    started = []
 
-def wait_until_ready(address: str) -> None:
-    """Return once the service has warmed up."""
-    end_s = time.monotonic() + START_S
-    while True:
-        try:
-            with urllib.request.urlopen(f"{address}/v2/health/ready", timeout=10):
-                return
-        except urllib.error.HTTPError as e:
-            if e.code != 503:
-                raise
-        assert time.monotonic() < end_s, "the service does not become ready"
-        time.sleep(0.2)
+    def run(*options: str, **environment: str) -> str:
+        started.append(Running(tmp_path_factory.mktemp("service"), *options, **environment))
+        return started[-1].url
+
+    yield run
+    for running in started:
+        running.end()
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[str]:
-    with run_service("--workers", "1") as address:
-        yield address
+def service(run_service) -> str:
+    return run_service()
 
 
 @pytest.fixture(scope="session")
-def strict_service() -> Iterator[str]:
-    """Wants a key, takes a megabyte, and one clip at a time without a queue."""
-    options = ("--workers", "1", "--queue", "0", "--max-upload-mb", "1")
-    with run_service(*options, KERAS_EMO_API_KEY=KEY) as address:
-        yield address
+def strict_service(run_service) -> str:
+    """Requires a key, accepts a megabyte, and one clip at a time without a queue."""
+    return run_service("--queue", "0", "--max-upload-mb", "1", KERAS_EMO_API_KEY=KEY)
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +110,7 @@ def chromium(downloads: Path, tmp_path_factory):
 
 @pytest.fixture
 def visitor(chromium, service: str):
-    """Somebody before the page."""
+    """A visitor of the page."""
     from .visitor import Visitor
 
     return Visitor(chromium, service)
@@ -150,7 +118,7 @@ def visitor(chromium, service: str):
 
 @pytest.fixture
 def strict(chromium, strict_service: str):
-    """Somebody before the page of the strict service."""
+    """A visitor of the page of the strict service."""
     from .visitor import Visitor
 
     return Visitor(chromium, strict_service)
