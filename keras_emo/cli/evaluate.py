@@ -67,10 +67,10 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
     parts: list[Part] = []
     seen: set[str] = set()
     for bundle in bundles:
-        trained = bundle.info["corpus"]["split"]
+        trained = bundle.manifest.corpus.split
         speakers = "test" if folds else options.speakers
-        samples = choose_samples(corpus.samples, speakers, trained["test"], options.data)
-        seen |= {t.speaker for t in samples} & {*trained["train"], *trained["val"]}
+        samples = choose_samples(corpus.samples, speakers, trained.test, options.data)
+        seen |= {t.speaker for t in samples} & {*trained.train, *trained.val}
         clips = [LabeledClip(t.sample_id, t.source, t.label, t.speaker, t.gender) for t in samples]
         parts.append((partial(load, bundle, threads=options.threads), clips))
     if folds:
@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
     with Progress("answered", "clips") as progress:
         figures = evaluate_parts(parts, progress)
     figures["corpus"] = {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]}
-    figures["bundle"] = options.folds.resolve().name if folds else bundles[0].info["name"]
+    figures["bundle"] = options.folds.resolve().name if folds else bundles[0].manifest.name
     figures["speakers_seen_in_training"] = sorted(seen)
     if folds:
         figures |= describe_folds(bundles, figures)

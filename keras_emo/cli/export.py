@@ -237,7 +237,7 @@ def _format(name: str, folder: Path, figures: dict[str, Any]) -> str:
     parity = ", ".join(f"{k} {v:.1e}" for k, v in worst.items())
     sizes = ", ".join(f"{v / 1e6:.1f} MB" for v in figures["bytes"].values())
     line = f"{name}: {folder}  {sizes}  {seconds}  largest logit difference: {parity}"
-    for part, a in figures.get("quantisation", {}).get("accuracy", {}).items():
+    for part, a in figures.get("quantization", {}).get("accuracy", {}).items():
         both = f"{100 * a['fp32']:.2f} to {100 * a['int8']:.2f} %"
         line += f"\n  {part}: accuracy {both} of {a['n_clips']} clips"
     if "waveform" in figures:

@@ -31,14 +31,14 @@ def check_folds(bundles: Sequence[Bundle], speakers: Sequence[set[str]]) -> None
     first = bundles[0]
     for bundle in bundles[1:]:
         for key in _SHARED:
-            if bundle.info.get(key) != first.info.get(key):
+            if getattr(bundle.manifest, key) != getattr(first.manifest, key):
                 cause = f"it has another {key} than {first.folder}: not folds of one network"
                 raise UsageError(bundle.folder, Reason.BAD_CONFIG, cause)
     tested: set[str] = set()
     for bundle, own in zip(bundles, speakers, strict=True):
-        split = bundle.info["corpus"]["split"]
-        for known, how in ((tested, "tests another fold too"), (split["train"], "was learned from"),
-                           (split["val"], "validated it")):  # fmt: skip
+        split = bundle.manifest.corpus.split
+        for known, how in ((tested, "tests another fold too"), (split.train, "was learned from"),
+                           (split.val, "validated it")):  # fmt: skip
             if both := sorted(own & set(known)):
                 cause = f"test speaker {both[0]} {how}"
                 raise UsageError(bundle.folder, Reason.BAD_SPLIT, cause)
@@ -53,17 +53,19 @@ def describe_folds(bundles: Sequence[Bundle], figures: dict[str, Any]) -> dict[s
     """
     folds: dict[str, float] = {}
     for bundle in bundles:
-        tested = bundle.info["corpus"]["split"]["test"]
+        tested = bundle.manifest.corpus.split.test
         parts = [figures["by_speaker"][s] for s in tested if s in figures["by_speaker"]]
         n_clips = sum(part["n_clips"] for part in parts)
         folds[bundle.folder.name] = sum(p["accuracy"] * p["n_clips"] for p in parts) / n_clips
-    info = bundles[0].info
+    manifest = bundles[0].manifest
     return {
         "folds": folds,
         "fold_mean": fmean(folds.values()),
         "fold_deviation": pstdev(folds.values()),
         "made": {
-            **{key: info[key] for key in ("model", "precision", "soup") if key in info},
-            "n_networks": len(info["corpus"]["split"].get("members", [None])),
+            "model": manifest.model,
+            "precision": manifest.precision,
+            **({"soup": list(manifest.soup)} if manifest.soup else {}),
+            "n_networks": max(1, len(manifest.corpus.split.members)),
         },
     }

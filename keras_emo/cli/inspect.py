@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from keras_emo.cli.options import add_bundle_argument
-from keras_emo.errors import BundleError, ExitCode, Reason
-from keras_emo.inference.bundle import DESCRIPTION, Bundle, load_bundle
+from keras_emo.errors import ExitCode
+from keras_emo.inference.bundle import Bundle, load_bundle
+from keras_emo.inference.manifest import BundleManifest, Evaluation, TrainingCorpus
 from keras_emo.metrics import format_interval, format_percent
 from keras_emo.progress import make_printable
 from keras_emo.spec import AudioSpec, FaceSpec
@@ -40,17 +41,12 @@ def add_arguments(inspect: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a verified bundle's description. Raises BundleError."""
     bundle = load_bundle(options.bundle)
-    try:
-        if options.format == "json":
-            head = {"folder": str(bundle.folder), "bytes": count_bytes(bundle)}
-            text = json.dumps(head | bundle.info, indent=1)
-        else:
-            cells = choose_cells(sys.stdout.encoding)
-            text = "\n".join(make_printable(line) for line in describe(bundle, cells))
-    except (LookupError, TypeError, ValueError, AttributeError) as e:
-        cause = f"an entry is missing or of another form: {type(e).__name__}: {e}"
-        raise BundleError(bundle.folder / DESCRIPTION, Reason.BAD_BUNDLE, cause) from e
-    print(text)
+    if options.format == "json":
+        head = {"folder": str(bundle.folder), "bytes": count_bytes(bundle)}
+        print(json.dumps(head | bundle.manifest.to_dict(), indent=1))
+    else:
+        for line in describe(bundle, choose_cells(sys.stdout.encoding)):
+            print(make_printable(line))
     return ExitCode.OK
 
 
@@ -65,45 +61,46 @@ def choose_cells(encoding: str | None) -> str:
 
 def count_bytes(bundle: Bundle) -> int:
     """Size of all files of a bundle."""
-    return sum(f["bytes"] for f in bundle.info["files"].values())
+    return sum(f.bytes for f in bundle.manifest.files.values())
 
 
 def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
     """Lines for people. cells: of bars, see choose_cells."""
-    info, files = bundle.info, bundle.info["files"]
-    parameters = f"{info['parameters']:,} parameters, " if "parameters" in info else ""
-    yield f"{info['name']}: {info['model']}, {info.get('preset', 'unknown')} preset"
+    manifest, files = bundle.manifest, bundle.manifest.files
+    n = manifest.parameters
+    parameters = "" if n is None else f"{n:,} parameters, "
+    yield f"{manifest.name}: {manifest.model}, {manifest.preset} preset"
     yield (
-        f"  {parameters}{info.get('precision', 'fp32')}, {count_bytes(bundle) / 1e6:.1f} MB in "
+        f"  {parameters}{manifest.precision}, {count_bytes(bundle) / 1e6:.1f} MB in "
         f"{len(files)} files; every digest is as written"
     )
-    if "quantisation" in info:
-        yield f"  smaller numbers: {info['quantisation']['method']}"
-    yield f"  license: {info.get('licence', 'unknown')}"
+    if manifest.quantization is not None:
+        yield f"  quantization: {manifest.quantization.get('method')}"
+    yield f"  license: {manifest.license}"
     yield from ("", "What it takes in")
     if "face" in bundle.modalities:
         yield from (f"  face   {line}" for line in describe_face(bundle.spec.face, bundle.frames))
     if "voice" in bundle.modalities:
         yield from (f"  voice  {line}" for line in describe_audio(bundle.spec.audio))
     yield from ("", "Inputs and outputs")
-    yield from _describe_tensors(info)
-    yield f"  labels: {', '.join(info['labels'])}"
-    if "waveform" in info:
+    yield from _describe_tensors(manifest)
+    yield f"  labels: {', '.join(manifest.labels)}"
+    if manifest.waveform is not None:
         yield "  waveform.onnx takes sound in place of MFCC"
     yield from ("", "Learned from")
-    yield from _describe_corpus(info["corpus"])
+    yield from _describe_corpus(manifest.corpus)
     yield from ("", "Figures, % of clips; 95 % interval by resampling speakers")
-    yield from _describe_metrics(info["metrics"], cells)
+    yield from _describe_metrics(manifest.metrics, cells)
     yield from ("", "Checked at export")
-    for name, parity in info["parity"].items():
-        worst = parity["max_difference"]["logits"]
-        yield f"  {name}: logits within {worst:.1e} of Keras's, batches {parity['batches']}"
+    for name, parity in manifest.parity.items():
+        worst, batches = parity.max_difference.get("logits", math.nan), list(parity.batches)
+        yield f"  {name}: logits within {worst:.1e} of Keras's, batches {batches}"
     yield from ("", "Files, sha256")
-    width = max(map(len, files))
+    width = max(map(len, files), default=0)
     for name, file in files.items():
-        yield f"  {name:<{width}}  {file['bytes']:>11,}  {file['sha256'][:16]}..."
-    versions = ", ".join(f"{name} {number}" for name, number in info["versions"].items())
-    yield f"  opset {info['opset']}; made with {versions}"
+        yield f"  {name:<{width}}  {file.bytes:>11,}  {file.sha256[:16]}..."
+    versions = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
+    yield f"  opset {manifest.opset}; made with {versions}"
 
 
 def describe_face(spec: FaceSpec, frames: str) -> Iterator[str]:
@@ -142,51 +139,52 @@ def draw_bar(value: float, low: float, high: float, cells: str) -> str:
     return "".join(cell * n for cell, n in zip(cells, counts, strict=True))
 
 
-def _describe_tensors(info: dict[str, Any]) -> Iterator[str]:
+def _describe_tensors(manifest: BundleManifest) -> Iterator[str]:
     rows = []
-    for kind, tensors in (("in", info["inputs"]), ("out", info["outputs"])):
+    for kind, tensors in (("in", manifest.inputs), ("out", manifest.outputs)):
         for tensor in tensors:
-            shape = " x ".join(map(str, tensor["shape"]))
-            notes = [MEANINGS.get(tensor["name"], "")]
-            if "range" in tensor:
-                notes.append("{} to {}".format(*tensor["range"]))
+            shape = " x ".join(map(str, tensor.shape))
+            notes = [MEANINGS.get(tensor.name, "")]
+            if tensor.range is not None:
+                notes.append(" to ".join(map(str, tensor.range)))
             note = ", ".join(n for n in notes if n)
-            rows.append((kind, tensor["name"], tensor["dtype"], shape, note))
+            rows.append((kind, tensor.name, tensor.dtype, shape, note))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
         yield f"  {'  '.join(cells)}".rstrip()
 
 
-def _describe_corpus(corpus: dict[str, Any]) -> Iterator[str]:
-    pretrained = corpus.get("pretrained")
-    yield f"  {corpus['name']}" + (
-        f"; the face network first from {pretrained}" if pretrained else ""
-    )
-    for part, what in (("train", "training"), ("val", "validation"), ("test", "test")):
-        speakers = corpus["split"][part]
-        names = ", ".join(str(s).rpartition("/")[2] for s in speakers)
+def _describe_corpus(corpus: TrainingCorpus) -> Iterator[str]:
+    split, pretrained = corpus.split, corpus.pretrained
+    yield f"  {corpus.name}" + (f"; the face network first from {pretrained}" if pretrained else "")
+    for what, speakers in (
+        ("training", split.train),
+        ("validation", split.val),
+        ("test", split.test),
+    ):
+        names = ", ".join(s.rpartition("/")[2] for s in speakers)
         yield f"  {what:<10}  {len(speakers):>2} speakers  {names}".rstrip()
-    members = corpus["split"].get("members", ())
-    if members:
-        own = ", each with validation speakers of its own" if members[0]["val"] else ""
-        yield f"  {len(members)} networks as one{own}"
+    if split.members:
+        own = ", each with validation speakers of its own" if split.members[0].val else ""
+        yield f"  an ensemble of {len(split.members)} networks{own}"
 
 
-def _describe_metrics(metrics: dict[str, Any], cells: str) -> Iterator[str]:
-    if not metrics:
+def _describe_metrics(evaluations: Mapping[str, Evaluation], cells: str) -> Iterator[str]:
+    if not evaluations:
         yield "  none were written"
-    for part, figures in metrics.items():
-        fitted = ", on which its weight was fitted" if figures.get("fitted") else ""
+    for part, evaluation in evaluations.items():
+        metrics = evaluation.metrics
+        fitted = ", on which its weight was fitted" if evaluation.fitted else ""
         yield (
-            f"  {PARTS.get(part, part)}{fitted}: {figures['n_clips']} clips of "
-            f"{figures['n_speakers']} speakers"
+            f"  {PARTS.get(part, part)}{fitted}: {metrics.n_clips} clips of "
+            f"{metrics.n_speakers} speakers"
         )
         for key, name in (("accuracy", "accuracy"), ("uar", "UAR"), ("macro_f1", "macro-F1")):
-            yield _format_figure(name, figures[key], cells, figures["interval_95"][key])
-        for gender, each in figures.get("by_gender", {}).items():
-            yield _format_figure(f"{gender}, accuracy", each["accuracy"], cells)
-        for label, value in figures.get("recall", {}).items():
+            yield _format_figure(name, getattr(metrics, key), cells, metrics.intervals[key])
+        for gender, each in metrics.by_gender.items():
+            yield _format_figure(f"{gender}, accuracy", each.accuracy, cells)
+        for label, value in metrics.recall.items():
             if value is not None:
                 yield _format_figure(f"{label}, recall", value, cells)
 

@@ -27,13 +27,13 @@ def run(options: argparse.Namespace) -> int:
 
     bundle = load_bundle(options.bundle)
     golden = bundle.folder / GOLDEN
-    if GOLDEN not in bundle.info["files"]:
+    if GOLDEN not in bundle.manifest.files:
         raise BundleError(golden, Reason.BAD_BUNDLE, "the bundle has no golden values to check")
     inputs, expected = load_golden(golden)
     try:
         outputs = load(bundle).run(inputs)
         differences = {k: float(np.abs(outputs[k] - v).max()) for k, v in expected.items()}
-        allowed = INT8_TOLERANCES if bundle.info.get("precision") == "int8" else TOLERANCES
+        allowed = INT8_TOLERANCES if bundle.manifest.precision == "int8" else TOLERANCES
         within = all(differences[k] <= allowed[k] for k in differences)  # False for NaN
     except (KeyError, TypeError, ValueError) as e:
         cause = f"golden values of another network: {e}"
@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
     if not within:
         cause = f"its predictions differ by {worst:.1e} from those at export"
         raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
-    size_mb = sum((bundle.folder / name).stat().st_size for name in bundle.info["files"]) / 1e6
+    size_mb = sum((bundle.folder / name).stat().st_size for name in bundle.manifest.files) / 1e6
     print(
-        f"{bundle.folder}: {bundle.info['model']}, {len(bundle.info['files'])} files, "
+        f"{bundle.folder}: {bundle.manifest.model}, {len(bundle.manifest.files)} files, "
         f"{size_mb:.1f} MB, digests as in bundle.json; golden values within {worst:.1e}"
     )
     return ExitCode.OK

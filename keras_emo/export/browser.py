@@ -78,7 +78,7 @@ def fill_browser(draft: Path, wasm: Path, entry: ModelEntry, predictor: Model) -
         shutil.copyfile(bundle.folder / WAVEFORM, draft / WAVEFORM)
     elif "mfcc" in bundle.inputs:
         proto = onnx.load(str(bundle.model_path))
-        precision = bundle.info.get("precision", "fp32")
+        precision = bundle.manifest.precision
         write_waveform(proto, entry, bundle.spec, precision, draft / WAVEFORM, predictor.run)
     else:
         shutil.copyfile(bundle.model_path, draft / MODEL)
@@ -87,7 +87,7 @@ def fill_browser(draft: Path, wasm: Path, entry: ModelEntry, predictor: Model) -
         for p in sorted(draft.rglob("*"))
         if p.is_file()
     }
-    text = json.dumps({"schema": 1, "name": bundle.info["name"], "files": files}, indent=1)
+    text = json.dumps({"schema": 1, "name": bundle.manifest.name, "files": files}, indent=1)
     (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
     check_files(draft)
     check_graphs(draft, entry, predictor)
@@ -135,7 +135,7 @@ def check_graphs(folder: Path, entry: ModelEntry, predictor: Model) -> None:
     expected = predictor.run(feed)["probs"]
     (probs,) = session.run(["probs"], given)
     worst = float(np.abs(probs - expected).max())
-    limit = PROBS_TOLERANCE[bundle.info.get("precision", "fp32")]
+    limit = PROBS_TOLERANCE[bundle.manifest.precision]
     if not worst <= limit:  # NaN is refused too
         cause = f"probs differ from the bundle's by {worst:.2e}, at most {limit:.0e}"
         raise ExportError(path, Reason.EXPORT_FAILED, cause)

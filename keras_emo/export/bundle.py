@@ -32,11 +32,11 @@ from keras_emo.inference.bundle import (
     DETECTOR,
     GOLDEN,
     MODEL,
-    SCHEMA,
     digest_file,
     load_bundle,
     load_golden,
 )
+from keras_emo.inference.manifest import SCHEMA
 from keras_emo.inference.model import Model
 from keras_emo.inference.session import available_cores, open_session
 from keras_emo.labels import EMOTIONS
@@ -150,7 +150,7 @@ def _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell) -> 
     (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     check_golden(Model(load_bundle(draft)), draft)
     sizes = {p: description["files"][p]["bytes"] for p in (MODEL, WAVEFORM)[: 1 + waveform]}
-    extra = {k: description[k] for k in ("quantisation", "waveform") if k in description}
+    extra = {k: description[k] for k in ("quantization", "waveform") if k in description}
     return {"seconds": seconds, "bytes": sizes, "parity": parity, **extra}
 
 
@@ -213,7 +213,7 @@ def describe(
         "corpus": facts["corpus"],
         "metrics": facts["metrics"],
         **({"soup": facts["soup"]} if facts.get("soup") else {}),
-        "licence": corpus.license if corpus else "unknown",
+        "license": corpus.license if corpus else "unknown",
     }
 
 
@@ -221,7 +221,7 @@ def _metadata(description: dict[str, Any]) -> dict[str, Any]:
     """What a lone model.onnx says of itself."""
     wanted = (
         "schema", "model", "labels", "modalities", "frames", "inputs", "outputs", "clip_spec",
-        "corpus", "licence",
+        "corpus", "license",
     )  # fmt: skip
     return {key: description[key] for key in wanted}
 

@@ -13,7 +13,7 @@ def write_card(description: dict[str, Any], path: Path) -> None:
     """README.md of a bundle, with the front matter that model hubs read."""
     corpus = description["corpus"]
     entry = known_corpora().get(corpus["name"])
-    license = description["licence"]
+    license = description["license"]
     hub = license.lower() if license.startswith(("CC", "Apache")) else "other"
     lines = [
         "---",
@@ -61,8 +61,8 @@ def write_card(description: dict[str, Any], path: Path) -> None:
         "(Regulation 2024/1689, Article 5(1)(f)); other uses of emotion recognition are high-risk "
         "and people exposed to it must be told (Article 50(3)). Not for decisions about persons.",
         "",
-        "## Licence",
-        f"Weights: {license}. The face detector in `detector/` is MTCNN, MIT licence, see there.",
+        "## License",
+        f"Weights: {license}. The face detector in `detector/` is MTCNN, MIT license, see there.",
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -114,7 +114,7 @@ def _name_part(part: str, figures: dict[str, Any]) -> str:
 def _precision(description: dict[str, Any]) -> list[str]:
     """What a reader needs of a graph in smaller numbers, and of the one that takes sound."""
     lines = []
-    known = description.get("quantisation", {})
+    known = description.get("quantization", {})
     if "accuracy" in known:
         fitted = known["calibration"]
         lines += [

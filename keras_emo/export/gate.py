@@ -104,7 +104,7 @@ def quantize_gated(
         scores["test"] = score_part(graphs, entry, prepared, "test")
     return small, {
         "precision": "int8",
-        "quantisation": {
+        "quantization": {
             "method": METHOD,
             "calibration": {
                 "n_clips": len(samples),

@@ -146,7 +146,7 @@ def halve_gated(
         "parity": parity,
         "bytes": {"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
     }
-    return small, {"precision": "fp16", "quantisation": facts}
+    return small, {"precision": "fp16", "quantization": facts}
 
 
 def open_run(proto: onnx.ModelProto) -> Run:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from keras_emo.inference.bundle import Bundle
+from keras_emo.inference.bundle import MODEL, Bundle
+from keras_emo.inference.manifest import Evaluation
 from keras_emo.inference.predict import IllustratedTimeline, Thumbnail
 from keras_emo.inference.results import Segment, Timeline
 from keras_emo.io import open_output
 from keras_emo.labels import EMOTIONS
-from keras_emo.metrics import Metrics
 from keras_emo.render.chart import NOTHING, encode_chart
 from keras_emo.render.html import encode_image, escape, render_facts, render_page, render_table
 from keras_emo.render.writers import format_time
@@ -177,27 +177,24 @@ def _list_windows(timeline: Timeline) -> str:
 
 
 def _list_facts(bundle: Bundle) -> list[tuple[str, object]]:
-    info = bundle.info
-    facts: list[tuple[str, object]] = [
-        ("Bundle", info["name"]),
-        ("Network", f"{info['model']}, {info.get('precision', 'fp32')}"),
-        ("Uses", " and ".join(bundle.modalities)),
-        ("Trained on", f"{info['corpus'].get('name', 'unknown')}, "
-         f"{len(info['corpus']['split']['train'])} speakers"),
-        ("Accuracy on held-out speakers", _describe_accuracy(info["metrics"])),
-        ("License of the weights", info.get("licence", "unknown")),
-        ("sha256 of model.onnx", info["files"]["model.onnx"]["sha256"]),
-        ("Made with", f"keras_emo {info['versions'].get('keras_emo', 'unknown')}"),
-    ]  # fmt: skip
-    return facts
+    manifest = bundle.manifest
+    n_speakers = len(manifest.corpus.split.train)
+    return [
+        ("Bundle", manifest.name),
+        ("Network", f"{manifest.model}, {manifest.precision}"),
+        ("Uses", " and ".join(manifest.modalities)),
+        ("Trained on", f"{manifest.corpus.name}, {n_speakers} speakers"),
+        ("Accuracy on held-out speakers", _describe_accuracy(manifest.metrics)),
+        ("License of the weights", manifest.license),
+        ("sha256 of model.onnx", manifest.files[MODEL].sha256),
+        ("Made with", f"keras_emo {manifest.versions.get('keras_emo', 'unknown')}"),
+    ]
 
 
-def _describe_accuracy(metrics: dict) -> str:
+def _describe_accuracy(evaluations: Mapping[str, Evaluation]) -> str:
     """On the test speakers, or of cross-validation; a bundle need not have any."""
-    split = "test" if "test" in metrics else "folds"
-    try:
-        figures = Metrics.from_dict(metrics[split])
-    except (LookupError, TypeError, ValueError):
-        return "unknown"
-    by_folds = ", of networks trained in the same way" if split == "folds" else ""
-    return f"{figures} % of {figures.n_clips} clips, 95 % interval in parentheses{by_folds}"
+    for name, how in (("test", ""), ("folds", ", of networks trained in the same way")):
+        if name in evaluations:
+            metrics = evaluations[name].metrics
+            return f"{metrics} % of {metrics.n_clips} clips, 95 % interval in parentheses{how}"
+    return "unknown"

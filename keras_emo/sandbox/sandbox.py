@@ -183,8 +183,9 @@ class Sandbox:
         worker.end_s = time.monotonic() + _START_S
         try:
             worker.send({
-                "folder": str(self.bundle.folder.absolute()), "info": self.bundle.info,
-                "clip_spec": self.bundle.spec.to_dict(), "limits": asdict(self.limits),
+                "folder": str(self.bundle.folder.absolute()),
+                "manifest": self.bundle.manifest.to_dict(),
+                "limits": asdict(self.limits),
                 "threads": self.threads, "answers": self._answers, "warm": self.warm,
             })  # fmt: skip
             header = read_header(worker.read)

@@ -12,6 +12,7 @@ from keras_emo.errors import ClipError, EmoError
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import Detector
 from keras_emo.inference.bundle import Bundle
+from keras_emo.inference.manifest import BundleManifest
 from keras_emo.inference.model import Model, prepare_for_model
 from keras_emo.media.reader import ClipSource
 from keras_emo.sandbox.limits import Limits, allow_cpu, is_memory_spent, limit_resources
@@ -24,7 +25,6 @@ from keras_emo.sandbox.wire import (
     pack,
     read_header,
 )
-from keras_emo.spec import ClipSpec
 
 
 class Worker:
@@ -74,14 +74,14 @@ class Worker:
             self._send({"error": [e.reason, e.cause[:2000]], "file": number})
 
     def _load(self, setup: Header) -> None:
-        spec = ClipSpec.from_dict(setup["clip_spec"])
-        self.bundle = Bundle(Path(setup["folder"]), setup["info"], spec)
+        manifest = BundleManifest.from_dict(setup["manifest"])
+        self.bundle = Bundle(Path(setup["folder"]), manifest)
         self.limits, self.threads = Limits(**setup["limits"]), setup["threads"]
         if setup["answers"]:
             self._model = Model(self.bundle, threads=self.threads)
             self.detector: Detector = self._model.detector
         else:
-            self.detector = FaceDetector(self.bundle.detector_folder, spec.face)
+            self.detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face)
         if setup["warm"] and self._model is not None:
             self._model.warm_up()
 

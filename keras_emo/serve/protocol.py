@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from keras_emo import __version__
 from keras_emo.inference.batch import Batch, Run
+from keras_emo.inference.manifest import TensorSpec
 from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.service import Service
 from keras_emo.serve.uploads import read_body
@@ -116,16 +117,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of the network. shape: numbers, or names of sizes that may vary."""
-
-    name: str
-    shape: tuple[int | str, ...]
-
-    def to_metadata(self) -> TensorMetadata:
-        sizes = tuple(size if isinstance(size, int) else -1 for size in self.shape)
-        return TensorMetadata(self.name, DATATYPE, sizes)
+def describe_tensor(tensor: TensorSpec) -> TensorMetadata:
+    """Metadata of an input or output, a size that varies as -1."""
+    sizes = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+    return TensorMetadata(tensor.name, DATATYPE, sizes)
 
 
 @dataclass(frozen=True)
@@ -140,11 +135,9 @@ class InferenceJob:
 def create_router(service: Service) -> APIRouter:
     """The routes of the protocol."""
     router = APIRouter(tags=["tensors"])
-    info = service.bundle.info
-    name = info["name"]
+    manifest = service.bundle.manifest
+    name, inputs, outputs = manifest.name, manifest.inputs, manifest.outputs
     named = PathParameter(json_schema_extra={"enum": [name]})
-    inputs = [TensorSpec(d["name"], tuple(d["shape"])) for d in info["inputs"]]
-    outputs = [TensorSpec(d["name"], tuple(d["shape"])) for d in info["outputs"]]
 
     def check_name(model: str) -> None:
         if model != name:
@@ -170,7 +163,7 @@ def create_router(service: Service) -> APIRouter:
     async def describe_model(model: str = named) -> ModelMetadata:
         check_name(model)
         return ModelMetadata(
-            name, tuple(t.to_metadata() for t in inputs), tuple(t.to_metadata() for t in outputs)
+            name, tuple(map(describe_tensor, inputs)), tuple(map(describe_tensor, outputs))
         )
 
     @router.get("/v2/models/{model}/ready", responses={**_ERRORS, 503: {"model": ModelReady}})

@@ -82,7 +82,7 @@ def wasm() -> Path:
 @pytest.fixture(scope="module")
 def site(wasm: Path, predictor: Model, tmp_path_factory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("page") / "default"
-    write_browser(folder, MODELS[predictor.bundle.info["model"]], predictor)
+    write_browser(folder, MODELS[predictor.bundle.manifest.model], predictor)
     with run_site(folder, folder.with_name("log")) as site:
         yield site
 

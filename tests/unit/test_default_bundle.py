@@ -28,10 +28,10 @@ def test_golden_values():
 def test_card_says_licence_and_figures():
     bundle = load_bundle(FOLDER)
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert bundle.info["licence"] == "CC-BY-NC-SA-4.0"
+    assert bundle.manifest.license == "CC-BY-NC-SA-4.0"
     assert "CC-BY-NC-SA-4.0" in card
-    for figures in bundle.info["metrics"].values():
-        assert f"{100 * figures['accuracy']:.1f}" in card
+    for evaluation in bundle.manifest.metrics.values():
+        assert f"{100 * evaluation.metrics.accuracy:.1f}" in card
 
 
 def test_verify_finds_it_whole_and_a_changed_one_not(tmp_path, capsys):

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.manifest import TensorSpec
 from keras_emo.inference.predict import ReadState, TrackedWindow, WindowStream
 from keras_emo.labels import EMOTIONS
 from keras_emo.serve import service as service_module
@@ -94,13 +95,13 @@ class StubDecoder:
 def make(monkeypatch, tmp_path):
     """A client of a service with settings, and the service."""
     monkeypatch.setattr(service_module, "Model", StubModel)
-    info = {
-        "name": "stub",
-        "inputs": [{"name": "a", "shape": ["batch", 2]}],
-        "outputs": [{"name": "probs", "shape": ["batch", 2]}],
-    }
+    manifest = SimpleNamespace(
+        name="stub",
+        inputs=(TensorSpec("a", "float32", ("batch", 2)),),
+        outputs=(TensorSpec("probs", "float32", ("batch", 2)),),
+    )
     bundle = SimpleNamespace(
-        info=info, inputs=NAMES, outputs=("probs",), spec=SPEC, modalities=("face", "voice")
+        manifest=manifest, inputs=NAMES, outputs=("probs",), spec=SPEC, modalities=("face", "voice")
     )
     StubDecoder.gate.clear()
     open_clients = []

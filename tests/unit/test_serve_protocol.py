@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("fastapi")
+from keras_emo.inference.manifest import TensorSpec
 from keras_emo.serve.protocol import (
     HEADER_LENGTH,
     InferenceJob,
-    TensorSpec,
     read_request,
     write_response,
 )
 from keras_emo.serve.refusals import Refusal
 
-INPUTS = [TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", "n"))]
+INPUTS = [TensorSpec("a", "float32", ("batch", 2)), TensorSpec("b", "float32", ("batch", "n"))]
 OUTPUTS = ["probs", "logits"]
 
 
