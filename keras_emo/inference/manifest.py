@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -214,9 +215,9 @@ def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _read_dataclass(kind: Any, data: dict[str, Any], where: str) -> Any:
-    try:
-        if kind in (ClipSpec, Evaluation):
-            return kind.from_dict(data)
+    if kind in (ClipSpec, Evaluation):
+        build = partial(kind.from_dict, data)
+    else:
         hints, values = get_type_hints(kind), {}
         for f in fields(kind):
             entry = f"{where}.{f.name}".lstrip(".")
@@ -224,11 +225,12 @@ def _read_dataclass(kind: Any, data: dict[str, Any], where: str) -> Any:
                 values[f.name] = read_value(hints[f.name], data[f.name], entry)
             elif f.default is MISSING and f.default_factory is MISSING:
                 raise ValueError(f"the entry {entry!r} is missing")
-        return kind(**values)
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
-        if "the entry" in str(e):  # it names a part of this one
-            raise
-        raise ValueError(f"the entry {where!r} is malformed: {e!r:.120}") from None
+        build = partial(kind, **values)
+    try:
+        return build()
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        cause = f"{type(e).__name__}: {e}"
+        raise ValueError(f"the entry {where!r} is malformed, {cause}" if where else e) from None
 
 
 def _check_type(kind: Any, value: Any, where: str) -> Any:

@@ -16,6 +16,7 @@ from keras_emo.cli.run import Terminated, require, run_command
 from keras_emo.data.corpus import Corpus
 from keras_emo.data.samples import Sample
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
+from keras_emo.inference.manifest import Split
 from keras_emo.inference.results import Damage, FaceCount, Prediction
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
@@ -26,9 +27,9 @@ class StubModel:
     """Predicts by a clip's name: bad is refused, torn damaged, stop the user's Ctrl-C."""
 
     def __init__(self, *_, **__):
-        split = {"train": ["2"], "val": [], "test": ["1"]}
+        split = Split(("2",), (), ("1",))
         self.bundle = SimpleNamespace(
-            info={"name": "stub", "corpus": {"split": split}},
+            manifest=SimpleNamespace(name="stub", corpus=SimpleNamespace(split=split)),
             spec=ClipSpec(FaceSpec(size_px=32)),
             modalities=["face", "voice"],
         )
