@@ -88,10 +88,3 @@ class Progress:
 def make_printable(text: str) -> str:
     """Text without what a terminal would obey: a file may have any name."""
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def format_length(length_s: float) -> str:
-    """m:ss, or h:mm:ss from an hour on."""
-    minutes, seconds = divmod(round(length_s), 60)
-    hours, left = divmod(minutes, 60)
-    return f"{hours}:{left:02d}:{seconds:02d}" if hours else f"{left}:{seconds:02d}"

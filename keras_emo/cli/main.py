@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = next((a for a in arguments if not a.startswith("-")), "")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
-    return run_command(lambda: _run(chosen, arguments))
+    return run_command(_run, chosen, arguments)
 
 
 def _run(chosen: str, arguments: Sequence[str]) -> int:

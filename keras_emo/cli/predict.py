@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -121,11 +122,11 @@ def run(options: argparse.Namespace) -> int:
         return run_bulk(options)
     from keras_emo.render.writers import find_prediction_format, find_timeline_format
 
-    find_format: Callable[[str], Callable[[TextIO], Any]] = find_prediction_format
-    predict: Callable[..., bool] = _predict_clip
+    make_writer: Callable[[TextIO], Any]
     if options.timeline:
-        find_format, predict = find_timeline_format, _predict_timeline
-    make_writer = find_format(options.format)
+        make_writer = find_timeline_format(options.format)
+    else:
+        make_writer = find_prediction_format(options.format)
     predicted, late, degraded = 0, 0, False
     with (
         open_output(options.out) as stream,
@@ -137,12 +138,15 @@ def run(options: argparse.Namespace) -> int:
             print(f"error: {problem}", file=sys.stderr)
         failed = len(problems)
         writer = make_writer(stream)
+        predict: Callable[..., bool] = partial(_predict_clip, progress, model)
+        if options.timeline:
+            predict = partial(_predict_timeline, options, model)
         try:
             for i, path in enumerate(clips):
                 if not options.timeline:  # that has a line per recording
                     progress(i, len(clips))
                 try:
-                    degraded |= predict(options, model, path, writer, progress)
+                    degraded |= predict(path, writer)
                 except ClipError as e:
                     progress.clear()
                     print(f"error: {e}", file=sys.stderr)
@@ -211,13 +215,7 @@ def _choose_limits(options: argparse.Namespace) -> Limits:
     return limits
 
 
-def _predict_clip(
-    options: argparse.Namespace,
-    model: Model,
-    path: Path,
-    writer: WritesPredictions,
-    progress: Progress,
-) -> bool:
+def _predict_clip(progress: Progress, model: Model, path: Path, writer: WritesPredictions) -> bool:
     """Write one clip's prediction; whether something of it was missing. Raises ClipError."""
     prediction = model.predict(path)
     progress.clear()
@@ -229,11 +227,7 @@ def _predict_clip(
 
 
 def _predict_timeline(
-    options: argparse.Namespace,
-    model: Model,
-    path: Path,
-    writer: WritesTimelines,
-    progress: Progress,
+    options: argparse.Namespace, model: Model, path: Path, writer: WritesTimelines
 ) -> bool:
     """Write one recording's timeline; whether something of it was missing. Raises ClipError."""
     from keras_emo.inference.predict import TimelineBuilder, check_predicted

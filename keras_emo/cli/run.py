@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-from keras_emo.errors import EmoError, EnvironmentFailure, ExitCode, Reason
+from keras_emo.errors import EmoError, EnvironmentFailure, ExitCode, Reason, describe_error
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 and SIGINT, SIGTERM, as in shells
 HOW_TO_INSTALL = "pip install -r requirements.txt"
@@ -21,7 +22,7 @@ class Terminated(BaseException):
     """SIGTERM arrived. Like KeyboardInterrupt it is not an error of the work."""
 
 
-def run_command(function: Callable[[], int]) -> int:
+def run_command(function: Callable[..., int], *arguments: Any) -> int:
     """Call a command's work and return the exit code; a failure is one line on stderr.
 
     A bug still shows its traceback, and so does a failed import of a module that belongs to this
@@ -29,7 +30,7 @@ def run_command(function: Callable[[], int]) -> int:
     """
     try:
         with raising_on_sigterm():
-            code = function()
+            code = function(*arguments)
             sys.stdout.flush()  # here: a full disk behind stdout is a failure like any other
             return code
     except EmoError as e:
@@ -43,7 +44,7 @@ def run_command(function: Callable[[], int]) -> int:
         return ExitCode.OK
     except OSError as e:
         name = "output" if e.filename is None else str(e.filename)
-        return _fail(EnvironmentFailure(name, Reason.WRITE_FAILED, e.strerror or str(e)))
+        return _fail(EnvironmentFailure(name, Reason.WRITE_FAILED, describe_error(e)))
     except (KeyboardInterrupt, Terminated) as e:
         print("stopped", file=sys.stderr)
         return TERMINATED if isinstance(e, Terminated) else INTERRUPTED

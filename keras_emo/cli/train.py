@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run train.py; returns the exit code."""
     options = build_parser().parse_args(arguments)
-    return run_command(lambda: run(options))
+    return run_command(run, options)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from keras_emo.progress import Progress, format_length
+from keras_emo.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -95,12 +95,6 @@ def test_a_line_per_tenth_in_a_log():
     assert len(lines) == 11
     assert lines[0].startswith("prepared clips 0/100 ")
     assert lines[-1].startswith("prepared clips 100/100 ")
-
-
-def test_lengths():
-    assert [format_length(s) for s in (0, 59.4, 59.6, 3600, 7325)] == [
-        "0:00", "0:59", "1:00", "1:00:00", "2:02:05",
-    ]  # fmt: skip
 
 
 def test_a_name_cannot_steer_the_terminal():
