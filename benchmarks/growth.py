@@ -25,7 +25,7 @@ from typing import Any
 
 from keras_emo.data.cache import build_cache
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.spec import ClipSpec
 from keras_emo.training.config import read_config
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_emo.data.clips import Clips, open_clips
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.spec import ClipSpec, FaceSpec

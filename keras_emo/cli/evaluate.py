@@ -14,8 +14,8 @@ from keras_emo import load
 from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
 from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_threads
 from keras_emo.data.corpora import read_corpus
+from keras_emo.data.corpus import Sample
 from keras_emo.data.evaluation import LabeledClip, Part, evaluate_parts
-from keras_emo.data.samples import Sample
 from keras_emo.data.splits import resolve_speakers
 from keras_emo.demo_corpus import SPEAKER_NOTE
 from keras_emo.errors import ExitCode, Reason, UsageError

@@ -292,9 +292,10 @@ def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[ClipError]]:
         if not path.is_dir():
             clips.append(path)
             continue
-        from keras_emo.data.recordings import walk  # here: a single clip is predicted sooner
+        # here: a single clip is predicted sooner
+        from keras_emo.data.recordings import find_recordings
 
-        found, unread = walk(path)
+        found, unread = find_recordings(path)
         recordings = [f.path for f in found if f.kind in ("video", "audio")]
         refused = [ClipError(p.path, p.reason, p.cause) for p in unread]
         for item in found:

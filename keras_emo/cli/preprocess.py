@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_emo.cli.options import CORPUS_HELP, add_engine, check_engine, count
 from keras_emo.data.cache import CacheReport, Run, build_cache
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.workers import Job, run_jobs
 from keras_emo.errors import ClipError, ExitCode, Reason
 from keras_emo.inference.bundle import load_bundle

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from keras_emo.data.augment import WaveSpec, augment_clip
+from keras_emo.data.corpus import Sample
 from keras_emo.data.digests import Digests, digest_source
-from keras_emo.data.samples import Sample
 from keras_emo.data.workers import Job, run_jobs
-from keras_emo.errors import ClipError, EnvironmentFailure, Reason, translate_errors
+from keras_emo.errors import ClipError, Reason, translate_errors
 from keras_emo.features.clip import ClipInputs, prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.session import available_cores
@@ -181,9 +180,6 @@ def _fill(
                 done += 1
                 if progress:
                     progress(done, total)
-    except BrokenProcessPool as e:
-        cause = "a worker process died, perhaps for lack of memory; try fewer workers"
-        raise EnvironmentFailure(folder, Reason.WORKER_DIED, cause) from e
     finally:
         sweep_drafts(folder)  # of workers that were stopped
     return report

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_emo.data.cache import load_clip, load_mfcc, naming_damage
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import ClipError
 from keras_emo.features.clip import ClipInputs
 from keras_emo.spec import ClipSpec

@@ -1,8 +1,7 @@
-"""What the corpus readers share: names to takes, bad files refused, copies counted."""
+"""Samples of a corpus: file names are read, bad files refused, copies counted."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +9,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from keras_emo.data.recordings import Found, Problem, walk
-from keras_emo.data.samples import Sample
-from keras_emo.errors import ClipError, EmoError, Reason, UsageError
-from keras_emo.labels import EMOTIONS
+from keras_emo.data.recordings import Found, Problem, find_recordings
+from keras_emo.errors import ClipError, EmoError, Reason, UsageError, describe_error
+from keras_emo.io import digest_file, digest_text
+from keras_emo.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.media.reader import ClipSource, check_file
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labeled performance of one sentence, in one file or several: the unit of every count.
+
+    sample_id leaves the modality out, so that the audio-only, video-only and full files of one
+    performance are one sample: ``ravdess/01-05-02-01-01-03`` (channel-emotion-intensity-
+    statement-repetition-actor), ``savee/DC/a01``.
+    """
+
+    sample_id: str
+    corpus: str  # "ravdess" | "savee" | "builtin"
+    speaker: str  # "ravdess/03", "savee/DC": what splits are made of
+    gender: Literal["male", "female"]
+    emotion: str  # one of keras_emo.labels.EMOTIONS
+    source: ClipSource
+
+    @property
+    def label(self) -> int:
+        return EMOTION_INDEX[self.emotion]
 
 
 class CorpusError(EmoError):
@@ -31,7 +51,7 @@ class CorpusError(EmoError):
 
 
 class BadNameError(ValueError):
-    """A file name that says no take. reason: BAD_NAME (no such shape) or UNKNOWN_CODE."""
+    """A file name that is not a sample's. reason: BAD_NAME (another form) or UNKNOWN_CODE."""
 
     def __init__(self, reason: Reason, cause: str):
         super().__init__(reason, cause)
@@ -42,8 +62,8 @@ class BadNameError(ValueError):
 class Corpus:
     """What a reader found.
 
-    takes: by take_id, each once. problems: what skip_bad left out. duplicates: copies of a
-    file that were passed over. notes: takes of one speaker with the same bytes.
+    samples: by sample_id, each once. problems: what skip_bad left out. duplicates: copies of a
+    file that were ignored. notes: samples of one speaker with the same bytes.
     """
 
     name: str
@@ -55,17 +75,17 @@ class Corpus:
 
 @dataclass(frozen=True)
 class NameInfo:
-    """What a name says: whose take a file belongs to, and which part of it the file is.
+    """What a file name tells: the sample that the file belongs to, and its role in it.
 
-    take_id, speaker: begin with the corpus and a slash. emotion: one of core.labels.EMOTIONS;
-    raises BadNameError for another.
+    sample_id, speaker: begin with the corpus and a slash. emotion: one of
+    keras_emo.labels.EMOTIONS; raises BadNameError for another.
     """
 
     sample_id: str
     speaker: str
     gender: Literal["male", "female"]
     emotion: str
-    role: str  # two files with one role of one take are copies, or a problem
+    role: str  # two files with one role of one sample are copies, or a problem
 
     def __post_init__(self) -> None:
         if self.emotion not in EMOTIONS:
@@ -80,14 +100,14 @@ def gather(
     join: Callable[[Mapping[str, Found]], ClipSource],
     skip_bad: bool,
 ) -> Corpus:
-    """Read a corpus: parse says what a file is (None: not wanted), join makes the source.
+    """Read a corpus: parse tells what a file is (None: not wanted), join makes the source.
 
-    A take with any bad file is left out whole, so that damage never passes for a missing
+    A sample with any bad file is left out whole, so that damage never passes for a missing
     modality. Raises CorpusError with every problem, unless skip_bad; UsageError where there is
     no folder or no clip.
     """
     root = Path(os.path.abspath(root))
-    found, problems = walk(root)
+    found, problems = find_recordings(root)
     bad: set[str] = set()
     named: dict[Found, NameInfo] = {}
     n_unwanted = 0
@@ -95,7 +115,7 @@ def gather(
         try:
             info = parse(item)
         except BadNameError as e:
-            # pictures may lie around for other ends; only what looks like a take is refused
+            # other pictures may lie around; only what looks like a sample is refused
             if item.kind != "frames" or e.reason is Reason.UNKNOWN_CODE:
                 problems.append(Problem(item.path, e.reason, e.cause))
             continue
@@ -133,16 +153,16 @@ def choose_source(
     roles: Mapping[str, Found], picture: Iterable[str], sound: Iterable[str]
 ) -> ClipSource:
     """The first role present of each list, as one source."""
-    seen = next((roles[r] for r in picture if r in roles), None)
-    heard = next((roles[r] for r in sound if r in roles), None)
-    audio = heard.path if heard else None
-    if seen is not None and seen.kind == "frames":
-        return ClipSource(audio=audio, frames=seen.files)
-    return ClipSource(video=seen.path if seen else None, audio=audio)
+    face = next((roles[r] for r in picture if r in roles), None)
+    voice = next((roles[r] for r in sound if r in roles), None)
+    audio = voice.path if voice else None
+    if face is not None and face.kind == "frames":
+        return ClipSource(audio=audio, frames=face.files)
+    return ClipSource(video=face.path if face else None, audio=audio)
 
 
 def join_kinds(roles: Mapping[str, Found]) -> ClipSource:
-    """For takes whose roles are kinds of file: the picture of a video, or of a folder of face
+    """For samples whose roles are kinds of file: the picture of a video, or of a folder of face
     pictures, and the sound of a sound file, or the video's own."""
     return choose_source(roles, picture=("video", "frames"), sound=("audio",))
 
@@ -165,23 +185,17 @@ def _faults(item: Found) -> list[Problem]:
 def _digests(
     named: dict[Found, NameInfo], problems: list[Problem], bad: set[str]
 ) -> dict[Found, str]:
-    """sha256 of those whose size is shared, others being no copies; unreadable ones go."""
+    """sha256 of files whose size another has, the rest being no copies; unreadable ones go."""
     by_size: defaultdict[int, list[Found]] = defaultdict(list)
     for item in named:
         by_size[sum(os.path.getsize(p) for p in item.files)].append(item)
     digests = {}
     for item in (i for group in by_size.values() if len(group) > 1 for i in group):
-        digest = hashlib.sha256()
         try:
-            for path in item.files:
-                with open(path, "rb") as f:
-                    while block := f.read(1 << 20):
-                        digest.update(block)
+            digests[item] = digest_text(" ".join(digest_file(p) for p in item.files))
         except OSError as e:
-            problems.append(Problem(item.path, Reason.UNREADABLE, e.strerror or str(e)))
+            problems.append(Problem(item.path, Reason.UNREADABLE, describe_error(e)))
             bad.add(named.pop(item).sample_id)
-            continue
-        digests[item] = digest.hexdigest()
     return digests
 
 
@@ -191,7 +205,7 @@ def _drop_copies(
     problems: list[Problem],
     bad: set[str],
 ) -> tuple[dict[str, dict[str, Found]], int]:
-    """One file for each role of each take, the least nested; and how many were copies."""
+    """One file for each role of each sample, the least nested; and how many were copies."""
     kept: defaultdict[str, dict[str, Found]] = defaultdict(dict)
     duplicates = 0
     for item in sorted(named, key=lambda f: (len(f.path.parts), str(f.path))):
@@ -202,7 +216,7 @@ def _drop_copies(
         if item in digests and digests[item] == digests.get(first):
             duplicates += 1
         else:
-            cause = f"the same part of {info.sample_id} as {str(first.path)!r}, other content"
+            cause = f"the same file of {info.sample_id} as {str(first.path)!r}, other content"
             problems.append(Problem(item.path, Reason.DUPLICATE, cause))
             bad.add(info.sample_id)
     return kept, duplicates
@@ -215,23 +229,23 @@ def _compare_samples(
     problems: list[Problem],
     bad: set[str],
 ) -> list[str]:
-    """Notes on takes that share bytes; across speakers, which would cross a split, problems."""
+    """Notes on samples that share bytes; across speakers, which would cross a split, problems."""
     by_digest: defaultdict[str, list[Found]] = defaultdict(list)
     for item in (i for roles in kept.values() for i in roles.values() if i in digests):
         by_digest[digests[item]].append(item)
     notes = []
     for items in by_digest.values():
         infos = [named[i] for i in items]
-        take_ids = sorted({info.sample_id for info in infos})
-        if len(take_ids) == 1:
+        sample_ids = sorted({info.sample_id for info in infos})
+        if len(sample_ids) == 1:
             continue
         if len({info.speaker for info in infos}) > 1:
-            bad.update(take_ids)
+            bad.update(sample_ids)
             for item in items[1:]:
                 cause = f"same content as {str(items[0].path)!r}; they are of several speakers"
                 problems.append(Problem(item.path, Reason.DUPLICATE, cause))
             continue
         labels = sorted({info.emotion for info in infos})
-        conflict = f", labelled {' and '.join(labels)}" if len(labels) > 1 else ""
+        conflict = f", labeled {' and '.join(labels)}" if len(labels) > 1 else ""
         notes.append(f"same content{conflict}: " + ", ".join(repr(str(i.path)) for i in items))
     return sorted(notes)

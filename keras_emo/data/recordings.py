@@ -13,7 +13,7 @@ from keras_emo.media.reader import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg")
-# Recordings that are not read: named in a problem, so that no take is lost without a word.
+# Recordings that are not read: named in a problem, so that no sample is lost silently.
 OTHER_SUFFIXES = (".wmv", ".mpg", ".mpeg", ".m4v", ".flv", ".3gp", ".aac", ".aiff", ".aif", ".opus")
 
 Kind = Literal["video", "audio", "frames", "other"]
@@ -44,10 +44,10 @@ class Found:
         return self.path.name if self.kind == "frames" else self.path.stem
 
 
-def walk(root: Path) -> tuple[list[Found], list[Problem]]:
+def find_recordings(root: Path) -> tuple[list[Found], list[Problem]]:
     """Recordings under root at any depth, sorted by path, and the folders that can't be read.
 
-    Hidden names (AppleDouble's ``._*`` among them) and other kinds of file are passed over;
+    Hidden names (AppleDouble's ``._*`` among them) and other kinds of file are ignored;
     links are followed, each folder once. Raises UsageError where root is no folder.
     """
     if not root.is_dir():
@@ -56,11 +56,11 @@ def walk(root: Path) -> tuple[list[Found], list[Problem]]:
     found: list[Found] = []
     problems: list[Problem] = []
 
-    def note(error: OSError) -> None:
+    def report(error: OSError) -> None:
         problems.append(Problem(Path(error.filename), Reason.UNREADABLE, str(error.strerror)))
 
     seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=report, followlinks=True):
         here = Path(folder)
         info = os.stat(here)
         if (info.st_dev, info.st_ino) in seen:  # a link back, or a second way in

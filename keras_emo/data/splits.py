@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import Reason, UsageError
 from keras_emo.io import naming_content, read_record
 from keras_emo.labels import EMOTIONS

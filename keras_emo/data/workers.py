@@ -1,4 +1,4 @@
-"""Worker processes: what each does first, and jobs handed to them one by one."""
+"""Jobs for a pool of processes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from typing import Any, TypeVar
 
 import cv2
 
+from keras_emo.errors import EnvironmentFailure, Reason
+
 Result = TypeVar("Result")
 Job = tuple[Any, ...]
-
-
-def start_worker() -> None:
-    """Initializer of a process pool: one thread each, and no life beyond the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent answers it
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def run_jobs(
@@ -28,8 +24,8 @@ def run_jobs(
 ) -> Generator[tuple[Job, Result], None, None]:
     """Yield (job, function(*job)) as jobs end, in processes where workers are more than one.
 
-    A failure waits for the jobs in work; anything that is no failure (a signal, the generator
-    closed) ends the processes at once. Raises BrokenProcessPool where one died.
+    An exception of a job waits for the jobs that run; anything else (a signal, the generator
+    closed) ends the processes at once. Raises EnvironmentFailure where a process died.
     """
     if workers <= 1:
         for job in jobs:
@@ -37,31 +33,31 @@ def run_jobs(
         return
     others = set(active_children())
     context = get_context("spawn")  # cv2 and av do not like fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        waiting: dict[Future, Job] = {}
-        queue = iter(jobs)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+        futures = {pool.submit(function, *job): job for job in jobs}
         try:
-            while True:
-                for job in queue:
-                    waiting[pool.submit(function, *job)] = job
-                    if len(waiting) >= 2 * workers:
-                        break
-                if not waiting:
-                    return
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as e:
+            cause = "it died, perhaps for lack of memory; try fewer workers"
+            raise EnvironmentFailure("worker process", Reason.WORKER_DIED, cause) from e
         except BaseException as e:
+            pool.shutdown(wait=False, cancel_futures=True)
             if not isinstance(e, Exception):
                 for child in set(active_children()) - others:
                     child.terminate()
             raise
-        finally:
-            for future in waiting:
-                future.cancel()
+
+
+def _start_worker() -> None:
+    """One thread per process, and no life beyond the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent handles it
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # a killed parent cannot say goodbye
+        os._exit(1)  # a killed parent cannot shut its workers down

@@ -1,25 +1,28 @@
-"""Which clips the built-in corpus has, and how they are written, continued and replaced."""
+"""Which clips the built-in corpus has, and how they are written, resumed and replaced."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_emo.data.workers import start_worker
+from keras_emo.data.workers import run_jobs
 from keras_emo.demo_corpus import acting, faces, voices
-from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.errors import EnvironmentFailure, Reason, UsageError, translate_errors
 from keras_emo.inference.session import available_cores
+from keras_emo.io import (
+    CONTENT_ERRORS,
+    make_folder,
+    read_record,
+    replace_file,
+    sweep_drafts,
+    write_json,
+)
 from keras_emo.spec import Range, check_ranges
 
 SPEAKER_NOTE = (
@@ -40,7 +43,6 @@ EMOTION_CODES = {
 }
 _STRENGTHS = {"01": 0.72, "02": 1.0}  # by intensity code
 _FACE_SLIP, _VOICE_SLIP = 0.8, 0.8  # how imperfect the performances are
-_STALE_S = 600  # a part file this old belongs to no running build
 _INDEX, _STARTED = "corpus.json", ".corpus-started.json"
 
 
@@ -106,22 +108,18 @@ def build_corpus(
         "spec": asdict(spec),
         "clips": clips,
     }
-    try:
+    with translate_errors(EnvironmentFailure, root, Reason.WRITE_FAILED):
         _prepare(root, index)
         missing = [clip for clip in clips if not (root / clip).is_file()]
         done = len(clips) - len(missing)
-        for _ in _write_all(root, missing, spec, workers):
+        jobs = [(root, clip, spec) for clip in missing]
+        for _ in run_jobs(write_clip, jobs, min(workers or available_cores(), len(jobs))):
             done += 1
             if progress is not None:
                 progress(done, len(clips))
         if not (root / _INDEX).exists():
-            _write_json(root / _INDEX, index)
+            write_json(root / _INDEX, index)
         (root / _STARTED).unlink(missing_ok=True)
-    except BrokenProcessPool as e:
-        cause = "a worker process died, perhaps for want of memory; fewer workers need less"
-        raise EnvironmentFailure(root, Reason.WRITE_FAILED, cause) from e
-    except OSError as e:
-        raise EnvironmentFailure(root, Reason.WRITE_FAILED, e.strerror or str(e)) from e
     return root
 
 
@@ -161,78 +159,44 @@ def _random_stream(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-def _prepare(root: Path, index: dict) -> None:
+def _prepare(root: Path, index: dict[str, Any]) -> None:
     """Leave below root only clips of this index, and a mark of what is being built."""
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     marks = [path for path in (root / _STARTED, root / _INDEX) if path.exists()]
     if not marks and next(root.glob("Actor_*/*.mp4"), None) is not None:
         cause = "recordings that are not from the built-in corpus; name another folder"
         raise UsageError(root, Reason.WRITE_FAILED, cause)
     current = False
     for mark in marks:
-        found = _read_mark(mark)
+        found, clips = _read_mark(mark)
         if found == index:
             current = True
             continue
-        for clip in found["clips"]:
-            (root / clip).unlink(missing_ok=True)
-        mark.unlink()  # last, so that a stop here is taken up again
+        for clip in clips:
+            clip.unlink(missing_ok=True)
+        mark.unlink()  # last, so that the next build resumes after a stop here
     if not current:
-        _write_json(root / _STARTED, index)
-    for part in (*root.glob(".*.part"), *root.glob("Actor_*/.*.part")):
-        with suppress(FileNotFoundError):  # another build may just have finished it
-            if time.time() - part.stat().st_mtime > _STALE_S:
-                part.unlink()
+        write_json(root / _STARTED, index)
+    for folder in (root, *root.glob("Actor_*")):
+        sweep_drafts(folder)
 
 
-def _read_mark(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+def _read_mark(path: Path) -> tuple[dict[str, Any], list[Path]]:
+    """What a mark holds, and the clips that it lists."""
+    cause = "not a corpus index ({})"
+    with translate_errors(UsageError, path, Reason.WRITE_FAILED, *CONTENT_ERRORS, cause=cause):
+        found = read_record(path)
         ours = found["generator"] == GENERATOR
         clips = [Path(clip) for clip in found["clips"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise UsageError(path, Reason.WRITE_FAILED, f"not a corpus index ({e})") from None
     if not ours or any(clip.is_absolute() or ".." in clip.parts for clip in clips):
         raise UsageError(path, Reason.WRITE_FAILED, "not this generator's; name another folder")
-    return found
-
-
-def _write_json(path: Path, data: dict) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
-def _write_all(root: Path, clips: list[str], spec: BuiltinSpec, workers: int) -> Iterator[None]:
-    """Write the clips; yields once for each."""
-    workers = min(workers or available_cores(), len(clips))
-    if workers <= 1:
-        for clip in clips:
-            write_clip(root, clip, spec)
-            yield
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
-    try:
-        jobs = [pool.submit(write_clip, root, clip, spec) for clip in clips]
-        for job in as_completed(jobs):
-            job.result()
-            yield
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return found, [path.parent / clip for clip in clips]
 
 
 def write_clip(root: Path, clip: str, spec: BuiltinSpec) -> None:
     """Render one clip and put it in its place below root."""
-    path = root / clip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    frames, waveform = render_clip(clip, spec)
-    try:
-        _encode(part, frames, waveform)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replace_file(root / clip) as draft:
+        _encode(draft, *render_clip(clip, spec))
 
 
 def _encode(path: Path, frames: Iterator[np.ndarray], waveform: np.ndarray) -> None:

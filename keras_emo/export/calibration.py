@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips, predict_clips
 from keras_emo.labels import EMOTIONS, N_EMOTIONS

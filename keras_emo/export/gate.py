@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import Split, assert_disjoint
 from keras_emo.errors import Reason, UsageError
 from keras_emo.export.calibration import CLIPS_A_CLASS, choose_samples, read_feeds, score_part

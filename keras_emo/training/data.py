@@ -16,8 +16,7 @@ from keras_emo.data.clips import (
     open_variants,
 )
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.corpus import Corpus
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.data.splits import Split, fold_split, make_split, select
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import ClipError, Reason, UsageError

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_emo.data.clips import StoredClip
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.inference.batch import Batch, predict_clips
 from keras_emo.io import write_json
 from keras_emo.labels import EMOTIONS, N_EMOTIONS

@@ -11,7 +11,7 @@ from typing import IO, Any
 import keras
 
 from keras_emo.data.clips import Clips, StoredClip
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import SPLIT_FILE
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError
 from keras_emo.io import naming_content, read_record, sweep_drafts, write_json

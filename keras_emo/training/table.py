@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import Reason, UsageError
 from keras_emo.io import naming_content, read_record, write_json, write_text
 from keras_emo.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS

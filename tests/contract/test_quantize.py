@@ -15,7 +15,7 @@ from onnx import numpy_helper  # noqa: E402
 
 from keras_emo import load  # noqa: E402
 from keras_emo.data.cache import CacheReport, load_clip  # noqa: E402
-from keras_emo.data.samples import Sample  # noqa: E402
+from keras_emo.data.corpus import Sample  # noqa: E402
 from keras_emo.data.splits import Split  # noqa: E402
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, UsageError  # noqa: E402
 from keras_emo.export import gate as gating  # noqa: E402

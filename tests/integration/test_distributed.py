@@ -19,7 +19,7 @@ import pytest
 
 from keras_emo.cli.run import run_command
 from keras_emo.data.cache import CacheReport
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import Split
 from keras_emo.errors import ExitCode
 from keras_emo.labels import EMOTIONS

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from keras_emo.data.cache import build_cache
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.media.reader import ClipSource
 from keras_emo.spec import ClipSpec, FaceSpec
 from keras_emo.training.checkpoint import Checkpoints

@@ -12,8 +12,8 @@ import pytest
 from keras_emo.data import cache
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import build_cache, build_variants, load_clip, write_atomic
+from keras_emo.data.corpus import Sample
 from keras_emo.data.digests import DIGESTS
-from keras_emo.data.samples import Sample
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.media.reader import ClipSource
@@ -169,7 +169,7 @@ def test_killed_build_is_completed(samples, tmp_path):
     root = tmp_path / "root"
     (tmp_path / "tests_takes.py").write_text(
         "from pathlib import PosixPath\nfrom keras_emo.media.reader import ClipSource\n"
-        f"from keras_emo.data.samples import Sample\ntakes = {samples!r}\n"
+        f"from keras_emo.data.corpus import Sample\ntakes = {samples!r}\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(root)],

@@ -13,8 +13,7 @@ from keras_emo import __version__
 from keras_emo.cli import evaluate, live, predict
 from keras_emo.cli import main as cli
 from keras_emo.cli.run import Terminated, require, run_command
-from keras_emo.data.corpus import Corpus
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 from keras_emo.inference.manifest import Split
 from keras_emo.inference.results import Damage, FaceCount, Prediction

@@ -16,7 +16,7 @@ from keras_emo.data.clips import (
     open_clips,
     open_variants,
 )
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import ClipError, Reason
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource

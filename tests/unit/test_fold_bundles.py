@@ -12,8 +12,7 @@ import pytest
 from keras_emo.cli import evaluate
 from keras_emo.cli import main as cli
 from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
-from keras_emo.data.corpus import Corpus
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.export.card import format_figures
 from keras_emo.export.provenance import _read_folds

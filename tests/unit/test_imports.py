@@ -42,7 +42,6 @@ ALLOWED = {
 }  # fmt: skip
 LAZY = {
     "data/augment.py": {"librosa", "tensorflow"},
-    "data/draws.py": {"tensorflow"},
     "data/pipeline.py": {"tensorflow"},
     "scale/cluster.py": {"ray"},  # once its environment is set
     "scale/work.py": {"ray"},
@@ -111,7 +110,7 @@ def test_every_part_was_read():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("features/face.py", "import keras_emo.data.samples"),
+        ("features/face.py", "import keras_emo.data.corpus"),
         ("features/face.py", "def f():\n    import fastapi"),
         ("inference/bundle.py", "from keras_emo.data import cache"),
         ("inference/bundle.py", "from keras_emo import training"),

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from keras_emo.data import corpus as corpus_module
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.corpora.ravdess import CODES, RavdessName, is_song, parse_ravdess, read_ravdess
-from keras_emo.data.corpus import BadNameError, CorpusError
+from keras_emo.data.corpora.ravdess import CODES, RavdessName, is_song, parse_ravdess
+from keras_emo.data.corpus import BadNameError, Corpus, CorpusError
 from keras_emo.data.recordings import Problem
 from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.io import digest_file
 from keras_emo.media.reader import ClipSource
 
 from .named_files import list_problems, put
@@ -20,10 +21,34 @@ from .named_files import list_problems, put
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 FULL = "01-01-05-02-01-01-03"
 VIDEO, AUDIO = "02" + FULL[2:], "03" + FULL[2:]
-TAKE = "ravdess/" + FULL[3:]
+SAMPLE = "ravdess/" + FULL[3:]
+
+
+def read_ravdess(root: Path, skip_bad: bool = False) -> Corpus:
+    return read_corpus(root, "ravdess", skip_bad)
 
 
 # names
+
+
+@pytest.mark.parametrize(
+    ("code", "emotion"),
+    [
+        ("01", "neutral"),
+        ("02", "neutral"),  # calm
+        ("03", "happy"),
+        ("04", "sad"),
+        ("05", "angry"),
+        ("06", "fear"),
+        ("07", "disgust"),
+        ("08", "surprise"),
+    ],
+)
+def test_the_eight_codes(code, emotion, tmp_path):
+    """As the corpus documents them."""
+    put(tmp_path, f"03-01-{code}-01-02-02-12.wav")
+    (sample,) = read_ravdess(tmp_path).samples
+    assert (sample.emotion, sample.gender) == (emotion, "female")
 
 
 @given(st.tuples(*(st.sampled_from(codes) for codes in CODES.values())))
@@ -94,7 +119,7 @@ def test_layouts(tmp_path, folder):
     put(tmp_path, f"{folder}/{FULL}.mp4".lstrip("/"))
     put(tmp_path, f"{folder}/01-01-02-01-01-01-04.MP4".lstrip("/"))
     corpus = read_ravdess(tmp_path)
-    assert [t.sample_id for t in corpus.samples] == ["ravdess/01-02-01-01-01-04", TAKE]
+    assert [t.sample_id for t in corpus.samples] == ["ravdess/01-02-01-01-01-04", SAMPLE]
     woman, man = corpus.samples
     assert (man.speaker, man.gender, man.emotion) == ("ravdess/03", "male", "angry")
     assert (woman.speaker, woman.gender, woman.emotion) == ("ravdess/04", "female", "neutral")
@@ -103,21 +128,21 @@ def test_layouts(tmp_path, folder):
     assert (corpus.problems, corpus.duplicates, corpus.notes) == ([], 0, [])
 
 
-def test_full_file_stands_for_its_take(tmp_path):
+def test_full_file_stands_for_its_sample(tmp_path):
     full = put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{FULL}.mp4")
     put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{VIDEO}.mp4")
     put(tmp_path, f"Audio_Speech_Actors_01-24/Actor_03/{AUDIO}.wav")
     assert [t.source for t in read_ravdess(tmp_path).samples] == [ClipSource(video=full)]
 
 
-def test_video_and_audio_make_one_take(tmp_path):
+def test_video_and_audio_make_one_sample(tmp_path):
     video = put(tmp_path, f"Video_Speech_Actor_03/Actor_03/{VIDEO}.mkv")
     audio = put(tmp_path, f"Audio_Speech_Actors_01-24/Actor_03/{AUDIO}.WAV")
     samples = read_ravdess(tmp_path).samples
     assert [t.source for t in samples] == [ClipSource(video=video, audio=audio)]
 
 
-def test_one_modality_is_a_take(tmp_path):
+def test_one_modality_is_a_sample(tmp_path):
     video = put(tmp_path, f"{VIDEO}.mp4")
     audio = put(tmp_path, "03-01-06-01-01-01-09.flac")
     samples = read_ravdess(tmp_path).samples
@@ -171,14 +196,11 @@ def test_bad_picture_folders(tmp_path):
     }
 
 
-def test_song_only_on_demand(tmp_path):
+def test_songs_are_left_out(tmp_path):
     put(tmp_path, f"{FULL}.mp4")
     put(tmp_path, "01-02-05-02-01-01-03.mp4")
     put(tmp_path, "01-02-05-02-01-01-04.mp4", "")  # not even looked at
-    assert [t.sample_id for t in read_ravdess(tmp_path).samples] == [TAKE]
-    corpus = read_ravdess(tmp_path, song=True, skip_bad=True)
-    assert [t.sample_id for t in corpus.samples] == [TAKE, "ravdess/02-05-02-01-01-03"]
-    assert [p.reason for p in corpus.problems] == [Reason.EMPTY_FILE]
+    assert [t.sample_id for t in read_ravdess(tmp_path).samples] == [SAMPLE]
 
 
 def test_hidden_files_and_other_kinds_are_ignored(tmp_path):
@@ -245,7 +267,7 @@ def test_skip_bad_returns_the_problems(tmp_path):
     put(tmp_path, f"{FULL}.mp4")
     expected = put_bad(tmp_path)
     corpus = read_ravdess(tmp_path, skip_bad=True)
-    assert [t.sample_id for t in corpus.samples] == [TAKE]
+    assert [t.sample_id for t in corpus.samples] == [SAMPLE]
     found = {p.path.relative_to(tmp_path).as_posix(): p.reason for p in corpus.problems}
     assert found == expected
 
@@ -289,12 +311,12 @@ def test_file_that_fails_while_compared_is_a_problem(tmp_path, monkeypatch):
     put(tmp_path, "01-01-03-01-01-02-07.mp4", "two")
     put(tmp_path, f"{FULL}.mp4")
 
-    def refuse(path, mode):
+    def refuse(path):
         if path.name == "01-01-03-01-01-02-07.mp4":
             raise OSError(5, "Input/output error")
-        return open(path, mode)
+        return digest_file(path)
 
-    monkeypatch.setattr(corpus_module, "open", refuse, raising=False)
+    monkeypatch.setattr(corpus_module, "digest_file", refuse)
     assert list_problems(read_ravdess, tmp_path) == {"01-01-03-01-01-02-07.mp4": Reason.UNREADABLE}
     assert len(read_ravdess(tmp_path, skip_bad=True).samples) == 2
 
@@ -304,7 +326,6 @@ def test_only_songs(tmp_path):
     with pytest.raises(UsageError, match="1 others not asked for") as caught:
         read_corpus(tmp_path)
     assert caught.value.reason is Reason.NO_CLIPS
-    assert len(read_ravdess(tmp_path, song=True).samples) == 1
 
 
 def test_folder_links_in_a_circle(tmp_path):
@@ -338,7 +359,7 @@ def test_two_contents_for_one_file_are_a_problem(tmp_path, content):
     assert [t.speaker for t in corpus.samples] == ["ravdess/04"]
 
 
-def test_same_content_in_two_takes_is_noted(tmp_path):
+def test_same_content_in_two_samples_is_noted(tmp_path):
     put(tmp_path, "01-01-03-01-01-01-07.mp4", "same")
     put(tmp_path, "01-01-03-01-01-02-07.mp4", "same")
     put(tmp_path, "01-01-04-01-01-01-07.mp4", "also")
@@ -357,7 +378,7 @@ def test_same_content_of_two_speakers_is_a_problem(tmp_path):
     assert list_problems(read_ravdess, tmp_path) == {
         "Actor_08/01-01-03-01-01-01-08.mp4": Reason.DUPLICATE
     }
-    assert [t.sample_id for t in read_ravdess(tmp_path, skip_bad=True).samples] == [TAKE]
+    assert [t.sample_id for t in read_ravdess(tmp_path, skip_bad=True).samples] == [SAMPLE]
 
 
 # read_corpus
@@ -371,7 +392,7 @@ def test_no_folder_and_no_clips(tmp_path, kind):
         assert (caught.value.reason, caught.value.exit_code) == (reason, ExitCode.USAGE)
 
 
-def test_corpus_is_recognised(tmp_path):
+def test_corpus_is_recognized(tmp_path):
     put(tmp_path, f"a/{FULL}.mp4")
     put(tmp_path, "a/01-01-03-01-01-01-04.mp4")
     put(tmp_path, "b/DC/a01.wav")
@@ -382,7 +403,7 @@ def test_corpus_is_recognised(tmp_path):
     assert len(read_corpus(tmp_path, skip_bad=True).samples) == 2
 
 
-def test_nothing_recognised(tmp_path):
+def test_nothing_recognized(tmp_path):
     put(tmp_path, "clip.mp4")
     with pytest.raises(UsageError, match="1 recordings, none named") as caught:
         read_corpus(tmp_path)
@@ -406,7 +427,7 @@ def test_builtin_corpus_is_marked(tmp_path, mark, name):
     put(tmp_path, "corpus.json", mark)
     assert read_corpus(tmp_path).name == name
     sample = read_corpus(tmp_path, "ravdess").samples[0]
-    assert (sample.speaker, sample.sample_id) == (f"{name}/03", TAKE.replace("ravdess", name))
+    assert (sample.speaker, sample.sample_id) == (f"{name}/03", SAMPLE.replace("ravdess", name))
 
 
 def test_builtin_asked_for_where_its_mark_is_missing(tmp_path):

@@ -302,7 +302,7 @@ from pathlib import Path
 from keras_emo.media.reader import ClipSource
 from keras_emo.spec import ClipSpec
 from keras_emo.data.cache import build_cache
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 root, *paths = map(Path, sys.argv[1:])
 takes = [Sample(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", ClipSource(audio=p))
          for p in paths]

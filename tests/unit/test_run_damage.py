@@ -11,7 +11,7 @@ import pytest
 
 from keras_emo.cli.export import main
 from keras_emo.cli.run import run_command
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import Split
 from keras_emo.errors import ExitCode
 from keras_emo.export.provenance import collect_facts, read_runs

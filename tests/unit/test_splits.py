@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import (
     PARTS,
     RAVDESS_FOLDS,

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import PARTS, Split, make_split, select
 from keras_emo.errors import Reason, UsageError
 from keras_emo.labels import EMOTIONS

@@ -1,4 +1,4 @@
-"""Tells the built-in corpus, whose names are RAVDESS's, by the mark its generator leaves."""
+"""The built-in corpus: RAVDESS's file names, and the mark that its generator leaves."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from keras_emo.data.corpus import NameInfo
 from keras_emo.data.recordings import Found
 from keras_emo.errors import Reason, UsageError
 
-# Spelt out, as importing data.builtin brings its encoder along.
+# Spelled out: importing keras_emo.demo_corpus would import its encoder.
 GENERATORS = ("keras_emo.demo_corpus", "keras_emo.builtin")
 
 
 def is_marked(root: Path) -> bool:
-    """Whether the built-in generator left its mark. Raises UsageError on a damaged one."""
+    """Whether the folder has the generator's mark. Raises UsageError for a damaged one."""
     path = root / "corpus.json"
     if not path.is_file():
         return False
     try:
         mark = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:  # a guess would pass it off as RAVDESS
+    except (OSError, ValueError, RecursionError) as e:  # a guess would take it for RAVDESS
         raise UsageError(path, Reason.UNREADABLE, f"not JSON: {e}") from None
     return isinstance(mark, dict) and (mark.get("generator") in GENERATORS or "note" in mark)
 
@@ -37,5 +37,5 @@ def is_marked(root: Path) -> bool:
     like="ravdess",
 )
 def parse_builtin(found: Found, _root: Path) -> NameInfo:
-    """What a name says. Raises BadNameError."""
+    """What a file name tells. Raises BadNameError."""
     return describe_ravdess(found, "builtin")

@@ -1,4 +1,9 @@
-"""Reads RAVDESS (Livingstone and Russo 2018, doi.org/10.1371/journal.pone.0196391)."""
+"""RAVDESS (Livingstone and Russo 2018, doi.org/10.1371/journal.pone.0196391), its speech.
+
+Folders may be in any layout. The full file (01) is used where there is one; otherwise the video
+(02), or a folder of face pictures named like it, with the sound (03). A sample with only one of
+them lacks a modality.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_emo.data.corpora.registry import register_corpus
-from keras_emo.data.corpus import BadNameError, Corpus, NameInfo, choose_source, gather
+from keras_emo.data.corpus import BadNameError, NameInfo, choose_source
 from keras_emo.data.recordings import Found
 from keras_emo.errors import Reason
 from keras_emo.media.reader import ClipSource
 
-# the third field; calm counts as neutral
+# by the third field; calm counts as neutral
 EMOTION_OF: dict[str, str] = {
     "01": "neutral",
     "02": "neutral",
@@ -49,21 +54,6 @@ class RavdessName(NamedTuple):
     actor: str
 
 
-def read_ravdess(root: Path, *, song: bool = False, skip_bad: bool = False) -> Corpus:
-    """Takes of a RAVDESS folder, in whatever layout it was unpacked.
-
-    The full file (01) is used where there is one; otherwise the video (02), or a folder of
-    face pictures named like it, with the sound (03). A take with only one of them lacks a
-    modality. song: the sung takes too. Raises CorpusError with every problem, unless skip_bad;
-    UsageError without folder or clips.
-    """
-
-    def parse(found: Found) -> NameInfo | None:
-        return describe_ravdess(found) if song else parse_speech(found, root)
-
-    return gather(root, "ravdess", parse, join_ravdess, skip_bad)
-
-
 def parse_ravdess(stem: str) -> RavdessName:
     """The fields of a file name without its extension. Raises BadNameError."""
     if not SHAPE.fullmatch(stem):
@@ -83,7 +73,7 @@ def is_song(stem: str) -> bool:
 
 
 def describe_ravdess(found: Found, name: str = "ravdess") -> NameInfo:
-    """What a name says; name: of the corpus. Raises BadNameError."""
+    """What a file name tells; name: of the corpus. Raises BadNameError."""
     fields, kind = parse_ravdess(found.stem), found.kind
     if (fields.modality, kind) == ("02", "audio"):
         raise BadNameError(Reason.UNKNOWN_CODE, "modality 02 (video only) on a sound file")
@@ -101,7 +91,7 @@ def describe_ravdess(found: Found, name: str = "ravdess") -> NameInfo:
 
 
 def join_ravdess(roles: Mapping[str, Found]) -> ClipSource:
-    """The full file, or picture and sound."""
+    """The full file, or video and sound."""
     if "01 video" in roles:  # has its own sound
         return ClipSource(video=roles["01 video"].path)
     return choose_source(
@@ -119,5 +109,5 @@ def join_ravdess(roles: Mapping[str, Found]) -> ClipSource:
     join=join_ravdess,
 )
 def parse_speech(found: Found, _root: Path) -> NameInfo | None:
-    """What a name says; None for a sung take. Raises BadNameError."""
+    """What a file name tells; None for a song. Raises BadNameError."""
     return None if is_song(found.stem) else describe_ravdess(found)

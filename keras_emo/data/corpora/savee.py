@@ -1,14 +1,18 @@
-"""Reads SAVEE (Haq and Jackson, University of Surrey, kahlan.eps.surrey.ac.uk/savee)."""
+"""SAVEE (Haq and Jackson, University of Surrey, kahlan.eps.surrey.ac.uk/savee).
+
+Files are ``AudioVisualClip/DC/a1.avi``, ``AudioData/DC/a01.wav``, or ``DC/a01.wav`` and
+``DC_a01.wav`` at any depth, or folders of face pictures with such names. The video is used with
+the sound file, and with its own sound where there is none.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_emo.data.corpora.registry import register_corpus
-from keras_emo.data.corpus import BadNameError, Corpus, NameInfo, gather, join_kinds
+from keras_emo.data.corpus import BadNameError, NameInfo
 from keras_emo.data.recordings import Found
 from keras_emo.errors import Reason
 
@@ -34,20 +38,8 @@ class SaveeName(NamedTuple):
     number: int
 
 
-def read_savee(root: Path, *, skip_bad: bool = False) -> Corpus:
-    """Takes of a SAVEE folder: ``AudioVisualClip/DC/a1.avi``, ``AudioData/DC/a01.wav``.
-
-    Also ``DC/a01.wav`` and ``DC_a01.wav`` at any depth, and folders of face pictures with such
-    names. The clip is the picture (its own sound serves without a sound file), the sound file
-    the sound. Raises CorpusError with every problem, unless skip_bad; UsageError without
-    folder or clips.
-    """
-    root = Path(os.path.abspath(root))
-    return gather(root, "savee", lambda f: describe_savee(f, root), join_kinds, skip_bad)
-
-
 def parse_savee(stem: str) -> SaveeName:
-    """The parts of a file name without its extension. Raises BadNameError."""
+    """The fields of a file name without its extension. Raises BadNameError."""
     match = SHAPE.fullmatch(stem)
     if not match:
         raise BadNameError(Reason.BAD_NAME, "not an emotion's letters and a number, as in sa01")
@@ -69,7 +61,7 @@ def parse_savee(stem: str) -> SaveeName:
     about="SAVEE (Haq and Jackson, 2010): four male speakers of British English.",
 )
 def describe_savee(found: Found, root: Path) -> NameInfo:
-    """What the name and the folder, root's own at most, say. Raises BadNameError."""
+    """What the file name and its folders, root at most, tell. Raises BadNameError."""
     name = parse_savee(found.stem)
     folder = _speaker_folder(found.path.parent, root)
     if name.speaker and folder and name.speaker != folder:
