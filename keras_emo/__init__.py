@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_emo.errors import (
@@ -21,6 +22,7 @@ from keras_emo.errors import (
     ClipTimeout,
     EmoError,
     EnvironmentFailure,
+    Reason,
     UsageError,
 )
 from keras_emo.inference.results import Face, Prediction, Segment, Timeline, WindowPrediction
@@ -61,32 +63,41 @@ def load(
     bundle: str | os.PathLike[str] | Bundle | None = None,
     *,
     threads: int = 0,
+    providers: Sequence[str] | None = None,
     sandbox: bool | Limits = False,
     detector: Detector | None = None,
 ) -> Model:
     """Load a model, ready to predict.
 
     bundle: the folder of an exported model; by default KERAS_EMO_BUNDLE, or else the pretrained
-    one. threads: of the network and of decoding; 0: one a core. sandbox: read recordings in a
-    process of limited rights; True or its Limits (Linux). detector: finds the faces instead of
-    the bundle's own. Raises BundleError where the bundle is incomplete or altered.
+    one. threads: of the network and of decoding; 0: one a core. providers: of onnxruntime, the
+    preferred first, as ["CUDAExecutionProvider"]; by default the CPU. sandbox: read recordings in
+    a process of limited rights; True or its Limits (Linux). detector: finds the faces instead of
+    the bundle's own. Raises BundleError where the bundle is incomplete or altered,
+    EnvironmentFailure where a provider is missing.
     """
     # here: importing the package is cheap
     from keras_emo.inference.bundle import Bundle, load_bundle
     from keras_emo.inference.model import Model
-    from keras_emo.inference.session import available_cores
+    from keras_emo.inference.session import CPU, available_cores
 
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
     threads = threads or available_cores()
+    providers = (CPU,) if providers is None else tuple(providers)
     if sandbox is False:
-        return Model(bundle, threads=threads, detector=detector)
-    if detector is not None:
-        raise TypeError("a detector of your own does not go with sandbox")
+        return Model(bundle, threads=threads, providers=providers, detector=detector)
+    if detector is not None or providers != (CPU,):
+        cause = "its worker has the bundle's own detector and the CPU, no other"
+        raise UsageError("sandbox", Reason.BAD_CONFIG, cause)
     from keras_emo.sandbox.sandbox import DEFAULT_LIMITS, Sandbox
 
-    limits = DEFAULT_LIMITS if sandbox is True else sandbox
-    return Model(bundle, threads=threads, reader=Sandbox(bundle, limits, threads))
+    reader = Sandbox(bundle, DEFAULT_LIMITS if sandbox is True else sandbox, threads)
+    try:
+        return Model(bundle, threads=threads, reader=reader)
+    except BaseException:
+        reader.close()
+        raise
 
 
 def __getattr__(name: str) -> Any:

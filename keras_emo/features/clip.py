@@ -13,6 +13,7 @@ from keras_emo.errors import ClipError, Reason
 from keras_emo.features.mfcc import compute_mfcc
 from keras_emo.features.subject import Person, SubjectFinder
 from keras_emo.features.tracking import Detector, FaceTracker
+from keras_emo.media.arrays import ArrayClip, read_arrays
 from keras_emo.media.reader import ClipSource, read_images, read_media, relay_frames, resample
 from keras_emo.media.recording import Frame, Media, OnFrame, Streams
 from keras_emo.spec import AudioSpec, ClipSpec
@@ -52,7 +53,7 @@ class ClipInputs:
 
 
 def prepare_clip(
-    source: ClipSource | Path,
+    source: ClipSource | ArrayClip | Path,
     spec: ClipSpec,
     detector: Detector,
     modalities: Sequence[str] = ("face", "voice"),
@@ -65,15 +66,19 @@ def prepare_clip(
     silence, no face) is a state of the result, never a zero array. Raises ClipError where the
     file cannot be used at all (unreadable, non-finite sound, neither face nor voice).
     """
-    if not isinstance(source, ClipSource):
+    if isinstance(source, Path):
         source = ClipSource(video=source)
     tracker, finder = FaceTracker(spec.face, detector), SubjectFinder(spec.face)
 
     def on_frame(frame: Frame) -> None:
         finder.add(frame, tracker.update(frame.rgb, frame.time_s))
 
-    media = read_source(source, spec, modalities, on_frame, threads)
-    inputs = gather_inputs(media, finder, spec, modalities, source.audio or source.path)
+    if isinstance(source, ArrayClip):
+        sound, media = source.path, read_arrays(source, spec, modalities, on_frame)
+    else:
+        sound = source.audio or source.path
+        media = read_source(source, spec, modalities, on_frame, threads)
+    inputs = gather_inputs(media, finder, spec, modalities, sound)
     if not inputs.modalities:
         raise _reject(source.path, inputs)
     return inputs

@@ -14,7 +14,7 @@ from keras_emo.errors import BundleError, ClipError, EmoError, Reason
 from keras_emo.features.clip import ClipInputs, prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import Detector
-from keras_emo.inference.batch import Batch, can_predict, predict_clips
+from keras_emo.inference.batch import Batch, can_predict, collate_clips, predict_clips
 from keras_emo.inference.bundle import Bundle
 from keras_emo.inference.predict import (
     TimelineBuilder,
@@ -27,11 +27,13 @@ from keras_emo.inference.predict import (
     split_modalities,
 )
 from keras_emo.inference.results import Prediction, Timeline
-from keras_emo.inference.session import REFUSED, available_cores, open_session
+from keras_emo.inference.session import CPU, as_bundle_error, available_cores, open_session
+from keras_emo.media.arrays import ArrayClip
 from keras_emo.media.reader import IMAGE_SUFFIXES, ClipSource
 
 PathLike = str | os.PathLike[str]
 Source = PathLike | ClipSource
+EMBEDDING = "embedding"
 
 
 class Reader(Protocol):
@@ -62,8 +64,24 @@ def to_path(path: PathLike) -> Path:
     return Path(path)
 
 
+def to_clip(
+    source: Source | None,
+    frames: Sequence[np.ndarray] | np.ndarray | None,
+    fps: float | None,
+    audio: np.ndarray | None,
+    sample_rate: int | None,
+) -> ClipSource | ArrayClip:
+    """The arguments of Model.predict as a clip. Raises TypeError or ValueError."""
+    arrays = (frames, fps, audio, sample_rate)
+    if source is None:
+        return ArrayClip(*arrays)
+    if any(value is not None for value in arrays):
+        raise TypeError("a clip is a path or arrays, not both")
+    return to_source(source)
+
+
 def prepare_for_model(
-    source: ClipSource, bundle: Bundle, detector: Detector, threads: int
+    source: ClipSource | ArrayClip, bundle: Bundle, detector: Detector, threads: int
 ) -> ClipInputs:
     """What a bundle's network gets of a clip. Raises ClipError where that is too little."""
     inputs = prepare_clip(source, bundle.spec, detector, bundle.modalities, threads)
@@ -78,9 +96,10 @@ class Model:
     """A pretrained network, ready to predict; keras_emo.load() makes one.
 
     bundle: what was loaded. threads: of the network and of decoding; 0: one a core this process
-    may use. detector: finds the faces instead of the bundle's networks. reader: reads recordings
-    instead of this process. A context manager; not to be shared between threads while it
-    predicts. Raises BundleError where the bundle is refused.
+    may use. providers: of onnxruntime for the network, the preferred first. detector: finds the
+    faces instead of the bundle's networks. reader: reads recordings instead of this process. A
+    context manager; not to be shared between threads while it predicts. Raises BundleError where
+    the bundle is refused.
     """
 
     def __init__(
@@ -88,12 +107,13 @@ class Model:
         bundle: Bundle,
         *,
         threads: int = 0,
+        providers: Sequence[str] = (CPU,),
         detector: Detector | None = None,
         reader: Reader | None = None,
     ):
         self.bundle = bundle
         self.threads = threads = threads or available_cores()
-        self.session = open_session(bundle.model_path, threads)
+        self.session = open_session(bundle.model_path, threads, providers=providers)
         self.outputs = [o.name for o in self.session.get_outputs()]
         self._check_names()
         if detector is None:
@@ -128,15 +148,46 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({str(self.bundle.folder)!r}, from {' and '.join(self.bundle.modalities)})"
 
-    def predict(self, source: Source, *, parts: bool = False) -> Prediction:
+    def predict(
+        self,
+        source: Source | None = None,
+        *,
+        frames: Sequence[np.ndarray] | np.ndarray | None = None,
+        fps: float | None = None,
+        audio: np.ndarray | None = None,
+        sample_rate: int | None = None,
+        parts: bool = False,
+    ) -> Prediction:
         """Predict the emotion of one clip.
 
         source: a file with picture, sound or both (str or os.PathLike), a PNG or JPEG picture, or
-        a ClipSource of several files. parts: also from face and voice alone. Raises ClipError
-        where the file cannot be read or holds none of the modalities, TypeError for other types.
+        a ClipSource of several files. Or arrays in its place: frames, RGB uint8 (n, height,
+        width, 3) at fps, and audio, float in [-1, 1] or int16, (n,) or (n, channels) at
+        sample_rate. parts: also from face and voice alone. Raises ClipError where the clip cannot
+        be read or has no usable modality, TypeError and ValueError for other arguments.
         """
-        clip = to_source(source)
-        return self.predict_inputs(clip.path, self.prepare(clip), parts)
+        clip = to_clip(source, frames, fps, audio, sample_rate)
+        path = clip.path if isinstance(clip, ClipSource) else None
+        return self.predict_inputs(path, self.prepare(clip), parts)
+
+    def embed(
+        self,
+        source: Source | None = None,
+        *,
+        frames: Sequence[np.ndarray] | np.ndarray | None = None,
+        fps: float | None = None,
+        audio: np.ndarray | None = None,
+        sample_rate: int | None = None,
+    ) -> np.ndarray:
+        """The network's embedding of one clip, float32 (n,); arguments as in predict."""
+        inputs = self.prepare(to_clip(source, frames, fps, audio, sample_rate))
+        bundle = self.bundle
+        outputs = self.run(collate_clips([inputs], bundle.inputs, bundle.frames, bundle.spec))
+        if EMBEDDING not in outputs:
+            cause = f"it has no output {EMBEDDING!r}"
+            raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
+        mean: np.ndarray = outputs[EMBEDDING].mean(axis=0)  # over crops that are rows of their own
+        return mean
 
     def predict_batch(
         self, sources: Iterable[Source], *, parts: bool = False
@@ -192,10 +243,10 @@ class Model:
         check_predicted(timeline)
         return timeline
 
-    def prepare(self, source: Source) -> ClipInputs:
+    def prepare(self, source: Source | ArrayClip) -> ClipInputs:
         """What the network gets of a clip. Raises ClipError where that is too little."""
-        clip = to_source(source)
-        if self._reader is not None:
+        clip = source if isinstance(source, ArrayClip) else to_source(source)
+        if self._reader is not None and isinstance(clip, ClipSource):
             return self._reader.prepare(clip)
         return prepare_for_model(clip, self.bundle, self.detector, self.threads)
 
@@ -221,10 +272,8 @@ class Model:
 
         Raises BundleError where the network takes no such arrays.
         """
-        try:
+        with as_bundle_error(self.bundle.model_path):
             values = self.session.run(None, feed)
-        except REFUSED as e:
-            raise BundleError(self.bundle.model_path, Reason.BAD_BUNDLE, str(e)) from e
         return dict(zip(self.outputs, values, strict=True))
 
     def warm_up(self) -> None:

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from keras_emo.errors import BundleError, Reason
+from keras_emo.errors import BundleError, EnvironmentFailure, Reason
 
+CPU = "CPUExecutionProvider"
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-REFUSED = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
+
+
+@contextmanager
+def as_bundle_error(model: str | Path) -> Iterator[None]:
+    """Raise as BundleError what onnxruntime raises: its exceptions have no public names."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as e:
+        raise BundleError(model, Reason.BAD_BUNDLE, str(e)) from e
+
+
+def check_providers(providers: Sequence[str]) -> None:
+    """Raise EnvironmentFailure naming one that onnxruntime lacks here."""
+    available = onnxruntime.get_available_providers()
+    for name in providers:
+        if name not in available:
+            cause = f"onnxruntime does not have it here; available are {', '.join(available)}"
+            raise EnvironmentFailure(name, Reason.MISSING_PACKAGE, cause)
 
 
 def open_session(
-    model: str | Path | bytes, threads: int, allow_spinning: bool = False
+    model: str | Path | bytes,
+    threads: int,
+    allow_spinning: bool = False,
+    providers: Sequence[str] = (CPU,),
 ) -> onnxruntime.InferenceSession:
-    """A CPU session on ``model`` (a path or the file's bytes) that uses ``threads`` threads.
+    """A session on ``model`` (a path or the file's bytes) that uses ``threads`` threads.
 
+    providers: execution providers, the preferred first; none of them is replaced in silence.
     Idle threads sleep, so that several sessions share a machine; with allow_spinning they keep
     a core busy to answer a little sooner, which only a machine with nothing else to do gains by.
-    Raises BundleError when the model does not load, ValueError when threads < 1.
+    Raises BundleError when the model does not load, EnvironmentFailure when a provider is
+    missing, ValueError when threads < 1.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
@@ -45,11 +62,15 @@ def open_session(
     options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors
     source = model if isinstance(model, bytes) else str(model)
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except REFUSED as error:
-        name = "model" if isinstance(model, bytes) else model
-        raise BundleError(name, Reason.BAD_BUNDLE, str(error)) from error
+    check_providers(providers)
+    with as_bundle_error("model" if isinstance(model, bytes) else model):
+        session = onnxruntime.InferenceSession(source, options, providers=list(providers))
+    for name in providers:
+        if name not in session.get_providers():  # its libraries did not load
+            cause = "onnxruntime could not start it, see the messages above"
+            raise EnvironmentFailure(name, Reason.MISSING_PACKAGE, cause)
+    session.disable_fallback()
+    return session
 
 
 def available_cores() -> int:
