@@ -81,11 +81,12 @@ def read(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec)
 
 
 def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
+    from keras_emo.training.steps import make_step
+
     from keras_emo.data.pipeline import stream_faces
     from keras_emo.networks import build
     from keras_emo.training.distributed import Crew
     from keras_emo.training.fit import compile_model, cross_entropy
-    from keras_emo.training.steps import make_step
 
     config = read_config(options.config, {})
     name, crew = "visual_residual", Crew()
