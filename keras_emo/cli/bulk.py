@@ -47,6 +47,7 @@ def _fix_paths(options: argparse.Namespace, bundle: Bundle) -> argparse.Namespac
     return argparse.Namespace(
         bundle=Path(os.path.abspath(bundle.folder)),
         threads=options.threads or int(options.engine == "ray"),
+        providers=options.providers,
         sandbox=options.sandbox,
         timeout_s=options.timeout_s,
         memory_mb=options.memory_mb,

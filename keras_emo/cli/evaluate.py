@@ -13,7 +13,7 @@ from statistics import fmean, pstdev
 from typing import Any, TextIO
 
 from keras_emo import load
-from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_threads
+from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_provider, add_threads
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.data.evaluation import CorpusEvaluation, evaluate_models
@@ -33,6 +33,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """Options of keras-emo evaluate."""
     add_bundle(evaluate)
     add_threads(evaluate)
+    add_provider(evaluate)
     evaluate.add_argument("--data", type=Path, required=True, help="corpus folder")
     evaluate.add_argument("--corpus", default="auto", help=CORPUS_HELP)
     evaluate.add_argument("--json", type=Path, help="write all metrics and predictions here")
@@ -95,7 +96,8 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
         print(f"warning: the network was trained on {names}; their clips do not test it",
               file=sys.stderr)  # fmt: skip
     with Progress("evaluated", "clips") as progress:
-        jobs = [(partial(load, s.bundle, threads=options.threads), s.samples) for s in scored]
+        how = {"threads": options.threads, "providers": options.providers}
+        jobs = [(partial(load, s.bundle, **how), s.samples) for s in scored]
         evaluation = evaluate_models(jobs, progress)
     facts: dict[str, Any] = {
         "corpus": {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]},
