@@ -76,15 +76,18 @@ def _choose_run(options: argparse.Namespace) -> Run:
     """Who prepares: processes of this machine, or Ray."""
     if options.engine == "local":
         return run_jobs
-    from keras_emo.scale.answers import DIED
-    from keras_emo.scale.work import run_on_ray
+    from keras_emo.scale.cluster import DIED, ray_map
 
-    def give_up(_worker: object, sample: Sample, *_: object) -> ClipError:
+    def report_death(job: Job) -> ClipError:
+        sample: Sample = job[1]
         return ClipError(sample.source.path, Reason.WORKER_DIED, DIED)
 
     def run(
         function: Callable[..., Any], jobs: Sequence[Job], _workers: int
     ) -> Generator[tuple[Job, Any], None, None]:
-        return run_on_ray(options.address, options.workers, 1, function, jobs, give_up)
+        def call(job: Job) -> Any:
+            return function(*job)
+
+        return ray_map(call, jobs, options.workers, 1, options.address, report_death)
 
     return run

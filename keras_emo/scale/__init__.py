@@ -1,1 +1,1 @@
-"""Many clips: answers as Parquet in shards that outlive a stop, and work on Ray."""
+"""Many clips: predictions as Parquet in a folder that a restart completes, and work on Ray."""

@@ -1,59 +1,363 @@
-"""The work of a plan: what is not finished is handed out, and a shard written once it is whole."""
+"""Predictions for many clips as Parquet files in a folder, which a restart completes."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from keras_emo import __version__
+from keras_emo.data.digests import digest_source
+from keras_emo.errors import (
+    BundleError,
+    ClipError,
+    EnvironmentFailure,
+    Reason,
+    UsageError,
+    translate_errors,
+)
+from keras_emo.inference.bundle import DESCRIPTION
+from keras_emo.inference.model import Model
+from keras_emo.inference.predict import TimelineBuilder, check_predicted
+from keras_emo.inference.results import Prediction, Timeline, flatten
+from keras_emo.io import (
+    DRAFT,
+    digest_file,
+    make_folder,
+    open_draft,
+    read_json,
+    sweep_drafts,
+    write_json,
+)
+from keras_emo.labels import EMOTIONS
+from keras_emo.media.reader import ClipSource
 from keras_emo.progress import Progress
-from keras_emo.scale.answers import ClipAnswer
-from keras_emo.scale.plan import Shard
-from keras_emo.scale.store import Counts, Store
+from keras_emo.scale.cluster import DIED
 
-Answers = Generator[tuple[tuple[Path], ClipAnswer], None, None]
-Run = Callable[[Sequence[tuple[Path]]], Answers]  # jobs to (job, answer), in any order
+JOB = "_job.json"  # readers of a folder of Parquet files skip names that begin so
+CLIPS_PER_FILE, RECORDINGS_PER_FILE = 256, 16  # recordings have many rows each
+Row = dict[str, Any]  # cells by column; a missing column is null
 
 
-def answer_rest(store: Store, finished: dict[Shard, Counts], run: Run) -> Counts:
-    """Answer the clips of all shards but the finished ones; counts of the whole plan.
+def _column(name: str, kind: pa.DataType, meaning: str, unit: str = "") -> pa.Field:
+    return pa.field(name, kind, metadata={"meaning": meaning, **({"unit": unit} if unit else {})})
 
-    A clip that fails is one line on stderr. Whatever stops the work leaves finished shards, and
-    says how many there are.
+
+SCHEMA = pa.schema(
+    [
+        _column("path", pa.string(), "the clip, absolute; bytes that are not UTF-8 as \\xNN"),
+        _column("clip_digest", pa.string(), "24 hex digits of its content, as in the cache"),
+        _column("size_bytes", pa.int64(), "size of the file, null where there is none", "byte"),
+        _column("window", pa.int32(), "number within the clip from 0; null for a failed clip"),
+        _column("start_s", pa.float64(), "start of the window", "s"),
+        _column("end_s", pa.float64(), "end of the window, or of the whole clip", "s"),
+        _column("label", pa.string(), "the most probable emotion; null: no prediction"),
+        *(_column(e, pa.float32(), f"probability of {e}", "1") for e in EMOTIONS),
+        _column("modalities", pa.list_(pa.string()), "those used: face, voice"),
+        _column("states", pa.list_(pa.string()), "why a modality is missing"),
+        _column("warnings", pa.list_(pa.string()), "about the whole clip"),
+        _column("frames_with_face", pa.int32(), "of a whole clip", "frame"),
+        _column("frames_examined", pa.int32(), "of a whole clip", "frame"),
+        _column("face_id", pa.int32(), "of a window: the person, the same number while tracked"),
+        _column("x_px", pa.float32(), "of a window: left edge of the face in its middle", "px"),
+        _column("y_px", pa.float32(), "top edge of the face", "px"),
+        _column("width_px", pa.float32(), "width of the face", "px"),
+        _column("height_px", pa.float32(), "height of the face", "px"),
+        _column("duration_s", pa.float64(), "of the clip, as far as it was read", "s"),
+        _column("damaged_packets", pa.int64(), "of the clip", "packet"),
+        _column("missing_s", pa.float64(), "of the clip", "s"),
+        _column("reason", pa.string(), "of a failed clip: the code; null otherwise"),
+        _column("cause", pa.string(), "of a failed clip: in words"),
+        _column("bundle", pa.string(), "sha256 of bundle.json"),
+        _column("version", pa.string(), "of keras_emo"),
+    ]
+)
+_DAMAGED = "damaged; delete it and run again ({})"
+_OUTCOME_COLUMNS = ["path", "size_bytes", "states", "damaged_packets", "missing_s", "reason"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What predictions depend on; a folder holds the predictions of one job.
+
+    bundle: sha256 of bundle.json. window_s, hop_s: None for whole clips. timeout_s, memory_mb:
+    limits of the sandbox.
     """
-    plan, total = store.plan, Counts()
-    for counts in finished.values():
-        total.add(counts)
-    missing = [s for s in plan.shards if s not in finished]
-    owners = {plan.clips[i]: s for s in missing for i in range(s.first, s.last)}
-    gathered: dict[Shard, dict[Path, ClipAnswer]] = {}
-    n_done = n_before = len(plan.clips) - len(owners)
-    if n_before:
-        print(f"{n_before} of {len(plan.clips)} clips were done before", file=sys.stderr)
+
+    bundle: str
+    window_s: float | None = None
+    hop_s: float | None = None
+    sandbox: bool = False
+    timeout_s: float | None = None
+    memory_mb: int | None = None
+    version: str = __version__
+
+
+class Outcome(StrEnum):
+    """What became of a clip."""
+
+    PREDICTED = "predicted"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+
+
+class ClipPredictor:
+    """Callable: the absolute path of a clip to its rows, one or more.
+
+    It can be pickled; the model is loaded on first use. Raises BundleError and EnvironmentFailure
+    where bundle or version differ from the job's.
+    """
+
+    def __init__(self, load: Callable[[], Model], job: Job):
+        self.load, self.job = load, job
+
+    @cached_property
+    def model(self) -> Model:
+        """The job's model."""
+        if self.job.version != __version__:
+            cause = f"a worker has version {__version__}, the job needs {self.job.version}"
+            raise EnvironmentFailure("keras_emo", Reason.BAD_CONFIG, cause)
+        model = self.load()
+        path = model.bundle.folder / DESCRIPTION
+        if digest_file(path) != self.job.bundle:
+            raise BundleError(path, Reason.BAD_BUNDLE, "not the bundle that the job started with")
+        return model
+
+    def __call__(self, path: Path) -> list[Row]:
+        rows: list[Row] = []
+        try:
+            if self.job.window_s is None:
+                rows.append(make_clip_row(self.model.predict(path)))
+            else:
+                self._append_windows(path, rows)
+        except ClipError as e:
+            rows.append({"reason": str(e.reason), "cause": _to_utf8(e.cause)})
+        return self._complete(path, rows)
+
+    def report_death(self, path: Path) -> list[Row]:
+        """The rows of a clip that killed its worker."""
+        return self._complete(path, [{"reason": str(Reason.WORKER_DIED), "cause": DIED}])
+
+    def close(self) -> None:
+        """Close the model, if it was loaded."""
+        if "model" in self.__dict__:
+            self.model.close()
+
+    def _append_windows(self, path: Path, rows: list[Row]) -> None:
+        """Append a row per window, also of those before a failure. Raises ClipError."""
+        stream = self.model.stream(path, self.job.window_s, self.job.hop_s)
+        builder = TimelineBuilder(stream, self.model.bundle)
+        try:
+            for window in stream:
+                builder.add(window)
+        finally:
+            timeline = builder.build()
+            rows += make_window_rows(timeline)
+        check_predicted(timeline)
+
+    def _complete(self, path: Path, rows: list[Row]) -> list[Row]:
+        common: Row = {"path": _to_utf8(path), "size_bytes": _read_size(path)}
+        with suppress(ClipError, OSError):  # null; what is wrong with the file is the reason
+            common["clip_digest"] = digest_source(ClipSource(video=path))
+        common |= {"bundle": self.job.bundle, "version": self.job.version}
+        return [{**row, **common} for row in rows]
+
+
+def make_clip_row(p: Prediction) -> Row:
+    """The row of a whole clip."""
+    return {
+        **flatten(p),
+        "window": 0,
+        "start_s": 0.0,
+        "end_s": p.duration_s,
+        "frames_with_face": p.faces.with_face,
+        "frames_examined": p.faces.examined,
+        "damaged_packets": p.damage.packets,
+        "missing_s": p.damage.missing_s,
+    }
+
+
+def make_window_rows(timeline: Timeline) -> list[Row]:
+    """A row per window."""
+    rows = []
+    for number, window in enumerate(timeline.windows):
+        row: Row = {
+            **flatten(window),
+            "window": number,
+            "warnings": list(timeline.warnings),
+            "duration_s": timeline.duration_s,
+            "damaged_packets": timeline.damage.packets,
+            "missing_s": timeline.damage.missing_s,
+        }
+        if window.face is not None:
+            row["face_id"] = window.face.id
+            row |= zip(("x_px", "y_px", "width_px", "height_px"), window.face.box, strict=True)
+        rows.append(row)
+    return rows
+
+
+def find_outcome(rows: Iterable[Row]) -> Outcome:
+    """What became of a clip, from its rows."""
+    outcome = Outcome.PREDICTED
+    for row in rows:
+        if reason := row.get("reason"):
+            return Outcome.TIMED_OUT if reason == Reason.TIMEOUT else Outcome.FAILED
+        if row["states"] or row["damaged_packets"] or row["missing_s"]:
+            outcome = Outcome.DEGRADED
+    return outcome
+
+
+class PredictionFolder:
+    """The Parquet files of a job, see open_folder. Each holds all rows of its clips."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.files = sorted(folder.glob("*.parquet"))
+
+    def read_outcomes(self, clips: Iterable[Path]) -> dict[Path, Outcome]:
+        """The outcomes of the clips that have rows.
+
+        Raises UsageError for a damaged file, and for a clip whose size has changed.
+        """
+        paths = {_to_utf8(path): path for path in clips}
+        outcomes: dict[Path, Outcome] = {}
+        for name, rows in groupby(self._read_rows(), itemgetter("path")):
+            if name not in paths:
+                continue
+            path, clip_rows = paths[name], list(rows)
+            if clip_rows[0]["size_bytes"] != _read_size(path):
+                cause = f"changed after its prediction in {str(self.folder)!r}; use another folder"
+                raise UsageError(path, Reason.BAD_CONFIG, cause)
+            outcomes[path] = find_outcome(clip_rows)
+        return outcomes
+
+    def write(self, rows: list[Row]) -> None:
+        """Add a file with the rows of some clips, in one step."""
+        number = int(self.files[-1].stem.rpartition("-")[2]) + 1 if self.files else 0
+        path = self.folder / f"predictions-{number:06d}.parquet"
+        with open_draft(path) as f:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), f, compression="zstd")
+        self.files.append(path)
+
+    def _read_rows(self) -> Iterator[Row]:
+        for file in self.files:
+            with translate_errors(
+                UsageError, file, Reason.UNREADABLE, OSError, ValueError, cause=_DAMAGED
+            ):
+                rows = pq.read_table(file, columns=_OUTCOME_COLUMNS).to_pylist()
+            yield from rows
+
+
+@contextmanager
+def open_folder(folder: Path, job: Job) -> Iterator[PredictionFolder]:
+    """A job's folder, locked for this process; a new one is made.
+
+    Raises UsageError for a folder of other files, of another job or in use, EnvironmentFailure
+    where it cannot be made.
+    """
+    make_folder(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(folder, handle)
+        sweep_drafts(folder)
+        _check_job(folder, job)
+        yield PredictionFolder(folder)
+    finally:
+        os.close(handle)
+
+
+def predict_rest(
+    folder: PredictionFolder,
+    clips: Iterable[Path],
+    run: Callable[[list[Path]], Generator[tuple[Path, list[Row]], None, None]],
+    clips_per_file: int,
+) -> Counter[Outcome]:
+    """Predict the clips that the folder lacks; counts of all clips.
+
+    clips: absolute. run: yields (path, rows) of paths, in any order. A clip that fails is one
+    line on stderr. Whatever stops the work, rows that are complete are written.
+    """
+    clips = sorted(set(clips))
+    outcomes = folder.read_outcomes(clips)
+    rest = [path for path in clips if path not in outcomes]
+    if outcomes:
+        print(f"{len(outcomes)} of {len(clips)} clips were predicted before", file=sys.stderr)
+    rows: list[Row] = []
+    n_pending = 0
     try:
         with (
-            Progress("answered", "clips", lines=True) as progress,
-            closing(run([(path,) for path in owners])) as answers,
+            Progress("predicted", "clips", lines=True) as progress,
+            closing(run(rest)) as results,
         ):
-            progress(n_done, len(plan.clips))
-            for (path,), answer in answers:
-                if answer.error is not None:
+            progress(len(outcomes), len(clips))
+            for path, clip_rows in results:
+                outcomes[path] = find_outcome(clip_rows)
+                rows += clip_rows
+                n_pending += 1
+                if (reason := clip_rows[-1].get("reason")) is not None:
                     progress.clear()
-                    print(f"error: {answer.error}", file=sys.stderr)
-                shard = owners[path]
-                said = gathered.setdefault(shard, {})
-                said[path] = answer
-                if len(said) == len(shard):
-                    in_order = [said[p] for p in plan.clips[shard.first : shard.last]]
-                    total.add(store.write(shard, in_order))
-                    del gathered[shard]
-                n_done += 1
-                progress(n_done, len(plan.clips))
-    except BaseException:
-        n_shards = sum(1 for s in plan.shards if (store.folder / s.name).exists())
-        if n_shards:
-            line = f"{n_shards} of {len(plan.shards)} shards are written"
-            print(f"{line}; the same command goes on from there", file=sys.stderr)
-        raise
-    return total
+                    error = ClipError(path, Reason(reason), clip_rows[-1]["cause"])
+                    print(f"error: {error}", file=sys.stderr)
+                if n_pending == clips_per_file:
+                    folder.write(rows)
+                    rows, n_pending = [], 0
+                progress(len(outcomes), len(clips))
+    finally:
+        if rows:
+            folder.write(rows)
+        if len(outcomes) < len(clips):
+            line = f"{len(outcomes)} of {len(clips)} clips are predicted"
+            print(f"{line}; run the same command again for the rest", file=sys.stderr)
+    return Counter(outcomes.values())
+
+
+def _lock(folder: Path, handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        cause = "another process writes predictions into it"
+        raise UsageError(folder, Reason.BAD_CONFIG, cause) from None
+    except OSError:  # a file system without locks: two at once do the work twice
+        pass
+
+
+def _check_job(folder: Path, job: Job) -> None:
+    """Write the job into a new folder. Raises UsageError for one of another job."""
+    path, values = folder / JOB, asdict(job)
+    if path.exists():
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise UsageError(path, Reason.BAD_CONFIG, "not a description of a job")
+        if differing := [k for k in {**found, **values} if found.get(k) != values.get(k)]:
+            cause = f"it holds predictions with another {', '.join(differing)}; use another folder"
+            raise UsageError(folder, Reason.BAD_CONFIG, cause)
+        return
+    if any(not p.name.startswith(DRAFT) for p in folder.iterdir()):
+        cause = "it has other files; use a new folder, or one with predictions of the same job"
+        raise UsageError(folder, Reason.BAD_CONFIG, cause)
+    write_json(path, values)
+
+
+def _read_size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _to_utf8(text: str | Path) -> str:
+    return str(text).encode(errors="backslashreplace").decode()

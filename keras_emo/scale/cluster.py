@@ -1,4 +1,8 @@
-"""Ray: one of its own on this machine, or a cluster that runs; quiet, and gone at the end."""
+"""Work on Ray: started on this machine for one command, or a cluster that already runs.
+
+Ray's actors rather than Ray Data: Ray Data repeats a clip that kills its worker without end (the
+parameter that limits it leaves with Ray 2.64), and adds four seconds of start and end.
+"""
 
 from __future__ import annotations
 
@@ -8,80 +12,155 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+import cv2
+
+from keras_emo.errors import (
+    EmoError,
+    EnvironmentFailure,
+    Reason,
+    UsageError,
+    translate_errors,
+)
 from keras_emo.inference.session import available_cores
-from keras_emo.scale.family import end_family, list_family
 
-STORE_BYTES = 100 << 20  # of Ray's shared memory: paths and rows go through it, no pictures
-_SOCKET_PATH = 40  # length of a folder for which Ray's sockets' paths are short enough
-_REACH_S = 10.0
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+DIED = "its worker died twice, perhaps out of memory or in the decoder"
+STORE_BYTES = 100 << 20  # of Ray's shared memory: only paths and rows go through it
+_SOCKET_PATH = 40  # longest folder in which the paths of Ray's sockets are short enough
+_CONNECT_S = 10.0
 _TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
-_QUIET = {
+_DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what dies and is tried anew is told by this project
-    "RAY_task_oom_retries": "1",  # without it a clip that takes all memory would be tried for ever
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # dead workers are reported by this project
+    "RAY_task_oom_retries": "1",  # by default, a clip that takes all memory is retried forever
 }
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where work goes: so many worker processes of so many threads each."""
+def ray_map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    threads: int,
+    address: str | None,
+    on_death: Callable[[Item], Result],
+) -> Generator[tuple[Item, Result], None, None]:
+    """Yield (item, function(item)) as items are done, in worker processes on Ray.
 
-    workers: int
-    threads: int
+    function: is pickled, and called in each of workers processes of threads each. workers: 0 for
+    as many as there are cores for. address: see open_cluster. A worker that dies is replaced and
+    its item repeated once; after a second death the item's result is on_death(item). An EmoError
+    of the function ends the work and is raised here, as is a bug.
+    """
+    if not items:
+        return
+    with open_cluster(address, workers, threads) as n_workers:
+        yield from map_items(function, items, n_workers, threads, on_death)
+
+
+def map_items(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    threads: int,
+    on_death: Callable[[Item], Result],
+) -> Generator[tuple[Item, Result], None, None]:
+    """As ray_map, on the cluster that is connected."""
+    import ray
+    from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
+
+    worker: Any = ray.remote(Worker).options(num_cpus=threads, max_restarts=-1, max_task_retries=1)
+    idle = [worker.remote(function, threads) for _ in range(min(workers, len(items)))]
+    running: dict[Any, tuple[Any, Item]] = {}
+    waiting = iter(items)
+    while True:
+        for item in islice(waiting, len(idle)):
+            actor = idle.pop()
+            running[actor.call.remote(item)] = actor, item
+        if not running:
+            return
+        (done,), _ = ray.wait(list(running))
+        actor, item = running.pop(done)
+        idle.append(actor)
+        try:
+            result = ray.get(done)
+        except (ActorUnavailableError, OutOfMemoryError):
+            result = on_death(item)
+        except RayTaskError as e:
+            raise (e.cause if isinstance(e.cause, EmoError) else e) from None
+        except RayError as e:
+            cause = f"Ray stopped the work: {type(e).__name__}: {e}"
+            raise EnvironmentFailure("ray", Reason.WORKER_DIED, cause) from e
+        yield item, result
+
+
+class Worker:
+    """A process on Ray: calls a function that keeps its state, such as a loaded model."""
+
+    def __init__(self, function: Callable[[Any], Any], threads: int):
+        cv2.setNumThreads(threads)
+        self.function = function
+
+    def call(self, item: Any) -> Any:
+        return self.function(item)
 
 
 @contextmanager
-def open_cluster(address: str | None, workers: int, threads: int) -> Iterator[Cluster]:
+def open_cluster(address: str | None, workers: int, threads: int) -> Iterator[int]:
     """Connect to the cluster at address, or RAY_ADDRESS, or start Ray on this machine.
 
-    workers: 0 for as many as there are cores for. A Ray of its own asks for a secret that only
-    this process and its children know, and ends with them; to be opened before Ray is imported.
-    Raises EnvironmentFailure where there is none to be had, UsageError where it is too small.
+    Gives the number of workers; workers: 0 for as many as there are cores for. A Ray started here
+    requires a secret that only this process and its children know, and ends with this block; it
+    has to be opened before Ray is imported. Raises EnvironmentFailure where Ray cannot be
+    started or reached, UsageError where the cluster is too small.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     _set_environment(own=address is None)
-    with tempfile.TemporaryDirectory(
-        prefix="keras_emo-", dir=_choose_folder(), ignore_cleanup_errors=True
-    ) as folder:
-        import ray
+    import psutil
+    import ray
 
-        settings: dict[str, Any] = {"address": address}
-        if address is not None:
-            _check_reachable(address)
-        else:
-            workers = workers or max(1, available_cores() // threads)
-            settings = {
-                "address": "local",
-                "num_cpus": workers * threads,
-                "num_gpus": 0,
-                "object_store_memory": STORE_BYTES,
-                "include_dashboard": False,
-                "_temp_dir": folder,
-            }
-        others = list_family(os.getpid())
+    this, folder = psutil.Process(), tempfile.gettempdir()
+    others = set(this.children(recursive=True))
+    with tempfile.TemporaryDirectory(
+        prefix="keras_emo-",
+        dir=folder if len(folder) <= _SOCKET_PATH else "/tmp",
+        ignore_cleanup_errors=True,
+    ) as own_folder:
         try:
-            _start(ray, settings, address)
             if address is not None:
-                workers = _count_workers(ray, workers, threads)
-            yield Cluster(workers, threads)
+                _check_reachable(address)
+                _connect(address=address)
+                workers = _count_workers(ray.cluster_resources().get("CPU", 0), workers, threads)
+            else:
+                workers = workers or max(1, available_cores() // threads)
+                _connect(
+                    address="local",
+                    num_cpus=workers * threads,
+                    num_gpus=0,
+                    object_store_memory=STORE_BYTES,
+                    include_dashboard=False,
+                    _temp_dir=own_folder,
+                )
+            yield workers
         finally:
-            family = list_family(os.getpid()) - others
+            started = set(this.children(recursive=True)) - others
             ray.shutdown()
-            end_family(family)  # of a start that was stopped, shutdown leaves some
+            for process in started:  # those that outlive it for a while, or a start cut short
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def _set_environment(own: bool) -> None:
-    """What Ray reads as it is imported; what the user has set stays, but for a Ray of one's own."""
-    for name, value in _QUIET.items():
+    """Set what Ray reads when it is imported, except where the user has set it."""
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     if own:
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -91,58 +170,40 @@ def _set_environment(own: bool) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise EnvironmentFailure where nobody listens: Ray would try for minutes."""
+    """Raise EnvironmentFailure where nothing listens: Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal()):
-        return  # a word that Ray knows, as auto
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
-    except (OSError, OverflowError) as e:
-        raise EnvironmentFailure(address, Reason.NOT_FOUND, f"nobody listens there: {e}") from e
+        return  # a word that Ray knows, such as auto
+    cause = "nothing listens there: {}"
+    errors = OSError, OverflowError
+    with translate_errors(EnvironmentFailure, address, Reason.NOT_FOUND, *errors, cause=cause):
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
 
 
-def _start(ray: Any, settings: dict[str, Any], address: str | None) -> None:
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+def _connect(**settings: Any) -> None:
+    """ray.init, quiet, with SIGTERM handled as before: Ray replaces the handler."""
+    import ray
+
+    own = settings["address"] == "local"
+    name = "ray" if own else settings["address"]
+    cause = f"Ray cannot be {'started' if own else 'reached'}: {{}}"
+    errors = OSError, RuntimeError, ValueError, ray.exceptions.RayError
+    handler = signal.getsignal(signal.SIGTERM)
     terminated = False
     try:
-        with _silence():
+        with translate_errors(EnvironmentFailure, name, Reason.NOT_FOUND, *errors, cause=cause):
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
-    except SystemExit:  # by the handler that Ray sets
+    except SystemExit:  # raised by Ray's handler
         terminated = True
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
-        cause = f"Ray cannot be {'reached' if address else 'started'}: {e}".split("\n")[0]
-        raise EnvironmentFailure(address or "ray", Reason.NOT_FOUND, cause) from e
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, handler)
     if terminated:
         signal.raise_signal(signal.SIGTERM)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what native code says from stderr: that its log level is as asked."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _count_workers(ray: Any, workers: int, threads: int) -> int:
-    n_cpus = int(ray.cluster_resources().get("CPU", 0))
+def _count_workers(n_cpus: float, workers: int, threads: int) -> int:
     if max(workers, 1) * threads > n_cpus:
         needed = f"{max(workers, 1)} times {threads} threads"
-        cause = f"{needed} do not fit the {n_cpus} CPUs of the cluster"
+        cause = f"{needed} do not fit the {n_cpus:.0f} CPUs of the cluster"
         raise UsageError("--workers", Reason.BAD_CONFIG, cause)
-    return workers or n_cpus // threads
-
-
-def _choose_folder() -> str:
-    """The system's folder for temporary files, unless its name is too long for a socket in it."""
-    folder = tempfile.gettempdir()
-    return folder if len(folder) <= _SOCKET_PATH else "/tmp"
+    return workers or int(n_cpus // threads)

@@ -15,7 +15,7 @@ TRAINING_PACKAGES = ("tensorflow", "keras", "librosa", "mtcnn", "onnx", "tf2onnx
 SERVER_PACKAGES = (
     "fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "prometheus_client",
 )  # fmt: skip
-SCALE_PACKAGES = ("ray", "pyarrow", "pandas")
+SCALE_PACKAGES = ("ray", "psutil", "pyarrow", "pandas")
 
 # package, or module at the top: (packages from outside, parts of keras_emo)
 BASE = {"__version__", "errors", "labels", "spec", "metrics", "io",
@@ -43,8 +43,7 @@ ALLOWED = {
 LAZY = {
     "data/augment.py": {"librosa", "tensorflow"},
     "data/pipeline.py": {"tensorflow"},
-    "scale/cluster.py": {"ray"},  # once its environment is set
-    "scale/work.py": {"ray"},
+    "scale/cluster.py": {"ray", "psutil"},  # Ray once its environment is set
 }
 PARTS_TOO = {"inference/results.py": {"keras_emo.render.chart", "keras_emo.render.report"}}
 BY_NAME = {"extensions.py", "cli/main.py"}  # import modules of a registry, of a command

@@ -24,8 +24,9 @@ keras = pytest.importorskip("keras")
 from keras_emo.training.config import TrainConfig  # noqa: E402
 from keras_emo.training.evaluate import write_predictions  # noqa: E402
 from keras_emo.training.folds import Plan  # noqa: E402
-from keras_emo.training.run import Run, open_run, summarize  # noqa: E402
-from keras_emo.training.stages import _name_source  # noqa: E402
+from keras_emo.training.run import Run, open_run  # noqa: E402
+from keras_emo.training.stages import _tell_source  # noqa: E402
+from keras_emo.training.summary import summarize  # noqa: E402
 from keras_emo.training.table import write_table  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
@@ -85,7 +86,7 @@ def take_up(folder: Path) -> None:
 
 
 def begin_from(folder: Path) -> None:
-    _name_source(folder / NAME / "model.keras")
+    _tell_source(folder / NAME / "model.keras")
 
 
 READERS = {

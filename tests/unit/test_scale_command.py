@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from keras_emo.cli import bulk, predict
+from keras_emo.cli import bulk
 from keras_emo.cli import main as cli
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import ClipError, Reason
-from keras_emo.inference.model import Prediction
+from keras_emo.inference.results import Damage, FaceCount, Prediction
+from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec, FaceSpec
 
 BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
@@ -24,35 +24,39 @@ BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
 
 @pytest.fixture
 def stub(monkeypatch, tmp_path):
-    """A bundle folder and clips; a clip named bad is refused, one named stop the user's Ctrl-C."""
+    """A bundle folder and clips; bad is not media, stop is the user's Ctrl-C."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text("{}")
     bundle = SimpleNamespace(folder=folder, spec=ClipSpec())
-    opened = []
+    loaded = []
 
-    class StubPredictor:
-        def __init__(self, bundle, threads):
+    class StubModel:
+        def __init__(self, options):
             self.bundle = bundle
-            opened.append(threads)
+            loaded.append(options.threads)
 
         def predict(self, path):
             if path.stem == "bad":
                 raise ClipError(path, Reason.NOT_MEDIA, "noise")
             if path.stem == "stop":
                 raise KeyboardInterrupt
+            probs = dict.fromkeys(EMOTIONS, 1 / 7)
             return Prediction(
-                path, "happy", np.full(7, 1 / 7), ["face", "voice"], [], [], 4, 4, 1.0
-            )
+                str(path), "happy", 1 / 7, probs, ("face", "voice"), (), FaceCount(4, 4), 1.0,
+                Damage(), (),
+            )  # fmt: skip
 
-    for command in (predict, bulk):
-        monkeypatch.setattr(command, "load_bundle", lambda folder: bundle)
-    monkeypatch.setattr(predict, "Predictor", StubPredictor)
+        def close(self):
+            pass
+
+    monkeypatch.setattr(bulk, "load_bundle", lambda folder: bundle)
+    monkeypatch.setattr(bulk, "open_model", StubModel)
     clips = tmp_path / "clips"
     clips.mkdir()
     for name in "abc":
         (clips / f"{name}.mp4").write_bytes(b"x")
-    return SimpleNamespace(clips=clips, out=tmp_path / "out", opened=opened)
+    return SimpleNamespace(clips=clips, out=tmp_path / "out", loaded=loaded)
 
 
 def run(stub, *options):
@@ -60,35 +64,35 @@ def run(stub, *options):
     return cli.main([*command, "--shard-clips", "2", *options])
 
 
-def test_answers_go_into_a_folder(stub, capsys):
+def test_predictions_go_into_a_folder(stub, capsys):
     assert run(stub) == 0
     table = pq.read_table(stub.out)
     assert table.column("path").to_pylist() == [f"{stub.clips}/{n}.mp4" for n in "abc"]
-    assert stub.opened == [0]
-    assert run(stub) == 0  # all is there: nothing is opened
-    assert stub.opened == [0]
-    assert "3 of 3 clips were done before" in capsys.readouterr().err
+    assert stub.loaded == [0]
+    assert run(stub) == 0  # all is there: no model is loaded
+    assert stub.loaded == [0]
+    assert "3 of 3 clips were predicted before" in capsys.readouterr().err
 
 
-def test_a_failed_clip_is_partial_also_when_it_is_told_again(stub, capsys):
+def test_a_failed_clip_is_partial_also_after_a_restart(stub, capsys):
     (stub.clips / "bad.mp4").write_bytes(b"x")
     for _ in range(2):
         assert run(stub) == 4
         assert "3 predicted, 1 rejected" in capsys.readouterr().err
     for path in stub.clips.glob("?.mp4"):
         path.unlink()
-    assert run(stub) == 2
-    assert "answers of another job" in capsys.readouterr().err
-    stub.out = stub.out.with_name("other")
     assert run(stub) == 3
+    assert run(stub, "--timeline") == 2
+    assert "predictions with another window_s, hop_s" in capsys.readouterr().err
 
 
-def test_an_interrupt_leaves_finished_shards(stub, capsys):
+def test_an_interrupt_leaves_what_is_done(stub, capsys):
     (stub.clips / "stop.mp4").write_bytes(b"x")
     assert run(stub) == 130
     err = capsys.readouterr().err.splitlines()
-    assert err[-2:] == ["1 of 2 shards are written; the same command goes on from there", "stopped"]
-    assert len(pq.read_table(stub.out)) == 2
+    line = "3 of 4 clips are predicted; run the same command again for the rest"
+    assert err[-2:] == [line, "stopped"]
+    assert len(pq.read_table(stub.out)) == 3
 
 
 def test_rows_of_windows_are_those_of_the_plain_command(make, tmp_path):
@@ -215,6 +219,6 @@ def test_preprocess_refuses(options, said, capsys, tmp_path, monkeypatch):
 
 def test_neither_ray_nor_pyarrow_is_imported_unasked():
     script = "import sys, keras_emo.cli.main, keras_emo.cli.predict, keras_emo.cli.preprocess\n"
-    script += "print(sorted({'ray', 'pyarrow', 'pandas', 'tensorflow'} & set(sys.modules)))"
+    script += "print(sorted({'ray', 'psutil', 'pyarrow', 'tensorflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "[]\n"

@@ -1,0 +1,308 @@
+"""Rows, outcomes and the folder of predictions, without a network and without Ray."""
+
+import json
+import os
+import pickle
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow")
+import pyarrow.parquet as pq
+
+from keras_emo.errors import BundleError, ClipError, EnvironmentFailure, Reason, UsageError
+from keras_emo.inference.predict import ReadState, TrackedWindow, WindowStream
+from keras_emo.inference.results import Damage, Face, FaceCount, Prediction
+from keras_emo.io import digest_file
+from keras_emo.labels import EMOTIONS
+from keras_emo.scale.bulk import (
+    JOB,
+    SCHEMA,
+    ClipPredictor,
+    Job,
+    Outcome,
+    find_outcome,
+    open_folder,
+    predict_rest,
+)
+
+WHOLE = Job("b" * 64)
+PROBS = dict(zip(EMOTIONS, (0.1, 0.2, 0.05, 0.4, 0.05, 0.1, 0.1), strict=True))
+
+
+def write_clips(folder: Path, n: int) -> list[Path]:
+    paths = [folder / f"{i:02d}.mp4" for i in range(n)]
+    for i, path in enumerate(paths):
+        path.write_bytes(bytes(i + 1))
+    return paths
+
+
+def make_rows(path: Path) -> list[dict]:
+    """A row with the path; a clip named 03 failed, 04 took too long, 05 has no face."""
+    reason = {"03": "not_media", "04": "timeout"}.get(path.stem)
+    row = {"path": str(path), "size_bytes": path.stat().st_size, "reason": reason, "cause": "noise"}
+    states = ["no_face"] if path.stem == "05" else []
+    return [{**row, "states": states, "damaged_packets": 0, "missing_s": 0.0}]
+
+
+def predict(clips):
+    for path in clips:
+        yield path, make_rows(path)
+
+
+def read_names(folder: Path) -> list[str]:
+    return [Path(path).stem for path in pq.read_table(folder).column("path").to_pylist()]
+
+
+def test_a_restart_predicts_only_the_rest(tmp_path, capsys):
+    clips, out = write_clips(tmp_path, 7), tmp_path / "out"
+
+    def stop_after_five(paths):
+        yield from predict(paths[:5])
+        raise KeyboardInterrupt
+
+    with open_folder(out, WHOLE) as folder, pytest.raises(KeyboardInterrupt):
+        predict_rest(folder, clips, stop_after_five, 2)
+    files = [f"predictions-{i:06d}.parquet" for i in range(3)]
+    assert sorted(os.listdir(out)) == [JOB, *files]  # the third holds one clip
+    assert "5 of 7 clips are predicted; run the same command again" in capsys.readouterr().err
+    kept = {name: (out / name).stat().st_ino for name in files}
+    given = []
+
+    def record(paths):
+        given.extend(paths)
+        yield from predict(reversed(paths))
+
+    with open_folder(out, WHOLE) as folder:
+        counts = predict_rest(folder, [*reversed(clips), clips[2]], record, 2)
+    assert given == clips[5:]
+    assert {name: (out / name).stat().st_ino for name in files} == kept
+    assert sorted(read_names(out)) == [f"{i:02d}" for i in range(7)]
+    assert counts == Counter(
+        {Outcome.PREDICTED: 4, Outcome.FAILED: 1, Outcome.TIMED_OUT: 1, Outcome.DEGRADED: 1}
+    )
+    err = capsys.readouterr().err
+    assert "5 of 7 clips were predicted before" in err
+    assert "error: " not in err  # the first run reported both failures
+    with open_folder(out, WHOLE) as folder:
+        assert predict_rest(folder, clips, predict, 2) == counts
+
+
+def test_failures_are_reported(tmp_path, capsys):
+    clips = write_clips(tmp_path, 5)
+    with open_folder(tmp_path / "out", WHOLE) as folder:
+        predict_rest(folder, clips, predict, 2)
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert errors == [
+        f"error: {str(clips[3])!r}: not_media: noise",
+        f"error: {str(clips[4])!r}: timeout: noise",
+    ]
+
+
+def test_more_clips_may_follow(tmp_path):
+    clips, out = write_clips(tmp_path, 3), tmp_path / "out"
+    for given in (clips[:1], clips):
+        with open_folder(out, WHOLE) as folder:
+            counts = predict_rest(folder, given, predict, 2)
+        assert counts.total() == len(given)
+    assert sorted(read_names(out)) == ["00", "01", "02"]
+
+
+def test_a_damaged_file_is_an_error_until_it_is_deleted(tmp_path):
+    clips, out = write_clips(tmp_path, 3), tmp_path / "out"
+    with open_folder(out, WHOLE) as folder:
+        predict_rest(folder, clips, predict, 1)
+    damaged = out / "predictions-000001.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    with open_folder(out, WHOLE) as folder, pytest.raises(UsageError, match="damaged; delete it"):
+        predict_rest(folder, clips, predict, 1)
+    damaged.unlink()
+    with open_folder(out, WHOLE) as folder:
+        predict_rest(folder, clips, predict, 1)
+    assert sorted(read_names(out)) == ["00", "01", "02"]
+
+
+def test_a_clip_that_changed_is_refused(tmp_path):
+    clips, out = write_clips(tmp_path, 2), tmp_path / "out"
+    with open_folder(out, WHOLE) as folder:
+        predict_rest(folder, clips, predict, 2)
+    clips[1].write_bytes(bytes(99))
+    with open_folder(out, WHOLE) as folder, pytest.raises(UsageError, match=r"01\.mp4.*changed"):
+        predict_rest(folder, clips, predict, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "names"),
+    [
+        (Job("c" * 64), "bundle"),
+        (Job("b" * 64, 2.0, 1.0), "window_s, hop_s"),
+        (Job("b" * 64, sandbox=True, timeout_s=5.0), "sandbox, timeout_s"),
+        (Job("b" * 64, version="0.0.1"), "version"),
+    ],
+)
+def test_a_folder_of_another_job_is_refused(tmp_path, other, names):
+    with open_folder(tmp_path, WHOLE):
+        assert json.loads((tmp_path / JOB).read_text())["bundle"] == "b" * 64
+    with pytest.raises(UsageError, match=f"another {names}; "), open_folder(tmp_path, other):
+        pass
+
+
+def test_folders_that_are_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="other files"), open_folder(tmp_path, WHOLE):
+        pass
+    assert os.listdir(tmp_path) == ["notes.txt"]
+    within_a_file = tmp_path / "notes.txt/out"
+    with pytest.raises(EnvironmentFailure), open_folder(within_a_file, WHOLE):
+        pass
+    out = tmp_path / "out"
+    with open_folder(out, WHOLE):  # noqa: SIM117
+        with pytest.raises(UsageError, match="another process"), open_folder(out, WHOLE):
+            pass
+    (out / JOB).write_text("[]")
+    with pytest.raises(UsageError, match="not a description"), open_folder(out, WHOLE):
+        pass
+
+
+def stream_windows(path: Path):
+    """Three windows, the second without a prediction; a file named breaks ends in an error."""
+    yield None, ReadState()
+    for i in range(3):
+        abstains = i == 1 or path.stem == "empty"
+        window = TrackedWindow(
+            start_s=float(i),
+            end_s=i + 3.0,
+            label=None if abstains else "happy",
+            confidence=None if abstains else 0.4,
+            probs=None if abstains else PROBS,
+            modalities=() if abstains else ("face",),
+            states=(Reason.NO_FACE, Reason.SILENT_AUDIO) if abstains else (),
+            face=Face(7, (1.0, 2.0, 30.0, 40.0)) if i == 0 else None,
+        )
+        yield window, ReadState(5.0, 5.0, Damage(), ("known at the end",))
+    if path.stem == "breaks":
+        raise ClipError(path, Reason.TRUNCATED_CONTAINER, "it ends within a packet")
+
+
+class StubModel:
+    def __init__(self, folder: Path):
+        self.bundle = SimpleNamespace(folder=folder)
+        self.closed = False
+
+    def predict(self, path):
+        if not path.exists():
+            raise ClipError(path, Reason.NOT_FOUND, f"no such file as {path.name}")
+        return Prediction(
+            str(path), "happy", 0.4, PROBS, ("voice",), (Reason.NO_FACE,),
+            FaceCount(0, 9), 2.5, Damage(3, 0.5), ("late",),
+        )  # fmt: skip
+
+    def stream(self, path, window_s, hop_s):
+        return WindowStream(path, window_s, hop_s, stream_windows(path))
+
+    def close(self):
+        self.closed = True
+
+
+def make_predictor(folder: Path, **job) -> tuple[ClipPredictor, list[StubModel]]:
+    (folder / "bundle.json").write_text("{}")
+    loaded = []
+
+    def load():
+        loaded.append(StubModel(folder))
+        return loaded[-1]
+
+    digest = digest_file(folder / "bundle.json")
+    return ClipPredictor(load, Job(**{"bundle": digest, **job})), loaded
+
+
+def test_a_clip_is_one_row(tmp_path):
+    (clip,) = write_clips(tmp_path, 1)
+    predictor, loaded = make_predictor(tmp_path)
+    rows = predictor(clip)
+    assert find_outcome(rows) is Outcome.DEGRADED
+    (row,) = rows
+    assert (row["window"], row["start_s"], row["end_s"], row["label"]) == (0, 0.0, 2.5, "happy")
+    np.testing.assert_allclose([row[e] for e in EMOTIONS], list(PROBS.values()), atol=1e-6)
+    assert (row["modalities"], row["states"], row["warnings"]) == (["voice"], ["no_face"], ["late"])
+    assert (row["frames_with_face"], row["frames_examined"]) == (0, 9)
+    assert (row["duration_s"], row["damaged_packets"], row["missing_s"]) == (2.5, 3, 0.5)
+    assert (row["path"], row["size_bytes"], len(row["clip_digest"])) == (str(clip), 1, 24)
+    assert (row.get("reason"), row.get("x_px")) == (None, None)
+    predictor(clip)
+    predictor.close()
+    assert [model.closed for model in loaded] == [True]  # one model for both
+
+
+def test_a_failed_clip_is_a_row_with_its_reason(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.mp4")
+    predictor, _ = make_predictor(tmp_path)
+    rows = predictor(path)
+    assert find_outcome(rows) is Outcome.FAILED
+    (row,) = rows
+    assert row["path"] == f"{tmp_path}/\\udcff.mp4"
+    assert (row["reason"], row["cause"]) == ("not_found", "no such file as \\udcff.mp4")
+    names = ("label", "window", "start_s", "size_bytes", "clip_digest")
+    assert {row.get(name) for name in names} == {None}
+    (row,) = predictor.report_death(path)
+    assert (row["path"], row["reason"]) == (f"{tmp_path}/\\udcff.mp4", "worker_died")
+
+
+def test_a_recording_is_a_row_per_window(tmp_path):
+    (clip,) = write_clips(tmp_path, 1)
+    rows = make_predictor(tmp_path, window_s=3.0, hop_s=1.0)[0](clip)
+    times = [(r["window"], r["start_s"], r["end_s"]) for r in rows]
+    assert times == [(0, 0, 3), (1, 1, 4), (2, 2, 5)]
+    assert [r["label"] for r in rows] == ["happy", None, "happy"]
+    assert [r["happy"] for r in rows] == [0.4, None, 0.4]
+    assert [r["states"] for r in rows] == [[], ["no_face", "silent_audio"], []]
+    faces = [(r.get("face_id"), r.get("width_px"), r.get("height_px")) for r in rows]
+    assert faces == [(7, 30.0, 40.0), (None, None, None), (None, None, None)]
+    assert {tuple(r["warnings"]) for r in rows} == {("known at the end",)}
+    assert find_outcome(rows) is Outcome.DEGRADED
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("breaks", "truncated_container"), ("empty", "no_modality")]
+)
+def test_windows_before_a_failure_are_kept(tmp_path, name, reason):
+    clip = tmp_path / f"{name}.mp4"
+    clip.write_bytes(b"x")
+    rows = make_predictor(tmp_path, window_s=3.0, hop_s=1.0)[0](clip)
+    assert [r.get("reason") for r in rows] == [None, None, None, reason]
+    assert rows[0]["warnings"] == ["known at the end"]
+    assert find_outcome(rows) is Outcome.FAILED
+
+
+def test_a_worker_with_another_bundle_or_version_ends_the_work(tmp_path):
+    (clip,) = write_clips(tmp_path, 1)
+    with pytest.raises(BundleError, match="not the bundle"):
+        make_predictor(tmp_path, bundle="0" * 64)[0](clip)
+    with pytest.raises(EnvironmentFailure, match="a worker has version"):
+        make_predictor(tmp_path, version="0.0.0")[0](clip)
+
+
+def load_nothing():
+    raise AssertionError("not before the first clip")
+
+
+def test_a_predictor_is_pickled_without_its_model():
+    copy = pickle.loads(pickle.dumps(ClipPredictor(load_nothing, WHOLE)))
+    assert (copy.load, copy.job) == (load_nothing, WHOLE)
+    copy.close()
+
+
+def test_units_are_in_the_file(tmp_path):
+    with open_folder(tmp_path / "out", WHOLE) as folder:
+        predict_rest(folder, write_clips(tmp_path, 1), predict, 2)
+    read = pq.read_schema(tmp_path / "out/predictions-000000.parquet")
+    assert read.names == SCHEMA.names
+    assert set(EMOTIONS) < set(read.names)
+    for field in read:
+        assert field.metadata[b"meaning"]
+        for suffix, unit in (("_s", b"s"), ("_px", b"px"), ("_bytes", b"byte")):
+            if field.name.endswith(suffix):
+                assert field.metadata[b"unit"] == unit
