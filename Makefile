@@ -86,7 +86,7 @@ build/docs-venv/.installed: requirements-docs.txt
 	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@
 
-# Wheel and sdist in dist/; dist-check installs them into a clean environment and asks for an answer,
+# Wheel and sdist in dist/; dist-check installs them into a clean environment and predicts there,
 # with TRAIN=1 it also trains in one.
 dist: $(INSTALLED)
 	rm -rf dist

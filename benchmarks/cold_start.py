@@ -1,4 +1,4 @@
-"""Claim: from the start of a process to the first answer at least ten times as fast.
+"""Claim: from the start of a process to the first prediction at least ten times as fast.
 
 Measured: ``keras-emo predict CLIP`` against ``benchmarks/naive.py`` (TensorFlow, Keras, librosa,
 mtcnn) with the same network, each in a fresh process, in turn; median seconds and the ratio.
@@ -47,12 +47,12 @@ def main() -> None:
             for name, arguments in peers.items():
                 start_s = time.perf_counter()
                 done = subprocess.run(arguments, capture_output=True, text=True)
-                if done.returncode not in (0, 4):  # 4: an answer with a warning
+                if done.returncode not in (0, 4):  # 4: a prediction with a warning
                     sys.exit(f"{name} failed: {done.stderr[-2000:]}")
                 if i:
                     spent_s[name].append(time.perf_counter() - start_s)
     for name, times in spent_s.items():
-        print(f"{name:<10} {median(times):6.2f} s to the first answer, {len(times)} processes")
+        print(f"{name:<10} {median(times):6.2f} s to the first prediction, {len(times)} processes")
     if len(spent_s) == 2:
         pairs = zip(spent_s["naive"], spent_s["keras_emo"], strict=True)
         print(f"ratio      {median(a / b for a, b in pairs):6.1f}")

@@ -81,21 +81,21 @@ def read(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec)
 
 
 def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
+
     from keras_emo.data.pipeline import stream_faces
     from keras_emo.networks import build
-    from keras_emo.training.distributed import Crew
-    from keras_emo.training.fit import compile_model, cross_entropy
-    from keras_emo.training.steps import make_step
+    from keras_emo.training.distributed import Replicas
+    from keras_emo.training.fit import compile_model, cross_entropy, make_step
 
     config = read_config(options.config, {})
-    name, crew = "visual_residual", Crew()
+    name, replicas = "visual_residual", Replicas()
     stage = config.of_stage(name)
     clips, _ = open_training(samples, options, spec)
     data, steps = stream_faces(clips, stage.batch, 0, stage.crops_a_clip, config.faces)
     model = build(name, config.preset, config.model, spec)
     compile_model(model, stage, steps)
     model.optimizer.build(model.trainable_variables)
-    step, batches = make_step(model, cross_entropy(stage, "sum"), crew), crew.iterate(data)
+    step, batches = make_step(model, cross_entropy(stage, "sum"), replicas), replicas.iterate(data)
     float(step(batches))  # builds the graph
     started = clocks()
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Claim: a whole answer costs little more than decoding the file, and far less than elsewhere.
+"""Claim: a prediction takes little longer than decoding the file, and far less than elsewhere.
 
 Measured on a clip of 3.7 s, 1280x720, 30 fps, made from the given one: ``Model.predict``,
 warm; decoding every packet of picture and sound of the same file with PyAV, without conversion, on

@@ -49,13 +49,12 @@ def serve(net: str, batch: int) -> None:
     import tensorflow as tf
 
     from keras_emo.training.config import StageConfig
-    from keras_emo.training.distributed import Crew
-    from keras_emo.training.fit import compile_model, cross_entropy, run_epochs
-    from keras_emo.training.norms import training_norms
-    from keras_emo.training.precision import using_precision
-    from keras_emo.training.steps import make_step
+    from keras_emo.training.distributed import Replicas
+    from keras_emo.training.fit import compile_model, cross_entropy, make_step, run_epochs
+    from keras_emo.training.run import using_precision
 
-    rng, stage, crew = np.random.default_rng(0), StageConfig(batch=batch, epochs=10**6), Crew()
+    rng, stage = np.random.default_rng(0), StageConfig(batch=batch, epochs=10**6)
+    replicas = Replicas()
     models = {}
     for variant in KERAS_VARIANTS:
         with using_precision("bfloat16" if "bfloat16" in variant else ""):
@@ -71,12 +70,10 @@ def serve(net: str, batch: int) -> None:
 
     def loop(variant: str):
         model, total = models[variant], cross_entropy(stage, "sum")
-        xla = variant == "loop, XLA"
-        step = make_step(model, total, crew, xla)
+        step = make_step(model, total, replicas, xla=variant == "loop, XLA")
 
         def run(n: int) -> None:
-            with training_norms(model, crew.many, xla):
-                run_epochs(model, data, n, range(1), [], step, crew)
+            run_epochs(model, data, n, range(1), [], step, replicas)
 
         return run
 

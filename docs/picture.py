@@ -1,4 +1,4 @@
-"""Draws the picture of the README from a clip and the answer to it.
+"""Draws the picture of the README from a clip and its prediction.
 
     make demo && .venv/bin/python docs/picture.py .demo/cache/builtin/Actor_08/01-01-05-02-01-01-08.mp4 .demo/bundle docs/picture.svg
 
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+import keras_emo
 from keras_emo.features.clip import ClipInputs
-from keras_emo.inference.model import Predictor
-from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import read_media
-from keras_emo.render.chart import color_of
+from keras_emo.render.chart import COLORS
 
 WIDTH, HEIGHT = 920, 300
 FRAME_PX, CROP_PX, N_CROPS = 220, 64, 4
@@ -26,23 +26,23 @@ INK, PALE = "#222", "#888"
 
 
 def draw(clip: Path, bundle: Path) -> str:
-    """An <svg> of what becomes of a clip: picture and sound, crops and MFCC, seven shares."""
-    predictor = Predictor(bundle)
-    inputs, media = predictor.prepare(clip), read_media(clip, frame_rate_hz=1.0)
-    answer = predictor.predict_inputs(clip, inputs)
+    """An <svg> of a clip's way: picture and sound, crops and MFCC, seven probabilities."""
+    model = keras_emo.load(bundle)
+    inputs, media = model.prepare(clip), read_media(clip, frame_rate_hz=1.0)
+    prediction = model.predict(clip)
     if inputs.face is None or inputs.mfcc is None or media.waveform is None:
         raise SystemExit("error: take a clip with a face and a voice")
-    said = f"{answer.label}, {100 * answer.probs.max():.0f} %"
+    label = f"{prediction.label}, {100 * prediction.confidence:.0f} %"
     return "\n".join((
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         'font-family="sans-serif" font-size="13">',
-        f"<title>A drawn face and a synthetic voice become seven shares: {said}</title>",
+        f"<title>A drawn face and a synthetic voice become seven probabilities: {label}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',
-        draw_frame(media.frames[0], inputs.boxes[0]),
+        draw_frame(media.frames[0].rgb, inputs.boxes[0]),
         draw_sound(media.waveform, 20, 200, FRAME_PX, 60),
         draw_inputs(inputs),
         draw_network(),
-        draw_shares(answer.probs),
+        draw_probs(prediction.probs),
         "</svg>\n",
     ))  # fmt: skip
 
@@ -77,9 +77,9 @@ def draw_inputs(inputs: ClipInputs) -> str:
     mfcc = inputs.mfcc[1:] - inputs.mfcc[1:].mean(axis=1, keepdims=True)
     mfcc = mfcc / mfcc.std(axis=1, keepdims=True).clip(1e-6)  # each coefficient at its own scale
     grey = np.clip(mfcc * 50 + 110, 0, 255).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
+    colors = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
     width = step * (N_CROPS - 1) + CROP_PX
-    shapes.append(show(colours, 290, 200, width, 60))
+    shapes.append(show(colors, 290, 200, width, 60))
     shapes += [write("the face, 3 times a second", 290, 60), write("the voice: MFCC", 290, 190)]
     shapes += [
         arrow(250, 102, 280),
@@ -106,15 +106,15 @@ def draw_network() -> str:
     return "".join(shapes)
 
 
-def draw_shares(probs: np.ndarray) -> str:
-    """A bar an emotion, in the colours of timelines."""
+def draw_probs(probs: Mapping[str, float]) -> str:
+    """A bar per emotion, in the colors of the charts."""
     shapes = []
-    for i, (name, share) in enumerate(zip(EMOTIONS, probs.tolist(), strict=True)):
+    for i, (name, prob) in enumerate(probs.items()):
         y = 48 + 34 * i
         shapes.append(
             write(name, 770, y + 15, "end")
-            + f'<rect x="778" y="{y}" width="{max(1, 86 * share):.0f}" height="20" '
-            f'fill="{color_of(name)}"/>' + write(f"{100 * share:.0f} %", 910, y + 15, "end")
+            + f'<rect x="778" y="{y}" width="{max(1, 86 * prob):.0f}" height="20" '
+            f'fill="rgb{COLORS[name]}"/>' + write(f"{100 * prob:.0f} %", 910, y + 15, "end")
         )
     return "".join(shapes)
 

@@ -1,4 +1,4 @@
-"""keras-emo evaluate: a bundle scored on a labeled corpus."""
+"""keras-emo evaluate: a bundle, or one per fold, scored on a labeled corpus."""
 
 from __future__ import annotations
 
@@ -6,39 +6,43 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from statistics import fmean, pstdev
+from typing import Any, TextIO
 
 from keras_emo import load
-from keras_emo.cli.fold_bundles import check_folds, describe_folds, find_folds
-from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_threads
+from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_provider, add_threads
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.corpus import Sample
-from keras_emo.data.evaluation import LabeledClip, Part, evaluate_parts
+from keras_emo.data.corpus import Corpus, Sample
+from keras_emo.data.evaluation import CorpusEvaluation, evaluate_models
 from keras_emo.data.splits import resolve_speakers
 from keras_emo.demo_corpus import SPEAKER_NOTE
 from keras_emo.errors import ExitCode, Reason, UsageError
-from keras_emo.inference.bundle import load_bundle
+from keras_emo.inference.bundle import DESCRIPTION, Bundle, load_bundle
 from keras_emo.io import open_output
 from keras_emo.labels import EMOTIONS
-from keras_emo.metrics import Metrics, format_interval, format_percent
+from keras_emo.metrics import format_interval, format_percent
 from keras_emo.progress import Progress
+
+SAME_IN_FOLDS = ("model", "preset", "precision", "soup", "clip_spec")
 
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """Options of keras-emo evaluate."""
     add_bundle(evaluate)
     add_threads(evaluate)
+    add_provider(evaluate)
     evaluate.add_argument("--data", type=Path, required=True, help="corpus folder")
     evaluate.add_argument("--corpus", default="auto", help=CORPUS_HELP)
-    evaluate.add_argument("--json", type=Path, help="write all figures and predictions here")
+    evaluate.add_argument("--json", type=Path, help="write all metrics and predictions here")
     evaluate.add_argument(
         "--folds",
         type=Path,
         metavar="FOLDER",
         help="instead of --bundle: a folder with one bundle per fold, each measured on its own "
-        "test speakers, with one set of figures over all",
+        "test speakers, with one set of metrics over all",
     )
     evaluate.add_argument(
         "--speakers",
@@ -49,7 +53,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Score a bundle, or one of each fold, on a labeled corpus and print the figures."""
+    """Score a bundle, or one per fold, on a labeled corpus and print the metrics."""
     if options.folds is not None and options.speakers is not None:
         raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
     if options.folds is not None and options.bundle is not None:
@@ -60,87 +64,165 @@ def run(options: argparse.Namespace) -> int:
         return _evaluate(options, stream)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A bundle and the samples that it is scored on."""
+
+    bundle: Bundle
+    samples: list[Sample]
+
+    @property
+    def speakers(self) -> set[str]:
+        return {s.speaker for s in self.samples}
+
+    @property
+    def known_speakers(self) -> set[str]:
+        """Those whom the model has seen in training."""
+        split = self.bundle.manifest.corpus.split
+        return self.speakers & {*split.train, *split.val}
+
+
 def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
-    folds = find_folds(options.folds) if options.folds is not None else []
-    bundles = [load_bundle(b) for b in folds or [options.bundle]]
+    folders = find_folds(options.folds) if options.folds is not None else [options.bundle]
+    bundles = [load_bundle(folder) for folder in folders]
     corpus = read_corpus(options.data, options.corpus, options.skip_bad)
-    parts: list[Part] = []
-    seen: set[str] = set()
-    for bundle in bundles:
-        trained = bundle.manifest.corpus.split
-        speakers = "test" if folds else options.speakers
-        samples = choose_samples(corpus.samples, speakers, trained.test, options.data)
-        seen |= {t.speaker for t in samples} & {*trained.train, *trained.val}
-        clips = [LabeledClip(t.sample_id, t.source, t.label, t.speaker, t.gender) for t in samples]
-        parts.append((partial(load, bundle, threads=options.threads), clips))
-    if folds:
-        check_folds(bundles, [{c.speaker for c in clips} for _, clips in parts])
-    elif seen:
-        names = ", ".join(sorted(seen))
-        print(f"warning: the network has learned from {names}; their clips do not test it",
+    speakers = options.speakers if options.folds is None else "test"
+    scored = [Scored(b, choose_samples(corpus.samples, speakers, b, options.data)) for b in bundles]
+    known = set().union(*(s.known_speakers for s in scored))
+    if options.folds is not None:
+        check_folds(scored)
+    elif known:
+        names = ", ".join(sorted(known))
+        print(f"warning: the network was trained on {names}; their clips do not test it",
               file=sys.stderr)  # fmt: skip
-    with Progress("answered", "clips") as progress:
-        figures = evaluate_parts(parts, progress)
-    figures["corpus"] = {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]}
-    figures["bundle"] = options.folds.resolve().name if folds else bundles[0].manifest.name
-    figures["speakers_seen_in_training"] = sorted(seen)
-    if folds:
-        figures |= describe_folds(bundles, figures)
-    print(format_figures(figures, corpus.name), end="")
+    with Progress("evaluated", "clips") as progress:
+        how = {"threads": options.threads, "providers": options.providers}
+        jobs = [(partial(load, s.bundle, **how), s.samples) for s in scored]
+        evaluation = evaluate_models(jobs, progress)
+    facts: dict[str, Any] = {
+        "corpus": {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]},
+        "bundle": bundles[0].manifest.name,
+        "speakers_seen_in_training": sorted(known),
+    }
+    if options.folds is not None:
+        facts |= {"bundle": options.folds.resolve().name, **summarize_folds(scored, evaluation)}
+    print(format_evaluation(evaluation, facts.get("folds", {}), corpus.name), end="")
     if stream is not None:
-        stream.write(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    for failure in figures["failures"]:
-        print(f"error: {failure['path']!r}: {failure['reason']}: {failure['cause']}",
-              file=sys.stderr)  # fmt: skip
-    if figures["n_abstained"] == figures["n_clips"]:
+        data = evaluation.to_dict() | facts
+        stream.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    for failure in evaluation.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return _exit_code(evaluation, corpus)
+
+
+def _exit_code(evaluation: CorpusEvaluation, corpus: Corpus) -> ExitCode:
+    if evaluation.metrics.n_abstained == evaluation.metrics.n_clips:
         return ExitCode.REJECTED
-    lacking = figures["failures"] or figures["n_degraded"] or corpus.problems
-    return ExitCode.PARTIAL if lacking else ExitCode.OK
+    partial = evaluation.failures or evaluation.n_degraded or corpus.problems
+    return ExitCode.PARTIAL if partial else ExitCode.OK
 
 
 def choose_samples(
-    samples: Sequence[Sample], speakers: str | None, tested: Sequence[str], where: Path
+    samples: Sequence[Sample], speakers: str | None, bundle: Bundle, folder: Path
 ) -> list[Sample]:
-    """Takes of the speakers asked for. Raises UsageError where there are none."""
-    known = {t.speaker for t in samples}
+    """Samples of the speakers asked for. Raises UsageError where there are none."""
+    known = {s.speaker for s in samples}
     if speakers is None:
         return list(samples)
+    tested = bundle.manifest.corpus.split.test
     if speakers == "test":
         chosen = known & set(tested)
     else:
         chosen = resolve_speakers([n.strip() for n in speakers.split(",")], known, "speakers")
     if not chosen:
         cause = f"none of the bundle's test speakers ({', '.join(tested) or 'it has none'})"
-        raise UsageError(where, Reason.NO_CLIPS, cause)
-    return [t for t in samples if t.speaker in chosen]
+        raise UsageError(folder, Reason.NO_CLIPS, cause)
+    return [s for s in samples if s.speaker in chosen]
 
 
-def format_figures(figures: dict, corpus: str) -> str:
-    """The figures as a few lines of text."""
-    metrics = Metrics.from_dict(figures)
-    low_to_high = format_interval(metrics.intervals["accuracy"])
+def find_folds(folder: Path) -> list[Path]:
+    """Bundle folders in a folder, by name. Raises UsageError for fewer than two."""
+    found = sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION}"))
+    if len(found) < 2:
+        cause = f"{len(found)} bundles in it; --folds takes a folder with one for each fold"
+        raise UsageError(folder, Reason.NOT_FOUND, cause)
+    return found
+
+
+def check_folds(scored: Sequence[Scored]) -> None:
+    """Raise UsageError where bundles were made in different ways, where a speaker tests two of
+    them, and where a bundle was trained on a speaker who tests it."""
+    first = scored[0].bundle
+    for bundle in (s.bundle for s in scored[1:]):
+        for key in SAME_IN_FOLDS:
+            if getattr(bundle.manifest, key) != getattr(first.manifest, key):
+                cause = f"it has another {key} than {first.folder}: not folds of one network"
+                raise UsageError(bundle.folder, Reason.BAD_CONFIG, cause)
+    tested: set[str] = set()
+    for fold in scored:
+        split = fold.bundle.manifest.corpus.split
+        for others, how in (
+            (tested, "tests another fold too"),
+            (split.train, "was trained on"),
+            (split.val, "was validated on"),
+        ):
+            if both := sorted(fold.speakers & set(others)):
+                cause = f"test speaker {both[0]} {how}"
+                raise UsageError(fold.bundle.folder, Reason.BAD_SPLIT, cause)
+        tested |= fold.speakers
+
+
+def summarize_folds(scored: Sequence[Scored], evaluation: CorpusEvaluation) -> dict[str, Any]:
+    """What is known of the folds besides the metrics over all their clips.
+
+    ``folds``: accuracy by bundle; fold_mean and fold_deviation of these; ``made``: how the bundles
+    were made, with n_networks averaged in each. export.py takes it all as a --table.
+    """
+    folds: dict[str, float] = {}
+    for fold in scored:
+        groups = [evaluation.metrics.by_speaker[s] for s in fold.speakers]
+        n_right = sum(g.accuracy * g.n_clips for g in groups)
+        folds[fold.bundle.folder.name] = n_right / sum(g.n_clips for g in groups)
+    manifest = scored[0].bundle.manifest
+    return {
+        "folds": folds,
+        "fold_mean": fmean(folds.values()),
+        "fold_deviation": pstdev(folds.values()),
+        "made": {
+            "model": manifest.model,
+            "precision": manifest.precision,
+            **({"soup": list(manifest.soup)} if manifest.soup else {}),
+            "n_networks": max(1, len(manifest.corpus.split.members)),
+        },
+    }
+
+
+def format_evaluation(
+    evaluation: CorpusEvaluation, folds: dict[str, float], corpus_name: str
+) -> str:
+    """The metrics as a few lines of text. folds: accuracies by bundle."""
+    metrics = evaluation.metrics
+    recall = {name: value for name, value in metrics.recall.items() if value is not None}
     lines = [
-        f"{figures['n_clips']} clips of {figures['n_speakers']} speakers"
-        f"  {figures['clips_per_second']:.2f} clips a second",
+        f"{metrics.n_clips} clips of {metrics.n_speakers} speakers"
+        f"  {evaluation.clips_per_second:.2f} clips per second",
         f"accuracy {format_percent(metrics.accuracy)} % (95 %, speakers resampled: "
-        f"{low_to_high})  UAR {format_percent(metrics.uar)}  "
+        f"{format_interval(metrics.intervals['accuracy'])})  UAR {format_percent(metrics.uar)}  "
         f"macro-F1 {format_percent(metrics.macro_f1)}  "
         f"majority {format_percent(metrics.majority_accuracy or 0.0)}",
-        f"{figures['n_abstained']} without an answer, {figures['n_degraded']} degraded",
-        "recall  " + "  ".join(
-            f"{name} {100 * value:.0f}" for name, value in figures["recall"].items()
-            if value is not None
-        ),
-    ]  # fmt: skip
+        f"{metrics.n_abstained} without a prediction, {evaluation.n_degraded} degraded",
+        "recall  " + "  ".join(f"{name} {100 * value:.0f}" for name, value in recall.items()),
+    ]
     width = max(map(len, EMOTIONS)) + 1
     heads = [*(name[:5] for name in EMOTIONS), "none"]
-    lines.append(" " * width + "".join(f"{h:>6}" for h in heads))
-    for name, row in zip(EMOTIONS, figures["confusion"]["counts"], strict=True):
+    lines.append(" " * width + "".join(f"{head:>6}" for head in heads))
+    for name, row in zip(EMOTIONS, metrics.confusion, strict=True):
         lines.append(f"{name:<{width}}" + "".join(f"{n:>6}" for n in row))
-    for fold, accuracy in figures.get("folds", {}).items():
-        lines.append(f"{fold}  {100 * accuracy:.1f} %")
-    for speaker, part in figures["by_speaker"].items():
-        lines.append(f"{speaker}  {part['n_clips']} clips  {100 * part['accuracy']:.1f} %")
-    if corpus == "builtin":
+    lines += [f"{fold}  {format_percent(accuracy)} %" for fold, accuracy in folds.items()]
+    lines += [
+        f"{speaker}  {group.n_clips} clips  {format_percent(group.accuracy)} %"
+        for speaker, group in metrics.by_speaker.items()
+    ]
+    if corpus_name == "builtin":
         lines.append(SPEAKER_NOTE)
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from keras_emo import load
-from keras_emo.cli.options import add_bundle, add_threads, add_windows, seconds
+from keras_emo.cli.options import add_bundle, add_provider, add_threads, add_windows, seconds
 from keras_emo.errors import ExitCode
 from keras_emo.io import open_output
 
@@ -27,6 +27,7 @@ def add_arguments(live: argparse.ArgumentParser) -> None:
     )
     add_bundle(live)
     add_threads(live)
+    add_provider(live)
     add_windows(live)
     live.add_argument(
         "--format",
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from keras_emo.render.writers import format_window
 
     with open_output(options.out) as stream:
-        model = load(options.bundle, threads=options.threads)
+        model = load(options.bundle, threads=options.threads, providers=options.providers)
         source = open_source(options.source)
         model.warm_up()
         if not source.has_audio and "voice" in model.bundle.modalities:

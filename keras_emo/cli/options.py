@@ -49,6 +49,18 @@ def add_threads(parser: Arguments) -> None:
     )
 
 
+def add_provider(parser: Arguments) -> None:
+    """--provider."""
+    parser.add_argument(
+        "--provider",
+        action="append",
+        dest="providers",
+        metavar="NAME",
+        help="execution provider of onnxruntime, for example CUDAExecutionProvider; may be "
+        "repeated, the preferred one first (default: CPUExecutionProvider)",
+    )
+
+
 def add_windows(parser: Arguments) -> None:
     """--window-s and --hop-s."""
     parser.add_argument(

@@ -15,6 +15,7 @@ from keras_emo.cli.options import (
     HOW_TO_SCALE,
     add_bundle,
     add_engine,
+    add_provider,
     add_threads,
     add_windows,
     check_engine,
@@ -42,6 +43,7 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
     )
     add_bundle(predict)
     add_threads(predict)
+    add_provider(predict)
     output = predict.add_argument_group("output")
     output.add_argument(
         "--format",
@@ -199,7 +201,9 @@ def _check_bulk(options: argparse.Namespace) -> None:
 def open_model(options: argparse.Namespace) -> Model:
     """The bundle's model, with --sandbox one that reads in a sandbox."""
     sandbox = options.sandbox and _choose_limits(options)
-    return load(options.bundle, threads=options.threads, sandbox=sandbox)
+    return load(
+        options.bundle, threads=options.threads, providers=options.providers, sandbox=sandbox
+    )
 
 
 def _choose_limits(options: argparse.Namespace) -> Limits:

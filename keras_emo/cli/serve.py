@@ -6,11 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from keras_emo.cli.options import add_bundle, count, megabytes, seconds
+from keras_emo.cli.options import add_bundle, add_provider, count, megabytes, seconds
 from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.session import available_cores
+from keras_emo.inference.session import CPU, available_cores
 from keras_emo.serve.security import choose_key
 from keras_emo.serve.settings import MB, Settings
 
@@ -20,6 +20,7 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fast
 def add_arguments(serve: argparse.ArgumentParser) -> None:
     """Options of keras-emo serve."""
     add_bundle(serve)
+    add_provider(serve)
     serve.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     serve.add_argument("--port", type=count, default=8080, help="0: any (default: %(default)s)")
     serve.add_argument(
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
             drain_s=options.drain_s,
             stall_s=options.stall_s,
             api_key=key,
+            providers=tuple(options.providers or (CPU,)),
         )
     except ValueError as e:
         raise UsageError("serve", Reason.BAD_CONFIG, str(e)) from None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from keras_emo.cli.options import HOW_TO_SCALE
 from keras_emo.cli.run import require, run_command
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec
@@ -16,9 +17,9 @@ from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.media.reader import check_file
 from keras_emo.progress import Progress
 from keras_emo.training.config import PRECISIONS, PRETRAIN, read_config
-from keras_emo.training.data import open_corpus, prepare, split_corpus
+from keras_emo.training.data import open_corpus
 from keras_emo.training.interrupt import run_until_stopped
-from keras_emo.training.team import KINDS, Team, gather_team
+from keras_emo.training.workers import Workers, train_run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
     data.add_argument("--cache", type=Path, default=Path("cache"), help="prepared clips go here")
     data.add_argument("--skip-bad", action="store_true", help="go on without files that are bad")
-    data.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    data.add_argument(
+        "--jobs", type=int, default=0, help="processes that prepare clips (default: one a core)"
+    )
     data.add_argument("--builtin-speakers", type=int, help="size of the built-in corpus")
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, required=True, help="run folder")
@@ -64,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checked.add_argument(
         "--val",
         type=_validation,
-        help="validation speakers, as 3,8; none: nobody, so that everybody else learns and a "
-        "network stays as its last epoch left it",
+        help="validation speakers, as 3,8; none: all remaining speakers are used for training and "
+        "the last epoch is kept",
     )
     checked.add_argument(
         "--n-val", type=int, help="how many validation speakers are drawn (default: 2)"
@@ -85,9 +88,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place = parser.add_argument_group("where and how fast")
     place.add_argument(
         "--distribute",
-        choices=KINDS,
-        default=KINDS[0],
-        help="all GPUs of this machine, or all workers of TF_CONFIG; --out is on shared storage",
+        choices=("none", "mirrored"),
+        default="none",
+        help="mirrored: train on all GPUs of this machine",
+    )
+    place.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="train on N workers of a Ray cluster; --out and --cache are on shared storage",
+    )
+    place.add_argument(
+        "--address", help="the Ray cluster, as HOST:PORT (default: RAY_ADDRESS, or this machine)"
     )
     place.add_argument(
         "--mixed-precision",
@@ -109,78 +121,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Train what the options say."""
-    # of a worker that is gone TensorFlow has much to say; one line is enough
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if options.distribute != "none" else "2")
-    return run_until_stopped(lambda: _train_together(options), options.out)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return run_until_stopped(lambda: _train(options), options.out)
 
 
-def _train_together(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> int:
     require("keras", "tensorflow", "librosa", "matplotlib")
-    with gather_team(options.distribute) as team, team.one_output():
-        return _train(options, team)
-
-
-def _train(options: argparse.Namespace, team: Team) -> int:
+    workers = _read_workers(options)
     config = read_config(options.config, _changes(options))
     if options.pretrain_data is not None and PRETRAIN not in config.stages:
         stages = (PRETRAIN, *config.stages)  # read anew: other settings may bear on every stage
         config = read_config(options.config, {**_changes(options), "stages": stages})
-    start = _digest_start(options.init_from, options.pretrain_data)
-    corpus = team.run_coordinator_first(
-        lambda: open_corpus(
-            options.data,
-            options.corpus,
-            options.cache,
-            options.skip_bad,
-            options.workers,
-            _size_builtin(options.builtin_speakers),
-        )
-    )
-    if options.folds is not None or options.seeds is not None:
-        return _train_several(options, config, corpus, start, team)
-    split = split_corpus(corpus, config, options.fold)
-    prepared = team.run_coordinator_first(
-        lambda: prepare(corpus, split, config.clip, options.cache, options.workers)
-    )
-    # TensorFlow takes seconds to load: only once the data is known to be good
-    with Progress("train.py") as progress:
-        progress.say("loading TensorFlow")
-        from keras_emo.training.distributed import open_crew
-        from keras_emo.training.run import open_run
-        from keras_emo.training.stages import train_stages
-        from keras_emo.training.summary import format_summary
-
-        crew = open_crew(options.distribute, team)
-    run = open_run(options.out, config, prepared, start, crew)
-    rows = train_stages(run, options.init_from, options.pretrain_data)
-    if corpus.name == "builtin":
-        print(SPEAKER_NOTE)
-    print(format_summary(rows), end="")
-    return ExitCode.OK
-
-
-def _train_several(options, config, corpus, start, team) -> int:
-    if options.fold is not None:
+    several = options.folds is not None or options.seeds is not None
+    if several and options.fold is not None:
         raise UsageError("--fold", Reason.BAD_CONFIG, "not together with --folds or --seeds")
-    from keras_emo.training.distributed import open_crew
-    from keras_emo.training.folds import plan_runs, pretrain_once, train_runs
-    from keras_emo.training.table import write_table
+    start = _digest_start(options.init_from, options.pretrain_data)
+    cache = options.cache.resolve()  # workers have folders of their own
+    corpus = open_corpus(
+        options.data,
+        options.corpus,
+        cache,
+        options.skip_bad,
+        options.jobs,
+        _size_builtin(options.builtin_speakers),
+    )
+    with Progress("train.py") as progress:
+        progress.say("loading TensorFlow")  # takes seconds: once the corpus is known to be good
+        from keras_emo.training.distributed import mirror_devices
+        from keras_emo.training.folds import Recipe, plan_runs, pretrain_once, train_runs
+        from keras_emo.training.run import summarize
+        from keras_emo.training.table import write_table
 
-    crew = open_crew(options.distribute, team)
+        replicas = mirror_devices() if options.distribute == "mirrored" else None
+    recipe = Recipe(config, corpus, cache, options.jobs, start, replicas, workers)
+    if not several:
+        opened = recipe.open(options.out, config, options.fold)
+        train_run(opened, workers, options.init_from, options.pretrain_data)
+        if corpus.name == "builtin":
+            print(SPEAKER_NOTE)
+        print(summarize(options.out), end="")
+        return ExitCode.OK
     plans = plan_runs(options.out, options.seeds or (config.seed,), options.folds)
     config = replace(config, stages=tuple(s for s in config.stages if s != PRETRAIN))
-    init_from = options.init_from
+    recipe, init_from = replace(recipe, config=config), options.init_from
     if options.pretrain_data is not None:
-        init_from = pretrain_once(
-            options.out, config, corpus, options.cache, options.pretrain_data, options.workers,
-            start, crew,
-        )  # fmt: skip
-    train_runs(plans, config, corpus, options.cache, options.workers, init_from, start, crew)
-    table = team.run_on_coordinator(
-        lambda: write_table(options.out, plans, config.stages, corpus.samples)
-    )
-    print(table, end="")
+        init_from = pretrain_once(options.out, recipe, options.pretrain_data)
+    train_runs(plans, recipe, init_from)
+    print(write_table(options.out, plans, config.stages, corpus.samples), end="")
     return ExitCode.OK
+
+
+def _read_workers(options: argparse.Namespace) -> Workers | None:
+    """The workers that train; None for this process."""
+    if options.workers is None:
+        if options.address is not None:
+            raise UsageError("--address", Reason.BAD_CONFIG, "only together with --workers")
+        return None
+    require("ray", how=HOW_TO_SCALE)
+    for name, given in (("--distribute", options.distribute != "none"), ("--xla", options.xla)):
+        if given:
+            raise UsageError(name, Reason.BAD_CONFIG, "not together with --workers")
+    if options.workers < 1:
+        raise UsageError("--workers", Reason.BAD_CONFIG, "at least one worker trains")
+    return Workers(options.workers, options.address)
 
 
 def _size_builtin(n_speakers: int | None) -> BuiltinSpec:
@@ -191,7 +194,7 @@ def _size_builtin(n_speakers: int | None) -> BuiltinSpec:
 
 
 def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[str, str]:
-    """What the face network begins with, so that a run does not go on from something else."""
+    """Digests of what the face network starts from, so that a run is not resumed from another."""
     start: dict[str, str] = {}
     if init_from is not None:
         content = check_file(init_from).read_bytes()

@@ -1,4 +1,4 @@
-"""A bundle scored on labelled clips, through the same predictor that serves."""
+"""Models scored on labeled samples, through the same Model that serves."""
 
 from __future__ import annotations
 
@@ -9,85 +9,107 @@ from typing import Any
 
 import numpy as np
 
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import ClipError
 from keras_emo.inference.model import Model
-from keras_emo.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.media.reader import ClipSource
-from keras_emo.metrics import measure
+from keras_emo.inference.results import Prediction
+from keras_emo.labels import N_EMOTIONS
+from keras_emo.metrics import Metrics, measure
+
+# Loads a model, and the samples that it is scored on.
+Job = tuple[Callable[[], Model], Sequence[Sample]]
 
 
 @dataclass(frozen=True)
-class LabeledClip:
-    """A clip, its truth and who speaks."""
+class SampleResult:
+    """What was predicted for a sample, or why it failed."""
 
-    sample_id: str
-    source: ClipSource
-    label: int
-    speaker: str
-    gender: str
+    sample: Sample
+    result: Prediction | ClipError
+
+    def to_dict(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"sample_id": self.sample.sample_id, "label": self.sample.emotion}
+        if isinstance(self.result, ClipError):
+            return row | {"prediction": None, "reason": str(self.result.reason)}
+        return row | {
+            "prediction": self.result.label,
+            "probs": [round(p, 6) for p in self.result.probs.values()],
+            "modalities": list(self.result.modalities),
+            "states": [str(s) for s in self.result.states],
+            "warnings": list(self.result.warnings),
+        }
 
 
-Part = tuple[Callable[[], Model], Sequence[LabeledClip]]
+@dataclass(frozen=True)
+class CorpusEvaluation:
+    """Metrics over samples, of which one that failed counts as wrong, and the result of each."""
+
+    metrics: Metrics
+    results: tuple[SampleResult, ...]
+    clips_per_second: float
+
+    @property
+    def failures(self) -> list[ClipError]:
+        return [r.result for r in self.results if isinstance(r.result, ClipError)]
+
+    @property
+    def n_degraded(self) -> int:
+        """Predictions without a modality, or of a damaged file."""
+        return sum(isinstance(r.result, Prediction) and r.result.degraded for r in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``evaluate --json`` has them."""
+        return {
+            **self.metrics.to_dict(),
+            "n_degraded": self.n_degraded,
+            "clips_per_second": self.clips_per_second,
+            "failures": [
+                {"path": f.path, "reason": str(f.reason), "cause": f.cause} for f in self.failures
+            ],
+            "clips": [r.to_dict() for r in self.results],
+        }
 
 
-def evaluate_clips(
-    predictor: Model,
-    clips: Sequence[LabeledClip],
+def evaluate_model(
+    model: Model,
+    samples: Sequence[Sample],
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Figures of one predictor, see evaluate_parts."""
-    return evaluate_parts([(lambda: predictor, clips)], progress)
+) -> CorpusEvaluation:
+    """Evaluate one model, see evaluate_models."""
+    return evaluate_models([(lambda: model, samples)], progress)
 
 
-def evaluate_parts(
-    parts: Sequence[Part], progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Figures over all clips and the answer to each; a clip that fails counts as wrong.
-
-    parts: what opens a predictor, and the clips that it answers; several where each network has
-    test speakers of its own. Returns plain values: core.metrics.report, ``clips`` (take, label,
-    answer, probs), ``n_degraded`` (answers counted in although a modality was missing or the file
-    damaged), ``failures`` and ``clips_per_second``.
-    """
-    every = [clip for _, clips in parts for clip in clips]
-    probs = np.full((len(every), N_EMOTIONS), np.nan, np.float32)
-    failures: list[dict[str, str]] = []
-    rows: list[dict[str, Any]] = []
-    n_degraded, spent_s = 0, 0.0
-    for open_predictor, clips in parts:
-        predictor = open_predictor()
+def evaluate_models(
+    jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None
+) -> CorpusEvaluation:
+    """Evaluate models, each on samples of its own: the folds of a cross-validation."""
+    results: list[SampleResult] = []
+    n_samples, spent_s = sum(len(samples) for _, samples in jobs), 0.0
+    for load, samples in jobs:
+        model = load()
         started_s = time.perf_counter()
-        for clip in clips:
-            row: dict[str, Any] = {"take_id": clip.sample_id, "label": EMOTIONS[clip.label]}
-            try:
-                answer = predictor.predict(clip.source)
-            except ClipError as e:
-                failures.append({"path": e.path, "reason": str(e.reason), "cause": e.cause})
-                row |= {"answer": None, "reason": str(e.reason)}
-            else:
-                probs[len(rows)] = list(answer.probs.values())
-                n_degraded += answer.degraded
-                row |= {
-                    "answer": answer.label,
-                    "probs": [round(p, 6) for p in answer.probs.values()],
-                    "modalities": list(answer.modalities),
-                    "states": [str(s) for s in answer.states],
-                    "warnings": list(answer.warnings),
-                }
-            rows.append(row)
+        for sample in samples:
+            results.append(SampleResult(sample, _predict(model, sample)))
             if progress:
-                progress(len(rows), len(every))
+                progress(len(results), n_samples)
         spent_s += time.perf_counter() - started_s
+    probs = np.full((n_samples, N_EMOTIONS), np.nan, np.float32)
+    for row, r in zip(probs, results, strict=True):
+        if isinstance(r.result, Prediction):
+            row[:] = list(r.result.probs.values())
     metrics = measure(
-        np.array([c.label for c in every]),
+        np.array([r.sample.label for r in results]),
         probs,
-        [c.speaker for c in every],
-        [c.gender for c in every],
+        [r.sample.speaker for r in results],
+        [r.sample.gender for r in results],
     )
-    return {
-        **metrics.to_dict(),
-        "n_degraded": n_degraded,
-        "clips_per_second": round(len(every) / spent_s, 3) if every else 0.0,
-        "failures": failures,
-        "clips": rows,
-    }
+    return CorpusEvaluation(
+        metrics, tuple(results), round(n_samples / spent_s, 3) if n_samples else 0.0
+    )
+
+
+def _predict(model: Model, sample: Sample) -> Prediction | ClipError:
+    try:
+        return model.predict(sample.source)
+    except ClipError as e:
+        return e

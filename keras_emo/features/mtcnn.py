@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -44,13 +44,10 @@ class Face:
     """One face in a frame.
 
     box: x, y, width, height in pixels of the given frame, inside it. confidence: 0..1.
-    keypoints: (5, 2) float32 x, y in pixels, not clamped: left eye, right eye, nose, left and
-    right mouth corner, left and right in the picture.
     """
 
     box: Box
     confidence: float
-    keypoints: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def area_px(self) -> float:
@@ -130,15 +127,13 @@ class FaceDetector:
         return rgb
 
     def _find(self, rgb: np.ndarray, picture: np.ndarray, proposals: np.ndarray) -> list[Face]:
-        boxes, scores, keypoints = self._refine(picture, proposals)
+        boxes, scores = self._refine(picture, proposals)
         limit = np.array([picture.shape[1] - 1, picture.shape[0] - 1] * 2, np.float32)
         scale = rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]
-        back = np.array(scale, np.float32)
-        boxes = np.clip(boxes, 0, limit) * np.tile(back, 2)
-        keypoints = keypoints * back
+        boxes = np.clip(boxes, 0, limit) * np.array(scale * 2, np.float32)
         faces = [
-            Face((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), float(score), points)
-            for (x1, y1, x2, y2), score, points in zip(boxes, scores, keypoints, strict=True)
+            Face((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), float(score))
+            for (x1, y1, x2, y2), score in zip(boxes, scores, strict=True)
             if x2 > x1 and y2 > y1
         ]
         return sorted(faces, key=lambda face: face.area_px, reverse=True)
@@ -168,47 +163,38 @@ class FaceDetector:
         boxes = (boxes + regression[0, rows, columns] * (CELL_PX - 1)) / scale
         return suppress(boxes, score[0, rows, columns], _SCALE_NMS)
 
-    def _refine(
-        self, picture: np.ndarray, boxes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """R-Net, then O-Net: boxes (n, 4), scores (n,), keypoints (n, 5, 2)."""
-        nothing = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
+    def _refine(self, picture: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R-Net, then O-Net: boxes (n, 4), scores (n,)."""
+        nothing = np.empty((0, 4)), np.empty(0)
         if not len(boxes):
             return nothing
-        regression, scores = self._run(self._rnet, picture, boxes, _RNET_PX, ["boxes", "scores"])
+        regression, scores = self._run(self._rnet, picture, boxes, _RNET_PX)
         kept = scores > _RNET_THRESHOLD
         if not kept.any():
             return nothing
         boxes = regress(boxes[kept], regression[kept])
         boxes = to_square(suppress(boxes, scores[kept], _NMS)[0])
 
-        names = ["boxes", "scores", "landmarks"]
-        regression, scores, landmarks = self._run(self._onet, picture, boxes, _ONET_PX, names)
+        regression, scores = self._run(self._onet, picture, boxes, _ONET_PX)
         kept = scores > self.spec.min_confidence
-        boxes, scores = boxes[kept], scores[kept]
-        keypoints = landmarks[kept].reshape(-1, 2, 5).transpose(0, 2, 1)
-        sizes = boxes[:, 2:] - boxes[:, :2] + 1
-        keypoints = keypoints * sizes[:, None] + boxes[:, None, :2] - 1
-        boxes = regress(boxes, regression[kept])
+        boxes, scores = regress(boxes[kept], regression[kept]), scores[kept]
         order = best_first(scores)
-        boxes, scores, keypoints = boxes[order], scores[order], keypoints[order]
+        boxes, scores = boxes[order], scores[order]
         kept = ~overlapped(boxes, _NMS, of_smaller=True)
-        return boxes[kept], scores[kept], keypoints[kept].astype(np.float32)
+        return boxes[kept], scores[kept]
 
     @staticmethod
     def _run(
-        session: onnxruntime.InferenceSession,
-        picture: np.ndarray,
-        boxes: np.ndarray,
-        size_px: int,
-        names: list[str],
+        session: onnxruntime.InferenceSession, picture: np.ndarray, boxes: np.ndarray, size_px: int
     ) -> list[np.ndarray]:
-        batches: list[list[np.ndarray]] = [
-            session.run(names, {"image": crop_bilinear(picture, boxes[i : i + _BATCH], size_px)})
+        """Regression (n, 4) and scores (n,) of the crops that boxes (n, 4) cut out."""
+        batches = [
+            session.run(
+                ["boxes", "scores"],
+                {"image": crop_bilinear(picture, boxes[i : i + _BATCH], size_px)},
+            )
             for i in range(0, len(boxes), _BATCH)
         ]
-        if len(batches) == 1:
-            return batches[0]
         return [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
 
 

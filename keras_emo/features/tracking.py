@@ -42,12 +42,11 @@ class Detector(Protocol):
 class TrackedFace:
     """One person's face in a frame.
 
-    id: of the person, from 0. box, confidence: where it was last found. found: in this frame.
+    id: of the person, from 0. box: where it was last found. found: in this frame.
     """
 
     id: int
     box: Box
-    confidence: float
     found: bool
 
 
@@ -55,7 +54,6 @@ class TrackedFace:
 class _Track:
     id: int
     box: Box
-    confidence: float
     found_s: float  # when it was last found
     speed: tuple[float, float] = (0.0, 0.0)  # px a second
 
@@ -63,7 +61,7 @@ class _Track:
         passed_s = time_s - self.found_s
         (x, y), (old_x, old_y) = _center(face.box), _center(self.box)
         self.speed = ((x - old_x) / passed_s, (y - old_y) / passed_s) if passed_s > 0 else (0, 0)
-        self.box, self.confidence, self.found_s = face.box, face.confidence, time_s
+        self.box, self.found_s = face.box, time_s
 
     def predict(self, time_s: float) -> Box:
         """Where it is if it moves on as before."""
@@ -112,7 +110,7 @@ class FaceTracker:
             self._start([f for f in faces if id(f) not in paired], time_s)
         self._last_s = time_s
         return [
-            TrackedFace(t.id, t.box, t.confidence, t.found_s == time_s)
+            TrackedFace(t.id, t.box, t.found_s == time_s)
             for t in self._tracks
             if t.found_s >= recent_s
         ]
@@ -146,7 +144,7 @@ class FaceTracker:
                 if oldest.found_s == time_s:
                     return
                 self._tracks.remove(oldest)
-            self._tracks.append(_Track(self._next_id, face.box, face.confidence, time_s))
+            self._tracks.append(_Track(self._next_id, face.box, time_s))
             self._next_id += 1
 
 

@@ -61,7 +61,10 @@ class Bundle:
 
 def find_default_bundle() -> Path:
     """The folder that KERAS_EMO_BUNDLE names, or else that of the pretrained model."""
-    return Path(os.environ.get("KERAS_EMO_BUNDLE") or "saved_models/default")
+    if named := os.environ.get("KERAS_EMO_BUNDLE"):
+        return Path(named)
+    installed = Path(__file__).parents[1] / "pretrained"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "saved_models/default"
 
 
 def load_bundle(folder: str | os.PathLike[str] | None = None) -> Bundle:

@@ -12,43 +12,16 @@ _BLOCK_S = 1.0  # of such silence
 _NOTHING = np.zeros(0, np.float32)
 
 
-class SoundStream:
-    """Blocks of mono float32 at to_hz, equal to reader.resample of the whole."""
-
-    def __init__(self, to_hz: int):
-        self.to_hz = to_hz
-        self._from_hz = to_hz
-        self._resampler: soxr.ResampleStream | None = None
-
-    def push(self, block: np.ndarray, from_hz: int) -> np.ndarray:
-        """The resampled sound that is complete after ``block``, mono float32 (n,) at from_hz."""
-        ended = self.flush() if from_hz != self._from_hz else _NOTHING
-        self._from_hz = from_hz
-        if from_hz == self.to_hz:
-            more = block
-        else:
-            if self._resampler is None:
-                self._resampler = soxr.ResampleStream(
-                    from_hz, self.to_hz, 1, dtype="float32", quality="HQ"
-                )
-            more = self._resampler.resample_chunk(np.ascontiguousarray(block), last=False)
-        return np.concatenate([ended, more]) if len(ended) else more
-
-    def flush(self) -> np.ndarray:
-        """The rest, once no further block comes at this rate."""
-        if self._resampler is None:
-            return _NOTHING
-        rest: np.ndarray = self._resampler.resample_chunk(_NOTHING, last=True)
-        self._resampler = None
-        return rest
-
-
 class SoundBuffer:
-    """The latest sound at rate_hz, from the time of the last call of forget."""
+    """Mono float32 at rate_hz, equal to reader.resample of the whole, held until forget.
+
+    The rate of the blocks may change.
+    """
 
     def __init__(self, rate_hz: int):
         self.rate_hz = rate_hz
-        self._stream = SoundStream(rate_hz)
+        self._from_hz = rate_hz
+        self._resampler: soxr.ResampleStream | None = None
         self._blocks: list[np.ndarray] = []  # from sample _first to _n_samples
         self._first = self._n_samples = 0
         self._added_s = 0.0  # end of the sound before resampling
@@ -64,13 +37,23 @@ class SoundBuffer:
         return min(gap_s, _BLOCK_S) if gap_s > _GAP_S else 0.0
 
     def push(self, block: np.ndarray, from_hz: int) -> None:
-        """Add the next sound, mono float32 (n,)."""
+        """Add the next sound, mono float32 (n,) at from_hz."""
         self._added_s += len(block) / from_hz
-        self._keep(self._stream.push(block, from_hz))
+        if from_hz != self._from_hz:
+            self.flush()
+            self._from_hz = from_hz
+        if from_hz != self.rate_hz:
+            if self._resampler is None:
+                rates = from_hz, self.rate_hz
+                self._resampler = soxr.ResampleStream(*rates, 1, dtype="float32", quality="HQ")
+            block = self._resampler.resample_chunk(np.ascontiguousarray(block))
+        self._keep(block)
 
     def flush(self) -> None:
-        """Note that no further sound comes."""
-        self._keep(self._stream.flush())
+        """Add what the resampler holds back: no further sound comes at this rate."""
+        if self._resampler is not None:
+            self._keep(self._resampler.resample_chunk(_NOTHING, last=True))
+            self._resampler = None
 
     def slice(self, start_s: float, end_s: float) -> np.ndarray:
         """The sound of this time as far as it is held, mono float32 (n,)."""

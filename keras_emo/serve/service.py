@@ -58,7 +58,7 @@ class Service:
     ):  # fmt: skip
         self.bundle, self.settings, self.folder = bundle, settings, folder
         self.metrics = Metrics()
-        self.model = Model(bundle)
+        self.model = Model(bundle, providers=settings.providers)
         self.decoders = DecoderPool(make_decoder, settings.workers, self.metrics)
         self.admission = Admission(settings)
         self.batcher = Batcher(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from keras_emo.inference.session import CPU
 from keras_emo.spec import Range, check_ranges
 
 MB = 1_000_000
@@ -24,7 +25,8 @@ class Settings:
     workers: decoders, so recordings decoded at once. queue: requests that may wait beyond those.
     timeout_s: from the end of an upload to the response. drain_s: for accepted requests once
     the service shuts down. stall_s: the longest pause of an upload, which may take this long in
-    total plus one second for every min_rate bytes. api_key: None for no authentication.
+    total plus one second for every min_rate bytes. api_key: None for no authentication. providers:
+    execution providers of onnxruntime.
     Raises ValueError if out of range.
     """
 
@@ -45,6 +47,7 @@ class Settings:
     keep_alive_s: int = 5
     max_connections: int = 512
     api_key: str | None = field(default=None, repr=False)
+    providers: tuple[str, ...] = (CPU,)
 
     def __post_init__(self) -> None:
         check_ranges("settings", self, _RANGES)

@@ -16,7 +16,7 @@ from keras_emo.metrics import score
 from keras_emo.progress import Progress
 from keras_emo.training.checkpoint import Arrays, Checkpoints
 from keras_emo.training.config import StageConfig
-from keras_emo.training.distributed import Crew
+from keras_emo.training.distributed import Replicas, walk_layers
 from keras_emo.training.interrupt import check_stopped
 
 SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
@@ -25,15 +25,15 @@ SHOWN = ("loss", "val_loss", "val_accuracy", "val_uar")
 class ClipValidation(keras.callbacks.Callback):
     """Adds val_loss, val_accuracy and val_uar, per clip, to the epoch's logs.
 
-    answer: gives probabilities (n_clips, 7) of the validation clips as the network stands.
+    predict: gives probabilities (n_clips, 7) of the validation clips by the current weights.
     """
 
-    def __init__(self, answer: Callable[[], np.ndarray], labels: np.ndarray):
+    def __init__(self, predict: Callable[[], np.ndarray], labels: np.ndarray):
         super().__init__()
-        self.answer, self.labels = answer, labels
+        self.predict, self.labels = predict, labels
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        probs = self.answer()
+        probs = self.predict()
         scores = score(self.labels, probs.argmax(axis=1))
         picked = probs[np.arange(len(probs)), self.labels]
         if logs is not None:
@@ -103,20 +103,20 @@ def assign_arrays(model: keras.Model, arrays: Arrays) -> None:
 class SeedEpochs(keras.callbacks.Callback):
     """Seeds dropout by epoch, so that a resumed run draws what the whole one would have.
 
-    Every replica of the crew draws masks of its own, the first those of a single one.
+    Every replica draws its own masks, the first those of a single one.
     """
 
-    def __init__(self, seed: int, crew: Crew):
+    def __init__(self, seed: int, replicas: Replicas):
         super().__init__()
-        self.seed, self.crew = seed, crew
+        self.seed, self.replicas = seed, replicas
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        for number, layer in enumerate(self.model._flatten_layers()):
+        for number, layer in enumerate(walk_layers(self.model)):
             generator = getattr(layer, "seed_generator", None)
             if generator is None:
                 continue
-            states = self.crew.strategy.experimental_local_results(generator.state.value)
-            for replica, state in enumerate(states, self.crew.share.first):
+            states = self.replicas.strategy.experimental_local_results(generator.state.value)
+            for replica, state in enumerate(states, self.replicas.share.first):
                 key = (self.seed, epoch, number, *((replica,) if replica else ()))
                 draws = np.random.default_rng(key).integers(0, 2**31, 2)
                 state.assign(draws.astype(state.dtype.as_numpy_dtype))

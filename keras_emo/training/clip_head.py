@@ -27,7 +27,7 @@ def train_clip_head(run: Run, entry: ModelEntry, stage: StageConfig, start: Path
     """
     checked = run.check_modality(entry.name, "face")
     usable = np.flatnonzero(run.train.has_face)
-    with run.crew.strategy.scope():  # float32 whatever the precision: nothing here is slow
+    with run.replicas.strategy.scope():  # float32 whatever the precision: nothing here is slow
         model = run.build(entry.name)
         take_backbone(model, run.build(entry.backbone), start)
     statistics, head = model.get_layer(STATISTICS), model.get_layer(HEAD)

@@ -1,4 +1,4 @@
-"""Stage two: a fusion's head is trained on what the frozen networks of stage one say."""
+"""Stage two: a fusion's head is trained on the outputs of its frozen branches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_emo.networks import MODELS
 from keras_emo.progress import Progress
 from keras_emo.training.config import StageConfig
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import fit, restore, take_over
+from keras_emo.training.fit import copy_branches, fit, restore
 from keras_emo.training.run import Run
 
 Features = dict[str, np.ndarray]
@@ -33,7 +33,7 @@ def train_fusion(run: Run, name: str, stage: StageConfig) -> keras.Model:
     """
     visual, audio = (run.load(part) for part in MODELS[name].branches)
     model = run.build_trainee(name)
-    take_over(model, (visual, audio))
+    copy_branches(model, (visual, audio))
     if not run.validates and not MODELS[name].trained_head:
         return model
     head = model.get_layer("head")
@@ -72,8 +72,8 @@ def fit_head(
     val, labels = looked_at
     checkpoints = run.checkpoints(name)
     data, steps = stream_features(
-        *known, stage.batch, run.config.seed, restore(checkpoints, run.crew), weighted,
-        run.crew.share,
+        *known, stage.batch, run.config.seed, restore(checkpoints, run.replicas), weighted,
+        run.replicas.share,
     )  # fmt: skip
     say = run_keras(head)
     fit(
@@ -87,7 +87,7 @@ def fit_head(
         else None,
         labels,
         run.config.seed,
-        run.crew,
+        run.replicas,
         run.config.xla,
     )
 

@@ -1,4 +1,10 @@
-"""The loop over epochs and steps, resumable, with this project's callbacks."""
+"""The training loop, resumable, with this project's callbacks.
+
+One loop serves one process, MirroredStrategy and the workers of Ray Train. Model.fit does not:
+it fails under MultiWorkerMirroredStrategy, and it clips the gradients of each replica before they
+are summed, so that the weights depend on the number of replicas. benchmarks/training_step.py
+compares both.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from keras_emo.errors import Reason, UsageError
 from keras_emo.training.callbacks import (
     ClipValidation,
     EpochLine,
@@ -18,21 +26,19 @@ from keras_emo.training.callbacks import (
 )
 from keras_emo.training.checkpoint import HISTORY, Checkpoints
 from keras_emo.training.config import StageConfig
-from keras_emo.training.distributed import Crew
+from keras_emo.training.contrast import contrast_embeddings
+from keras_emo.training.distributed import Replicas
 from keras_emo.training.evaluate import draw_curves
-from keras_emo.training.interrupt import check_stopped, tell_where
-from keras_emo.training.norms import training_norms
-from keras_emo.training.steps import Step, leave_sums, make_step
+from keras_emo.training.interrupt import check_stopped, note_progress
+
+Step = Callable[[Any], tf.Tensor]
 
 
-def restore(checkpoints: Checkpoints, crew: Crew) -> int:
-    """Checkpoints.restore in the chief; every worker goes on from what it found."""
-
-    def take_up() -> dict[str, Any]:
+def restore(checkpoints: Checkpoints, replicas: Replicas) -> int:
+    """Checkpoints.restore in every worker, the coordinator first; the epoch to continue with."""
+    replicas.on_coordinator(lambda: checkpoints.restore() and None)
+    if replicas.rank:
         checkpoints.restore()
-        return checkpoints.state
-
-    checkpoints.state = crew.team.run_on_coordinator(take_up)
     return checkpoints.state["epoch"] + 1
 
 
@@ -42,45 +48,44 @@ def fit(
     steps: int,
     stage: StageConfig,
     checkpoints: Checkpoints,
-    answer: Callable[[], np.ndarray] | None,
+    predict: Callable[[], np.ndarray] | None,
     labels: np.ndarray,
     seed: int,
-    crew: Crew | None = None,
+    replicas: Replicas | None = None,
     xla: bool = False,
 ) -> None:
-    """Train a network; leaves the best epoch's weights in the model, of workers in the chief's.
+    """Train a network; leaves the best epoch's weights in the model.
 
-    data: a stream over the crew's share that begins with the epoch after the checkpoints, which
-    are restored already. answer, labels: of the validation clips, see ClipValidation; no answer:
-    the last epoch stays. With deterministic settings a run that was stopped ends in the very
-    weights of one that was not. The chief validates, saves and decides when it is enough, while
-    the others wait. Raises EnvironmentFailure, worker_died, where a worker is gone.
+    data: a stream over the share of these replicas that begins with the epoch after the
+    checkpoints, which are restored already. predict, labels: of the validation clips, see
+    ClipValidation; without predict the last epoch is kept. With deterministic settings a run that
+    was stopped ends in the very weights of one that was not. The coordinator validates, saves and
+    decides when to stop, while the others wait.
     """
-    crew = crew or Crew()
+    replicas = replicas or Replicas()
     folder, state = checkpoints.folder, checkpoints.state
-    with crew.strategy.scope():
-        compile_model(model, stage, steps)
+    with replicas.strategy.scope():
+        compile_model(model, stage, steps, replicas.share.total)
         model.optimizer.build(model.trainable_variables)
-    first = state["epoch"] + 1
+    replicas.synchronize(model)
+    first, is_coordinator = state["epoch"] + 1, replicas.rank == 0
     if first:
         assign_arrays(model, checkpoints.load(state["epoch"]))
-        print(f"{folder.name}: resumed after epoch {first}", flush=True)
+        if is_coordinator:
+            print(f"{folder.name}: resumed after epoch {first}", flush=True)
     if not state["done"]:
-        callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, crew)]
-        if crew.team.is_coordinator:
-            callbacks += [ClipValidation(answer, labels)] if answer is not None else []
+        callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, replicas)]
+        if is_coordinator:
+            callbacks += [ClipValidation(predict, labels)] if predict is not None else []
             callbacks += [
                 KeepBest(checkpoints, stage),
                 keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
                 EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
             ]
-        step = make_step(model, cross_entropy(stage, "sum"), crew, xla, stage.contrast)
-        with (
-            tell_where(lambda: _say_where(checkpoints)),
-            training_norms(model, crew.many, xla),
-        ):
-            run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, crew)
-    if crew.team.is_coordinator:
+        step = make_step(model, cross_entropy(stage, "sum"), replicas, xla, stage.contrast)
+        with note_progress(lambda: _name_progress(checkpoints)):
+            run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, replicas)
+    if is_coordinator:
         assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
         checkpoints.write_history()
         draw_curves(folder / HISTORY, folder / "curves.png")
@@ -93,15 +98,15 @@ def run_epochs(
     epochs: range,
     callbacks: list[keras.callbacks.Callback],
     step: Step,
-    crew: Crew,
+    replicas: Replicas,
 ) -> None:
     """Call step for every batch and the callbacks around it, as Model.fit does.
 
-    epochs: numbers of those to come. After each the chief tells whether it was the last.
+    epochs: numbers of those to come. After each the coordinator decides whether it was the last.
     """
     every = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs.stop, steps=steps)
     model.stop_training = False
-    batches = crew.iterate(data)
+    batches = replicas.iterate(data)
 
     def end_epoch(epoch: int, loss: float) -> bool:
         every.on_epoch_end(epoch, {"loss": loss})
@@ -114,27 +119,28 @@ def run_epochs(
         for i in range(steps):
             check_stopped()
             every.on_train_batch_begin(i)
-            with crew.heed_losses():
-                losses.append(step(batches))
-                if i:  # one behind: the next step is under way while this one is waited for
-                    losses[i - 1] = float(losses[i - 1])
+            losses.append(step(batches))
+            if i:  # one behind: the next step runs while this one is waited for
+                losses[i - 1] = float(losses[i - 1])
             every.on_train_batch_end(i)
-        with crew.heed_losses():
-            losses[-1] = float(losses[-1])
-        loss = float(np.mean(losses))
-        if crew.team.run_on_coordinator(partial(end_epoch, epoch, loss)):
+        loss = float(np.mean([float(value) for value in losses]))
+        if replicas.on_coordinator(partial(end_epoch, epoch, loss)):
             break
     every.on_train_end()
 
 
-def _say_where(checkpoints: Checkpoints) -> str:
+def _name_progress(checkpoints: Checkpoints) -> str:
     n_epochs = checkpoints.state["epoch"] + 1
     name = checkpoints.folder.name
-    return f"{name} stands after epoch {n_epochs}" if n_epochs else f"{name} has no epoch yet"
+    return f"{name} is saved after epoch {n_epochs}" if n_epochs else f"{name} has no epoch yet"
 
 
-def compile_model(model: keras.Model, stage: StageConfig, steps: int) -> None:
-    """AdamW with warm-up and cosine decay; cross-entropy on logits, never on probabilities."""
+def compile_model(model: keras.Model, stage: StageConfig, steps: int, n_replicas: int = 1) -> None:
+    """AdamW with warm-up and cosine decay; cross-entropy on logits, never on probabilities.
+
+    n_replicas: the optimizer clips the gradients of each replica before it sums them. A step hands
+    it the mean gradients of all, so its limit is the n-th part.
+    """
     warmup = min(steps, stage.epochs * steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=stage.learning_rate / 10 if warmup else stage.learning_rate,
@@ -143,10 +149,9 @@ def compile_model(model: keras.Model, stage: StageConfig, steps: int) -> None:
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=stage.weight_decay, global_clipnorm=stage.clip_norm
+        schedule, weight_decay=stage.weight_decay, global_clipnorm=stage.clip_norm / n_replicas
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    leave_sums(optimizer)
     loss = cross_entropy(stage, "sum_over_batch_size")
     model.compile(optimizer, loss={"logits": loss}, jit_compile=False)
 
@@ -158,9 +163,68 @@ def cross_entropy(stage: StageConfig, reduction: str) -> keras.losses.Loss:
     )
 
 
-def take_over(model: keras.Model, parts: Iterable[keras.Model]) -> None:
-    """Give a network the weights of the trained parts it stands on; they learn no more."""
-    for part in parts:
-        layer = model.get_layer(part.name)
-        layer.set_weights(part.get_weights())
+def make_step(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    replicas: Replicas,
+    xla: bool = False,
+    contrast: float = 0.0,
+) -> Step:
+    """A function that takes the next batch from an iterator of Replicas.iterate and trains on it.
+
+    model: compiled by compile_model. loss: of the output logits, reduction "sum"; the step divides
+    it by the size of the whole batch and adds the losses of layers. contrast: weight of
+    contrast_embeddings over the whole batch, likewise divided.
+    Returns the loss of the whole batch before the update, float32 (). With xla it raises
+    UsageError for a network that XLA cannot compile.
+    """
+    optimizer, variables = model.optimizer, model.trainable_variables
+    n_replicas = replicas.share.total
+
+    def train(x, y, weights, size):
+        context = tf.distribute.get_replica_context()
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=True)
+            value = loss(y["logits"], outputs["logits"], weights["logits"]) / size
+            if contrast:
+                term = contrast_embeddings(outputs["embedding"], y["logits"], replicas.many)
+                value += contrast * term / size
+            if model.losses:
+                value += tf.add_n(model.losses) / n_replicas
+            scaled = optimizer.scale_loss(value)
+        known = [
+            (gradient, variable)
+            for gradient, variable in zip(tape.gradient(scaled, variables), variables, strict=True)
+            if gradient is not None
+        ]
+        gradients = [g for g, _ in known]
+        if replicas.many:  # TensorFlow keeps a graph with this for as long as the process lives
+            mean, *gradients = context.all_reduce("MEAN", [value, *gradients])
+            value = mean * n_replicas
+        optimizer.apply(gradients, [v for _, v in known])
+        return value
+
+    run = tf.function(train, jit_compile=True) if xla else train
+
+    @tf.function(reduce_retracing=True)
+    def step(iterator):
+        value = replicas.strategy.run(run, args=next(iterator))
+        return replicas.strategy.experimental_local_results(value)[0]
+
+    def step_with_xla(iterator):
+        try:
+            return step(iterator)
+        except tf.errors.UnimplementedError as e:
+            why = [line for line in str(e).splitlines() if "implement" in line] or [str(e)]
+            cause = f"it cannot compile {model.name}: {why[0].strip()}"
+            raise UsageError("--xla", Reason.BAD_CONFIG, cause) from e
+
+    return step_with_xla if xla else step
+
+
+def copy_branches(model: keras.Model, branches: Iterable[keras.Model]) -> None:
+    """Give a network the weights of its trained branches and freeze them."""
+    for branch in branches:
+        layer = model.get_layer(branch.name)
+        layer.set_weights(branch.get_weights())
         layer.trainable = False

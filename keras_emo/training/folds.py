@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -15,10 +13,9 @@ from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.errors import Reason, UsageError
 from keras_emo.training.config import PRETRAIN, TrainConfig
 from keras_emo.training.data import prepare, split_corpus
-from keras_emo.training.distributed import Crew
-from keras_emo.training.pretrain import pretrain_visual
-from keras_emo.training.run import METRICS_FILE, MODEL_FILE, open_run
-from keras_emo.training.stages import seed_stage, train_stages
+from keras_emo.training.distributed import Replicas
+from keras_emo.training.run import MODEL_FILE, Run, open_run, summarize
+from keras_emo.training.workers import Workers, train_run
 
 
 @dataclass(frozen=True)
@@ -40,53 +37,52 @@ def plan_runs(root: Path, seeds: Sequence[int], folds: Sequence[int] | None) -> 
     return [Plan(root / f"fold{f}" / f"seed{s}", s, f) for s in seeds for f in folds]
 
 
-def train_runs(
-    plans: Iterable[Plan],
-    config: TrainConfig,
-    corpus: Corpus,
-    cache: Path,
-    workers: int = 0,
-    init_from: Path | None = None,
-    start: dict[str, Any] | None = None,
-    crew: Crew | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Recipe:
+    """What all runs have in common.
+
+    jobs: processes that prepare clips. start: see open_run. workers: on which runs are trained;
+    replicas: where they are trained in this process.
+    """
+
+    config: TrainConfig
+    corpus: Corpus
+    cache: Path
+    jobs: int = 0
+    start: Mapping[str, str] = field(default_factory=dict)
+    replicas: Replicas | None = None
+    workers: Workers | None = None
+
+    def open(self, folder: Path, config: TrainConfig, fold: int | None) -> Run:
+        """A run folder with the split of the config's seed; its clips are prepared."""
+        split = split_corpus(self.corpus, config, fold)
+        prepared = prepare(self.corpus, split, config.clip, self.cache, self.jobs)
+        return open_run(folder, config, prepared, self.start, self.replicas)
+
+
+def train_runs(plans: Iterable[Plan], recipe: Recipe, init_from: Path | None = None) -> None:
     """Train what is not finished of each plan, one after the other.
 
-    The seed decides the validation speakers too, so several seeds of one test part have learned
-    from different people. init_from, start, crew: as for train_stages and open_run.
+    The seed decides the validation speakers too, so several seeds of one test split were trained
+    on different speakers.
     """
-    crew = crew or Crew()
     for plan in plans:
-        seeded = replace(config, seed=plan.seed)
-        split = split_corpus(corpus, seeded, plan.fold)
-        prepared = crew.team.run_coordinator_first(
-            partial(prepare, corpus, split, config.clip, cache, workers)
-        )
-        print(f"{plan.folder}: test {', '.join(split.test) or 'nobody'}; "
-              f"validation {', '.join(split.val) or 'nobody'}", flush=True)  # fmt: skip
-        run = open_run(plan.folder, seeded, prepared, start, crew)
-        train_stages(run, init_from)
+        run = recipe.open(plan.folder, replace(recipe.config, seed=plan.seed), plan.fold)
+        split = run.prepared.split
+        print(f"{plan.folder}: test {', '.join(split.test) or 'none'}; "
+              f"validation {', '.join(split.val) or 'none'}", flush=True)  # fmt: skip
+        train_run(run, recipe.workers, init_from)
+        summarize(plan.folder)
         keras.backend.clear_session()
 
 
-def pretrain_once(
-    root: Path, config: TrainConfig, corpus: Corpus, cache: Path, pictures: Path,
-    workers: int = 0, start: dict[str, Any] | None = None, crew: Crew | None = None,
-) -> Path:  # fmt: skip
+def pretrain_once(root: Path, recipe: Recipe, pictures: Path) -> Path:
     """Train the face network on single pictures, for all runs below root; returns the weights.
 
-    No clip of the corpus is looked at, so one start serves every fold.
+    No clip of the corpus is used, so the same weights serve every fold.
     """
-    crew = crew or Crew()
-    alone = replace(config, stages=(PRETRAIN, config.visual))
-    folder = root / PRETRAIN
-    split = split_corpus(corpus, config, None)
-    prepared = crew.team.run_coordinator_first(
-        lambda: prepare(corpus, split, config.clip, cache, workers)
-    )
-    run = open_run(folder, alone, prepared, start, crew)
-    if not crew.team.run_on_coordinator(lambda: (folder / PRETRAIN / METRICS_FILE).exists()):
-        keras.utils.set_random_seed(seed_stage(config.seed, PRETRAIN))
-        pretrain_visual(run, pictures, None)
-        keras.backend.clear_session()
-    return folder / PRETRAIN / MODEL_FILE
+    config = replace(recipe.config, stages=(PRETRAIN, recipe.config.visual))
+    run = recipe.open(root / PRETRAIN, config, None)
+    train_run(run, recipe.workers, pretrain_data=pictures, stages=(PRETRAIN,))
+    keras.backend.clear_session()
+    return run.folder / PRETRAIN / MODEL_FILE

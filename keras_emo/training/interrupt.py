@@ -1,4 +1,4 @@
-"""Ending on SIGTERM or Ctrl-C: what is finished stays, one line says how to go on."""
+"""Ending on SIGTERM or Ctrl-C: what is finished is kept, one line says how to resume."""
 
 from __future__ import annotations
 
@@ -37,19 +37,14 @@ def run_until_stopped(function: Callable[[], int], folder: Path) -> int:
         return function()
     except Stopped as e:
         name = signal.Signals(e.number).name
-        line = f"stopped by {name}: {str(folder)!r}: {e.where}; the same command goes on from there"
+        line = (
+            f"stopped by {name}: {str(folder)!r}: {e.where}; run the same command again to resume"
+        )
         print(line, file=sys.stderr, flush=True)
         return 128 + e.number
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def heed_again() -> None:
-    """Put the handlers of signals back in their place, should a library have taken it."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.getsignal(number))
 
 
 def check_stopped() -> None:
@@ -59,8 +54,8 @@ def check_stopped() -> None:
 
 
 @contextmanager
-def tell_where(where: Callable[[], str]) -> Iterator[None]:
-    """Note where the work stands when it is stopped inside the block."""
+def note_progress(where: Callable[[], str]) -> Iterator[None]:
+    """Note how far the work has come when it is stopped inside the block."""
     try:
         yield
     except Stopped as e:

@@ -36,8 +36,8 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     memory (150 KB each at 224 px). A tenth of them, chosen by content, serves for validation.
     """
     stage = run.config.of_stage(PRETRAIN)
-    folder, team = run.folder / PRETRAIN, run.crew.team
-    team.run_on_coordinator(lambda: folder.mkdir(exist_ok=True))
+    folder, replicas = run.folder / PRETRAIN, run.replicas
+    replicas.on_coordinator(lambda: folder.mkdir(exist_ok=True))
     faces, labels, held = read_images_by_class(root, run.config.clip.face.size_px)
     if not held.any() or held.all():
         cause = f"{len(faces)} pictures are too few to hold a tenth back"
@@ -52,13 +52,13 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         stage.batch,
         run.config.seed,
         run.config.faces,
-        restore(checkpoints, run.crew),
-        run.crew.share,
+        restore(checkpoints, replicas),
+        replicas.share,
     )
     check, truth = faces[held], labels[held]
     see = run_keras(model)
 
-    def answer() -> np.ndarray:
+    def predict() -> np.ndarray:
         parts = [
             see({"face": check[i : i + BATCH].astype(np.float32)})["logits"]
             for i in range(0, len(check), BATCH)
@@ -66,7 +66,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         return softmax(np.concatenate(parts))
 
     fit(
-        model, data, steps, stage, checkpoints, answer, truth, run.config.seed, run.crew,
+        model, data, steps, stage, checkpoints, predict, truth, run.config.seed, replicas,
         run.config.xla,
     )  # fmt: skip
 
@@ -75,13 +75,13 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
             "source": root.resolve().name,
             "n_train": int((~held).sum()),
             "n_val": int(held.sum()),
-            "val": asdict(score(truth, answer().argmax(axis=1))),
+            "val": asdict(score(truth, predict().argmax(axis=1))),
         }
-        save_model(run.settle(run.config.visual, model), folder / MODEL_FILE)
+        save_model(run.finalize(run.config.visual, model), folder / MODEL_FILE)
         write_json(folder / METRICS_FILE, figures)
         drop_checkpoints(folder)
 
-    team.run_on_coordinator(finish)
+    replicas.on_coordinator(finish)
 
 
 def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,9 +1,10 @@
-"""The run folder: what was asked, the split, and the networks trained so far."""
+"""The run folder: its manifest, the split, and the networks trained so far."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -12,34 +13,38 @@ import keras
 
 from keras_emo.data.clips import Clips, StoredClip
 from keras_emo.data.corpus import Sample
-from keras_emo.data.splits import SPLIT_FILE
+from keras_emo.data.splits import SPLIT_FILE, check_scored, read_split
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.io import naming_content, read_record, sweep_drafts, write_json
+from keras_emo.io import naming_content, read_record, sweep_drafts, write_json, write_text
+from keras_emo.metrics import Metrics, format_percent
 from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.training.checkpoint import Checkpoints
 from keras_emo.training.config import TrainConfig
 from keras_emo.training.data import Prepared, write_failures
-from keras_emo.training.distributed import Crew
-from keras_emo.training.lock import await_mark, hold, leave_mark
+from keras_emo.training.distributed import Replicas
 from keras_emo.training.manifest import CONFIG_FILE, RunManifest, read_manifest
-from keras_emo.training.precision import using_precision
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 NOTES_FILE = "training.json"
+LOCK_FILE = ".lock"
 
 
 class Run:
-    """A run folder and what has been done in it."""
+    """A run folder and what has been done in it. lock: held for as long as the run is open."""
 
     def __init__(
-        self, folder: Path, config: TrainConfig, prepared: Prepared, crew: Crew | None = None
+        self,
+        folder: Path,
+        config: TrainConfig,
+        prepared: Prepared,
+        replicas: Replicas | None = None,
+        lock: IO[str] | None = None,
     ):
-        self.folder, self.config, self.prepared = folder, config, prepared
-        self.crew = crew or Crew()
+        self.folder, self.config, self.prepared, self.lock = folder, config, prepared, lock
+        self.replicas = replicas or Replicas()
         self._train: Clips | None = None
         self._val: list[tuple[Sample, StoredClip]] | None = None
-        self.lock: IO[str] | None = None
 
     @property
     def train(self) -> Clips:
@@ -59,12 +64,13 @@ class Run:
 
     @property
     def train_voices(self) -> Clips:
-        """The training clips with altered versions of their sound."""
-        if self.train.variants is None and self.config.waves.n_variants:
-            self.crew.team.run_coordinator_first(
-                lambda: self.prepared.augment_voices(self.train, self.config.waves)
-            )
-        return self.train
+        """The training clips with augmented versions of their sound; the coordinator makes them."""
+        clips, waves = self.train, self.config.waves
+        if clips.variants is None and waves.n_variants:
+            self.replicas.on_coordinator(lambda: self.prepared.augment_voices(clips, waves))
+            if self.replicas.rank:
+                self.prepared.augment_voices(clips, waves)
+        return clips
 
     @property
     def val(self) -> list[tuple[Sample, StoredClip]]:
@@ -102,13 +108,13 @@ class Run:
             raise UsageError(f"[model.{name}]", Reason.BAD_CONFIG, cause) from e
 
     def build_trainee(self, name: str) -> keras.Model:
-        """The network as it is trained: on the crew's replicas, in the precision asked for."""
-        with self.crew.strategy.scope(), using_precision(self.config.mixed_precision):
+        """The network as it is trained: on all replicas, in the precision asked for."""
+        with self.replicas.strategy.scope(), using_precision(self.config.mixed_precision):
             return self.build(name)
 
-    def settle(self, name: str, model: keras.Model) -> keras.Model:
+    def finalize(self, name: str, model: keras.Model) -> keras.Model:
         """A trainee as it is saved: float32 and of one process, with the same weights."""
-        if not self.crew.many and not self.config.mixed_precision:
+        if not self.replicas.many and not self.config.mixed_precision:
             return model
         plain = self.build(name)
         plain.set_weights(model.get_weights())
@@ -120,7 +126,7 @@ class Run:
         return Checkpoints(self.folder / name, identity)
 
     def note(self, name: str, facts: dict[str, Any]) -> None:
-        """Keep what only training knows of a network, for when it is scored."""
+        """Keep what only training knows of a network, for when it is evaluated."""
         write_json(self.folder / name / NOTES_FILE, facts)
 
     def noted(self, name: str) -> dict[str, Any]:
@@ -146,64 +152,69 @@ def open_run(
     folder: Path,
     config: TrainConfig,
     prepared: Prepared,
-    start: dict[str, Any] | None = None,
-    crew: Crew | None = None,
+    start: Mapping[str, str] | None = None,
+    replicas: Replicas | None = None,
 ) -> Run:
-    """Create a run folder, or take up the one that is there; of several workers the chief does.
+    """Create a run folder, or resume the one that is there, and hold its lock.
 
-    config.json and split.json are written first. start: what the first stage begins with, as
+    config.json and split.json are written first. start: what the first stage starts from, as
     digests. Raises UsageError where the folder holds a run with other settings (stages aside),
-    other clips or another start, is in use, or is not the chief's; EnvironmentFailure where it
-    cannot be written.
+    other clips or another start, or is in use; EnvironmentFailure where it cannot be written.
     """
     check_models(config)
-    run = Run(folder, config, prepared, crew)
-    if config.xla and run.crew.many:
+    if config.xla and replicas is not None and replicas.many:
         cause = "XLA compiles the step of one replica, not together with --distribute"
         raise UsageError("--xla", Reason.BAD_CONFIG, cause)
-    asked = RunManifest(
-        config, prepared.split, prepared.corpus.name, digest_clips(prepared), start or {}
-    )
-    team = run.crew.team
-
-    def create() -> list[Any]:
-        run.lock = _create(folder, asked, prepared)
-        return [asked.to_dict(), leave_mark(run.lock)]
-
-    theirs, mark = team.run_on_coordinator(create)
-
-    def join() -> None:
-        different = RunManifest.from_dict(theirs).list_differences(asked)
-        if different:
-            who = f"worker {team.number} of {team.size}"
-            cause = f"started with other settings than the chief: {'; '.join(different)}"
-            raise UsageError(who, Reason.BAD_CONFIG, cause)
-        if not team.is_coordinator:
-            await_mark(folder, mark, team.number)
-
-    team.agree(join)
-    return run
-
-
-def _create(folder: Path, asked: RunManifest, prepared: Prepared) -> IO[str]:
-    """Write what a run is made of, unless the folder holds another; returns its lock, held."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    lock = hold(folder)
+    run = Run(folder, config, prepared, replicas, hold(folder))
+    manifest = RunManifest(
+        config, prepared.split, prepared.corpus.name, digest_clips(prepared), start or {}
+    )
     if (folder / CONFIG_FILE).exists():
         there = read_manifest(folder, "name another run folder")
-        if different := there.list_differences(asked):
+        if different := there.list_differences(manifest):
             cause = f"the folder holds a run with other settings: {'; '.join(different)}"
             raise UsageError(folder, Reason.BAD_CONFIG, cause)
-        asked = there.extend(asked)
+        manifest = there.extend(manifest)
     sweep_drafts(folder)
-    write_json(folder / CONFIG_FILE, asked.to_dict())
+    write_json(folder / CONFIG_FILE, manifest.to_dict())
     split = {**prepared.split.to_dict(), "digest": prepared.split.digest()}
     write_json(folder / SPLIT_FILE, split)
     write_failures(prepared.cache.failures, folder / "failed_clips.json")
+    return run
+
+
+def hold(folder: Path) -> IO[str]:
+    """Lock the run folder for this process; the system unlocks it when the process ends.
+
+    Raises UsageError where another process holds it.
+    """
+    lock = open(folder / LOCK_FILE, "w")  # noqa: SIM115  # open for as long as the run is
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(folder, Reason.BAD_CONFIG, "another process trains in it") from None
     return lock
+
+
+@contextmanager
+def using_precision(kind: str) -> Iterator[None]:
+    """Networks built inside the block compute in bfloat16 or float16 and keep float32 weights.
+
+    kind: one of config.PRECISIONS; "" changes nothing. bfloat16 has float32's range and needs no
+    scaling of the loss: GPUs since 2020 and some CPUs compute it. Older GPUs have float16 only,
+    for which Keras scales the loss.
+    """
+    before = keras.config.dtype_policy()
+    if kind:
+        keras.config.set_dtype_policy(f"mixed_{kind}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def check_models(config: TrainConfig) -> None:
@@ -216,7 +227,7 @@ def check_models(config: TrainConfig) -> None:
     for name in config.stages:
         entry = MODELS.get(name)
         if entry and (entry.branches or entry.backbone) and config.of_stage(name).contrast:
-            cause = "contrast is for networks that stand on no others"
+            cause = "contrast is for networks that are built on no others"
             raise UsageError(f"[stage.{name}]", Reason.BAD_CONFIG, cause)
 
 
@@ -224,3 +235,39 @@ def digest_clips(prepared: Prepared) -> str:
     """Sixteen hex digits of which clips, by content, were prepared."""
     names = [f"{sample} {path.name}" for sample, path in sorted(prepared.cache.files.items())]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def summarize(folder: Path) -> str:
+    """Write summary.json and summary.md, a row for each network evaluated so far; the Markdown.
+
+    Raises UsageError for a split.json or a metrics.json that is damaged.
+    """
+    rows: dict[str, Any] = {}
+    lines = [
+        "| network | part | accuracy % (95 %) | UAR % | macro-F1 % | parameters | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    split = read_split(folder / SPLIT_FILE)
+    for name in MODELS:
+        path = folder / name / METRICS_FILE
+        if path.exists():
+            rows[name] = read_record(path)
+            with naming_content(path, f"delete {name}/ and train it again"):
+                check_scored(rows[name], split)
+                lines += _format_rows(name, rows[name])
+    text = "\n".join(lines) + "\n"
+    write_json(folder / "summary.json", rows)
+    write_text(folder / "summary.md", text)
+    return text
+
+
+def _format_rows(name: str, row: Mapping[str, Any]) -> Iterator[str]:
+    """Accuracy with its interval over speakers, UAR, macro-F1, size, time; val and test."""
+    for split in [s for s in ("val", "test") if s in row]:
+        metrics = Metrics.from_dict(row[split])
+        shown = f"{split}, fitted" if split == "val" and row.get("fitted_on_val") else split
+        yield (
+            f"| {name} | {shown} | {metrics} "
+            f"| {format_percent(metrics.uar)} | {format_percent(metrics.macro_f1)} "
+            f"| {row['parameters']:,} | {row['minutes']:.1f} |"
+        )

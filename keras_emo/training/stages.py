@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,28 +28,28 @@ from keras_emo.training.evaluate import (
     write_predictions,
     write_report,
 )
-from keras_emo.training.fit import fit, restore, take_over
+from keras_emo.training.fit import copy_branches, fit, restore
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
-from keras_emo.training.summary import summarize
 
 
 def train_stages(
-    run: Run, init_from: Path | None = None, pretrain_data: Path | None = None
-) -> dict[str, Any]:
-    """Train every stage of the config that is not finished; returns metrics by network.
+    run: Run,
+    init_from: Path | None = None,
+    pretrain_data: Path | None = None,
+    stages: Sequence[str] | None = None,
+) -> None:
+    """Train every stage of the config, or of stages, that is not finished.
 
     init_from: a .keras file whose weights the visual net starts from. pretrain_data: a folder
     of class-named folders of face pictures for the pretrain stage.
     """
-    team = run.crew.team
     if run.config.deterministic:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-    _check_starts(run, init_from)
-    for name in run.config.stages:
-        if team.run_on_coordinator(partial(_is_finished, run.folder / name)):
+    for name in run.config.stages if stages is None else stages:
+        if run.replicas.on_coordinator(partial(_is_finished, run.folder / name)):
             continue
         # by stage, so that one trained alone or after a stop starts as in a whole run
         keras.utils.set_random_seed(seed_stage(run.config.seed, name))
@@ -61,16 +61,15 @@ def train_stages(
         else:
             with run.naming_damage():
                 train_network(run, name, init_from)
-    return team.run_on_coordinator(lambda: summarize(run.folder))
 
 
-def _check_starts(run: Run, init_from: Path | None) -> None:
-    """Raise UsageError where a network would look with a backbone that nobody pretrained."""
+def check_starts(run: Run, init_from: Path | None) -> None:
+    """Raise UsageError where a network would use a backbone that was not pretrained."""
     for name in run.config.stages:
         backbone = MODELS[name].backbone if name in MODELS else ""
         if backbone and PRETRAIN not in run.config.stages and _find_start(run, init_from) is None:
             cause = (
-                f"{name} looks with a {backbone} that has seen other faces: name pictures with "
+                f"{name} needs a {backbone} that is pretrained on other faces: give pictures with "
                 "--pretrain-data, or weights with --init-from"
             )
             raise UsageError(f"stage {name}", Reason.BAD_CONFIG, cause)
@@ -89,26 +88,26 @@ def seed_stage(seed: int, name: str) -> int:
 
 
 def train_network(run: Run, name: str, init_from: Path | None = None) -> None:
-    """Train one network, keep its best epoch as model.keras, score it on val and test.
+    """Train one network, keep its best epoch as model.keras, evaluate it on val and test.
 
     metrics.json is written last and marks the stage as finished.
     """
-    folder, team = run.folder / name, run.crew.team
+    folder, replicas = run.folder / name, run.replicas
 
     def begin() -> bool:
         folder.mkdir(exist_ok=True)
-        return (folder / MODEL_FILE).exists()  # stopped while it was scored
+        return (folder / MODEL_FILE).exists()  # stopped while it was evaluated
 
-    trained = None if team.run_on_coordinator(begin) else _train(run, name, init_from)
+    trained = None if replicas.on_coordinator(begin) else _train(run, name, init_from)
 
     def finish() -> None:
-        model = run.load(name) if trained is None else run.settle(name, trained)
+        model = run.load(name) if trained is None else run.finalize(name, trained)
         if trained is not None:
             save_model(model, folder / MODEL_FILE)
-        score_network(run, name, model)
+        evaluate_network(run, name, model)
         drop_checkpoints(folder)  # model.keras holds the best of them
 
-    team.run_on_coordinator(finish)
+    replicas.on_coordinator(finish)
 
 
 def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
@@ -120,22 +119,22 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
         facts["fitted_on_val"] = run.validates and not MODELS[name].trained_head
     elif MODELS[name].branches:  # an average: nothing to train
         model = run.build_trainee(name)
-        take_over(model, [run.load(part) for part in MODELS[name].branches])
+        copy_branches(model, [run.load(branch) for branch in MODELS[name].branches])
     elif MODELS[name].backbone:
         start = _find_start(run, init_from)
-        assert start is not None  # see _check_starts
+        assert start is not None  # see check_starts
         model = clip_head.train_clip_head(run, MODELS[name], stage, start)
-        facts["pretrained"] = _tell_source(start)
+        facts["pretrained"] = _name_source(start)
     else:
         model = run.build_trainee(name)
         if MODELS[name].modalities == ("face",):
             start = _find_start(run, init_from)
             if start is not None:
                 load_weights(model, start)
-            facts["pretrained"] = _tell_source(start)
-        fit_part(run, model, MODELS[name], stage)
+            facts["pretrained"] = _name_source(start)
+        fit_modality(run, model, MODELS[name], stage)
     minutes = round((time.monotonic() - started_s) / 60, 2)
-    run.crew.team.run_on_coordinator(lambda: run.note(name, {**facts, "minutes": minutes}))
+    run.replicas.on_coordinator(lambda: run.note(name, {**facts, "minutes": minutes}))
     return model
 
 
@@ -145,7 +144,7 @@ def _find_start(run: Run, init_from: Path | None) -> Path | None:
     return pretrained / MODEL_FILE if (pretrained / METRICS_FILE).exists() else init_from
 
 
-def _tell_source(start: Path | None) -> str | None:
+def _name_source(start: Path | None) -> str | None:
     """What such weights were trained on, where that is known."""
     if start is None:
         return None
@@ -157,7 +156,7 @@ def _tell_source(start: Path | None) -> str | None:
     return f"the weights in {start.name}"
 
 
-def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig) -> None:
+def fit_modality(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig) -> None:
     """Train a network of one modality on augmented training clips.
 
     Raises UsageError where no training or validation clip has the modality.
@@ -166,35 +165,36 @@ def fit_part(run: Run, model: keras.Model, entry: ModelEntry, stage: StageConfig
     (modality,) = entry.modalities
     checked = run.check_modality(entry.name, modality)
     checkpoints = run.checkpoints(entry.name)
-    first = restore(checkpoints, run.crew)
+    first = restore(checkpoints, run.replicas)
     if modality == "face":
         data, steps = stream_faces(
             run.train, stage.batch, config.seed, stage.crops_a_clip, config.faces, first,
-            run.crew.share,
+            run.replicas.share,
         )  # fmt: skip
     else:
         clips = run.train_voices
         data, steps = stream_voices(
             clips, stage.batch, config.seed, config.mfcc_of(entry.name), config.clip.audio, first,
-            run.crew.share,
+            run.replicas.share,
         )  # fmt: skip
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
-    answer = follow_answers(run, model, entry, [c for _, c in checked]) if run.validates else None
+    predict = follow(run, model, entry, [c for _, c in checked]) if run.validates else None
     labels = np.array([t.label for t, _ in checked])
     fit(
-        model, data, steps, stage, checkpoints, answer, labels, config.seed, run.crew, config.xla
+        model, data, steps, stage, checkpoints, predict, labels, config.seed, run.replicas,
+        config.xla,
     )  # fmt: skip
 
 
-def follow_answers(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:
-    """A function that answers clips with the network as it stands."""
+def follow(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:
+    """A function that predicts the clips with the network's current weights."""
     forward = run_keras(model)
     inputs, frames, spec = entry.inputs, entry.frames, run.config.clip
     return lambda: predict_clips(forward, (c.load() for c in clips), inputs, frames, spec)
 
 
-def score_network(run: Run, name: str, model: keras.Model) -> None:
+def evaluate_network(run: Run, name: str, model: keras.Model) -> None:
     """Write predictions, pictures and, last, metrics.json of a trained network."""
     folder = run.folder / name
     results: dict[str, Any] = {

@@ -120,14 +120,6 @@ def test_real_faces_get_the_packages_boxes(package, detector):
     assert_agrees(package, detector, ravdess_frames())
 
 
-def test_keypoints_follow_the_package(package, detector):
-    frame = drawn_face(0)
-    (face,) = detector.detect(frame)
-    expected = package.detect_faces(frame)[0]["keypoints"]
-    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    assert face.keypoints == pytest.approx(np.array([expected[n] for n in names]), abs=1.5)
-
-
 def test_the_smallest_faces_are_found_with_the_packages_pyramid(package):
     small = cv2.resize(drawn_face(1), (120, 68), interpolation=cv2.INTER_AREA)  # about 24 px
     frame = np.full((240, 320, 3), 128, np.uint8)

@@ -148,9 +148,9 @@ def test_bundle_answers_like_keras(trained, bundles, tmp_path, name):
         r["take_id"]: r
         for r in csv.DictReader((trained.run / name / "predictions_test.csv").open())
     }
-    assert {c["take_id"] for c in figures["clips"]} == set(known)
+    assert {c["sample_id"] for c in figures["clips"]} == set(known)
     for clip in figures["clips"]:
-        expected = [float(known[clip["take_id"]][e]) for e in EMOTIONS]
+        expected = [float(known[clip["sample_id"]][e]) for e in EMOTIONS]
         np.testing.assert_allclose(clip["probs"], expected, atol=2e-4)
     metrics = json.loads((trained.run / name / "metrics.json").read_text())["test"]
     for key in ("accuracy", "uar", "macro_f1"):

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Wheel and sdist are complete; the wheel answers in an environment that holds nothing else, and so
-# does the sdist in its place. TRAIN=1: it also trains and exports in one with requirements.txt.
+# Wheel and sdist are complete; with only the wheel installed, from an empty folder, the command and
+# the Python API predict with the pretrained model, and so they do with the sdist in its place.
+# TRAIN=1: also trains and exports in an environment with requirements.txt.
 #   sh tests/packaging/check_install.sh [DIST]     make dist-check builds DIST first
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -30,7 +31,11 @@ listed = subprocess.run(
     capture_output=True, text=True, check=True,
 ).stdout.split("\0")
 listed = {n for n in listed if n and (root / n).is_file()}
-lacking = {n for n in listed if n.startswith("keras_emo/")} - packed
+bundle = {n.replace("saved_models/default", "keras_emo/pretrained", 1)
+          for n in listed if n.startswith("saved_models/default/")}
+assert len(bundle) >= 7, bundle
+lacking = {n for n in listed if n.startswith("keras_emo/")} | bundle
+lacking -= packed
 assert not lacking, f"the wheel lacks {sorted(lacking)}"
 odd = {n.split("/")[0] for n in packed} - {"keras_emo", wheel.name.split("-py3")[0] + ".dist-info"}
 assert not odd, f"the wheel also holds {sorted(odd)}"
@@ -43,14 +48,15 @@ assert not extra, f"the sdist also holds {extra[:3]}"
 print(f"{wheel.name}: {len(packed)} files; {sdist.name}: {len(unpacked)} entries")
 PYTHON
 
-# 2. The runtime alone: an answer of the default bundle, away from the repository.
+# 2. The runtime alone, in an empty folder: predictions of the pretrained model.
 make_venv() {
   "$python" -m venv "$work/$1"
   pip="$work/$1/bin/python -m pip install --quiet --disable-pip-version-check -c $root/constraints.txt"
 }
 make_venv runtime
 $pip "$wheel"
-cd "$work"
+mkdir "$work/empty"
+cd "$work/empty"
 run="$work/runtime/bin/keras-emo"
 "$run" --version
 "$work/runtime/bin/python" - clip.mp4 <<'PYTHON'
@@ -75,36 +81,63 @@ with av.open(sys.argv[1], "w") as container:
     container.mux(audio.encode(frame))
     container.mux(audio.encode())
 PYTHON
-answer_clip() {
+predict_clip() {
   code=0
-  "$run" predict clip.mp4 --bundle "$root/saved_models/default" --format json >"$1" 2>said || code=$?
-  [ "$code" = 4 ] || fail "$(cat said) (exit code $code, 4 expected: the clip has a voice and no face)"
+  "$run" predict clip.mp4 --format json >"$1" 2>messages || code=$?
+  [ "$code" = 4 ] || fail "$(cat messages) (exit code $code, expected 4: a voice and no face)"
 }
-answer_clip answer.json
-grep -q '"label"' answer.json || fail "no label: $(cat answer.json)"
-grep -q no_face answer.json || fail "nothing of the missing face: $(cat answer.json)"
+predict_clip first.json
+grep -q '"label"' first.json || fail "no label: $(cat first.json)"
+grep -q no_face first.json || fail "the missing face is not reported: $(cat first.json)"
+"$work/runtime/bin/python" - first.json <<'PYTHON'
+import json, sys
+
+import numpy as np
+
+import keras_emo
+
+assert dir(keras_emo) == sorted(keras_emo.__all__), dir(keras_emo)
+model = keras_emo.load()
+p = model.predict("clip.mp4")
+(printed,) = json.load(open(sys.argv[1]))
+assert (p.label, p.modalities, p.to_dict()) == (printed["label"], ("voice",), printed)
+assert p.probs["happy"] <= p.confidence and not p.path is None
+wav = np.sin(np.arange(32000) / 16000 * 2 * np.pi * 220).astype(np.float32)
+rgb = np.full((50, 120, 160, 3), 90, np.uint8)
+p = model.predict(frames=rgb, fps=25, audio=wav, sample_rate=16000)
+assert p.label in keras_emo.EMOTIONS and p.duration_s == 2.0, p
+good, bad = model.predict_batch(["clip.mp4", "none.wav"])
+assert good.label and isinstance(bad, keras_emo.EmoError), (good, bad)
+t = model.timeline("clip.mp4")
+assert t.windows and t.segments and t.to_dict()["schema"] == 1, t
+assert "<html" in t.to_html()
+t.plot("timeline.png")
+assert [w.label for w in model.stream("clip.mp4")] == [w.label for w in t.windows]
+assert model.embed("clip.mp4").dtype == np.float32
+PYTHON
 code=0
-"$run" predict clip.mp4 >none.json 2>said || code=$?
-[ "$code" = 5 ] || fail "without a bundle: exit code $code, 5 expected"
-[ "$(grep -c . said)" = 1 ] || fail "without a bundle: $(cat said)"
+KERAS_EMO_BUNDLE=none "$run" predict clip.mp4 >none.json 2>messages || code=$?
+[ "$code" = 5 ] || fail "a bundle that is not there: exit code $code, expected 5"
+[ "$(grep -c . messages)" = 1 ] || fail "a bundle that is not there: $(cat messages)"
 code=0
-"$run" serve 2>said || code=$?
-[ "$code" = 6 ] && grep -q requirements-serve said || fail "serve without its packages: $code, $(cat said)"
+"$run" serve 2>messages || code=$?
+[ "$code" = 6 ] && grep -q requirements-serve messages ||
+  fail "serve without its packages: $code, $(cat messages)"
 for heavy in tensorflow keras librosa fastapi; do
   "$work/runtime/bin/python" -c "import $heavy" 2>"$work/none" && fail "$heavy came along"
 done
-echo "$(basename "$wheel"): installed, answered"
+echo "$(basename "$wheel"): installed, predicts"
 
-# 3. The sdist in the wheel's place, built as pip builds it; nothing of the wheel is left to answer.
+# 3. The sdist in the wheel's place, built as pip builds it; nothing of the wheel is left.
 "$work/runtime/bin/python" -m pip uninstall --quiet --yes keras_emo
 [ ! -e "$run" ] || fail "the wheel left $run behind"
 $pip --no-deps "$sdist"
 "$run" --version
-answer_clip again.json
-cmp answer.json again.json || fail "the sdist answers otherwise: $(cat again.json)"
-echo "$(basename "$sdist"): installed, answered the same"
+predict_clip again.json
+cmp first.json again.json || fail "the sdist predicts something else: $(cat again.json)"
+echo "$(basename "$sdist"): installed, predicts the same"
 
-# 4. Where asked for, training: sound alone, one epoch, exported and answered by the runtime above.
+# 4. With TRAIN=1: sound alone, one epoch, exported; the runtime above predicts with it.
 [ -n "${TRAIN:-}" ] || exit 0
 make_venv train
 $pip -r "$root/requirements.txt"
@@ -136,10 +169,8 @@ n_variants = 0
 units = 8
 time_pool = 6
 TOML
-python="$work/train/bin/python"
-"$python" -c 'import sys; from keras_emo.cli.train import main; sys.exit(main())' \
-  --data corpus --config small.toml --out run
-"$python" -c 'import sys; from keras_emo.cli.export import main; sys.exit(main())' \
-  --run run --model audio_lstm --out bundle
+train="$work/train/bin/keras-emo"
+"$train" train --data corpus --config small.toml --out run
+"$train" export --run run --model audio_lstm --out bundle
 "$run" predict corpus/KL/sa01.wav --bundle bundle --format csv
 echo "$(basename "$wheel"): trained, exported"

@@ -3,7 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_emo.data.augment import WaveSpec, augment_clip, augment_waveform
+from keras_emo.data.augment import (
+    FaceChanges,
+    MfccChanges,
+    WaveSpec,
+    augment_clip,
+    augment_faces,
+    augment_mfcc,
+    augment_waveform,
+)
 from keras_emo.data.pipeline import class_weights
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import prepare_clip
@@ -116,3 +124,23 @@ def test_class_weights_even_out():
     np.testing.assert_allclose(totals[[0, 1, 6]], 10 / 3, rtol=1e-6)
     assert weights[labels].mean() == pytest.approx(1)
     assert np.isfinite(class_weights(np.zeros(0, int))).all()
+
+
+def test_slices_are_changed_as_in_the_whole_batch():
+    tf = pytest.importorskip("tensorflow")
+    rng, seed = np.random.default_rng(0), tf.constant([3, 5])
+    faces = rng.uniform(0, 255, (10, 24, 24, 3)).astype(np.float32)
+    spec = AudioSpec(duration_s=1.0, n_mels=32, n_mfcc=32)
+    mfcc = rng.normal(0, 20, (10, *spec.shape)).astype(np.float32)
+    warps = MfccChanges(
+        time_scale=0.1, mel_scale=0.1, mel_shift=0.1, mel_mask=0.2, gain_db=3.0, floor_db=3.0
+    )
+    for whole, change in (
+        (faces, lambda x, rows: augment_faces(x, seed, FaceChanges(light=0.3, aspect=0.1), rows)),
+        (mfcc, lambda x, rows: augment_mfcc(x, seed, warps, spec, rows)),
+    ):
+        changed = change(tf.constant(whole), None).numpy()
+        assert np.abs(changed - whole).max() > 1
+        for first, end in ((0, 3), (3, 7), (7, 10)):
+            part = change(tf.constant(whole[first:end]), tf.constant([first, 10])).numpy()
+            np.testing.assert_allclose(part, changed[first:end], atol=1e-4)

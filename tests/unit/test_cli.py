@@ -237,3 +237,13 @@ def test_without_a_command(capsys):
         cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"keras_emo {__version__}\n"
+
+
+def test_a_missing_provider_is_an_error(capsys, monkeypatch):
+    monkeypatch.undo()  # the real model
+    for command in (["predict", "a.mp4"], ["live", "0"]):
+        assert cli.main([*command, "--provider", "NoSuchProvider"]) == 6
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith("error: 'NoSuchProvider': missing_package: ")
+        assert "CPUExecutionProvider" in err

@@ -12,12 +12,10 @@ from keras_emo.errors import UsageError  # noqa: E402
 from keras_emo.networks.layers import classify  # noqa: E402
 from keras_emo.training.config import StageConfig, TrainConfig  # noqa: E402
 from keras_emo.training.contrast import TEMPERATURE, contrast_embeddings  # noqa: E402
-from keras_emo.training.distributed import Crew  # noqa: E402
+from keras_emo.training.distributed import Replicas  # noqa: E402
 from keras_emo.training.features import stream_features  # noqa: E402
-from keras_emo.training.fit import compile_model, cross_entropy  # noqa: E402
-from keras_emo.training.precision import using_precision  # noqa: E402
-from keras_emo.training.run import check_models  # noqa: E402
-from keras_emo.training.steps import make_step  # noqa: E402
+from keras_emo.training.fit import compile_model, cross_entropy, make_step  # noqa: E402
+from keras_emo.training.run import check_models, using_precision  # noqa: E402
 
 
 def write_out(embedding: np.ndarray, labels: np.ndarray) -> float:
@@ -84,9 +82,9 @@ def test_a_step_adds_it_to_the_cross_entropy(precision, xla):
         data, steps = stream_features({"x": x}, truth, 32, 0, 0, True)
         compile_model(model, stage, steps)
         model.optimizer.build(model.trainable_variables)
-        crew = Crew()
-        step = make_step(model, cross_entropy(stage, "sum"), crew, xla, stage.contrast)
-        batches = crew.iterate(data)
+        replicas = Replicas()
+        step = make_step(model, cross_entropy(stage, "sum"), replicas, xla, stage.contrast)
+        batches = replicas.iterate(data)
         losses[weight] = float(step(batches))
         for _ in range(60):
             step(batches)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from keras_emo.cli.run import run_command
-from keras_emo.training.interrupt import Stopped, check_stopped, run_until_stopped, tell_where
+from keras_emo.training.interrupt import Stopped, check_stopped, note_progress, run_until_stopped
 
 FOLDER = Path("runs/a")
 
@@ -16,7 +16,7 @@ def test_a_signal_ends_the_work(number, code, capsys):
     before = signal.getsignal(number)
 
     def work():
-        with tell_where(lambda: "audio_cnn stands after epoch 2"):
+        with note_progress(lambda: "audio_cnn stands after epoch 2"):
             os.kill(os.getpid(), number)
         pytest.fail("went on")
 
@@ -24,7 +24,7 @@ def test_a_signal_ends_the_work(number, code, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert number.name in said
-    assert "audio_cnn stands after epoch 2; the same command" in said
+    assert "audio_cnn stands after epoch 2; run the same command" in said
     assert signal.getsignal(number) is before
 
 

@@ -24,9 +24,8 @@ keras = pytest.importorskip("keras")
 from keras_emo.training.config import TrainConfig  # noqa: E402
 from keras_emo.training.evaluate import write_predictions  # noqa: E402
 from keras_emo.training.folds import Plan  # noqa: E402
-from keras_emo.training.run import Run, open_run  # noqa: E402
-from keras_emo.training.stages import _tell_source  # noqa: E402
-from keras_emo.training.summary import summarize  # noqa: E402
+from keras_emo.training.run import Run, open_run, summarize  # noqa: E402
+from keras_emo.training.stages import _name_source  # noqa: E402
 from keras_emo.training.table import write_table  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
@@ -86,7 +85,7 @@ def take_up(folder: Path) -> None:
 
 
 def begin_from(folder: Path) -> None:
-    _tell_source(folder / NAME / "model.keras")
+    _name_source(folder / NAME / "model.keras")
 
 
 READERS = {

@@ -20,7 +20,7 @@ def look(frames, spec=SPEC) -> SubjectFinder:
     """frames: of each, {id: box}; frame i is grey level i."""
     finder = SubjectFinder(spec)
     for i, boxes in enumerate(frames):
-        faces = [TrackedFace(n, box, 1.0, True) for n, box in boxes.items()]
+        faces = [TrackedFace(n, box, True) for n, box in boxes.items()]
         finder.add(Frame(np.full((80, 90, 3), i, np.uint8), i / 3), faces)
     return finder
 
@@ -86,8 +86,8 @@ def test_a_face_that_leaves_and_comes_back():
 def test_lost_faces_are_not_found():
     finder = SubjectFinder(SPEC)
     frame = np.zeros((80, 90, 3), np.uint8)
-    finder.add(Frame(frame, 0.0), [TrackedFace(0, LEFT, 1.0, True)])
-    finder.add(Frame(frame, 0.3), [TrackedFace(0, LEFT, 1.0, False)])
+    finder.add(Frame(frame, 0.0), [TrackedFace(0, LEFT, True)])
+    finder.add(Frame(frame, 0.3), [TrackedFace(0, LEFT, False)])
     assert finder.choose().track.found == [True, False]
 
 

@@ -41,21 +41,20 @@ def _learn() -> dict[str, weakref.ref]:
     import keras
 
     from keras_emo.training.config import StageConfig
-    from keras_emo.training.distributed import Crew
+    from keras_emo.training.distributed import Replicas
     from keras_emo.training.features import stream_features
-    from keras_emo.training.fit import compile_model, cross_entropy
-    from keras_emo.training.steps import make_step
+    from keras_emo.training.fit import compile_model, cross_entropy, make_step
 
     class Held(np.ndarray):
         """Features that can be watched."""
 
     given = keras.Input((4,), name="seen")
     model = keras.Model({"seen": given}, {"logits": keras.layers.Dense(7)(given)})
-    crew, stage = Crew(), StageConfig(epochs=1, batch=8)
+    replicas, stage = Replicas(), StageConfig(epochs=1, batch=8)
     compile_model(model, stage, 2)
     features = np.ones((16, 4), np.float32).view(Held)
     labels = np.arange(16) % 7
     data, _ = stream_features({"seen": features}, labels, 8, 0, 0, True)
-    step = make_step(model, cross_entropy(stage, "sum"), crew)
-    assert np.isfinite(float(step(crew.iterate(data))))
+    step = make_step(model, cross_entropy(stage, "sum"), replicas)
+    assert np.isfinite(float(step(replicas.iterate(data))))
     return {"network": weakref.ref(model), "clips": weakref.ref(features)}

@@ -1,6 +1,7 @@
-"""Which settings of a run folder let the same command go on."""
+"""The run folder: which settings let a run resume, and what its settings can be."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,11 +9,14 @@ import pytest
 
 pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
+from keras_emo.data.cache import CacheReport
+from keras_emo.data.pipeline import Share
 from keras_emo.data.splits import Split
 from keras_emo.errors import Reason, UsageError
 from keras_emo.training.config import TrainConfig, read_config
+from keras_emo.training.distributed import Replicas
 from keras_emo.training.manifest import RunManifest
-from keras_emo.training.run import Run
+from keras_emo.training.run import Run, open_run
 
 pytestmark = pytest.mark.tensorflow
 
@@ -71,3 +75,39 @@ def test_a_value_no_network_can_have_is_told_in_one_line(name, setting, value, t
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
     assert told in str(caught.value)
+
+
+def prepared() -> SimpleNamespace:
+    return SimpleNamespace(
+        corpus=SimpleNamespace(name="builtin"), split=Split(("a",), ("b",), ()), cache=CacheReport()
+    )
+
+
+def test_what_alters_weights_belongs_to_a_run(tmp_path):
+    """Precision and XLA do; how many workers there are does not."""
+    config = TrainConfig(stages=("audio_tdnn",))
+    half = read_config(None, {"mixed_precision": "bfloat16", "stages": config.stages})
+    stage = replace(config.of_stage("audio_tdnn"), contrast=0.3)
+    voice = replace(config, stage={"audio_tdnn": stage})
+    for one, other, told in (
+        (config, half, "config.mixed_precision is '', asked 'bfloat16'"),
+        (half, config, "config.mixed_precision is 'bfloat16', asked ''"),
+        (config, replace(config, xla=True), "config.xla is False, asked True"),
+        (config, voice, "config.stage.audio_tdnn.contrast is 0.0, asked 0.3"),
+        (voice, config, "config.stage.audio_tdnn.contrast is 0.3, asked 0.0"),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for _ in range(2):
+            open_run(folder, one, prepared()).lock.close()
+        with pytest.raises(UsageError, match=told):
+            open_run(folder, other, prepared())
+    with pytest.raises(UsageError, match="mixed_precision 'half'; known: bfloat16, float16"):
+        read_config(None, {"mixed_precision": "half"})
+
+
+def test_xla_is_for_one_replica(tmp_path):
+    replicas = Replicas()
+    replicas.share = Share(0, 1, 2)
+    with pytest.raises(UsageError, match="'--xla': bad_config"):
+        open_run(tmp_path / "run", TrainConfig(xla=True), prepared(), replicas=replicas)
+    assert not (tmp_path / "run").exists()
