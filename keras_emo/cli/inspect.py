@@ -17,7 +17,7 @@ from keras_emo.progress import make_printable
 from keras_emo.spec import AudioSpec, FaceSpec
 
 BAR_CELLS = 30
-# up to the interval, from there to the figure, from there to the interval's end, the rest
+# of a bar: below the interval, from there to the value, to the interval's end, and the rest
 BLOCKS, ASCII = "█▓░·", "#+-."
 MEANINGS = {
     "face": "crops, RGB",
@@ -25,17 +25,19 @@ MEANINGS = {
     "mfcc": "coefficients x frames",
     "mfcc_mask": "1 where there is sound",
 }
-PARTS = {
+SPLITS = {
     "val": "validation speakers",
-    "test": "test speakers, never used for a choice",
-    "folds": "networks trained in the same way, on speakers they never saw",
+    "test": "test speakers, never used for a decision",
+    "folds": "cross-validation of networks trained in the same way, on held-out speakers",
 }
 
 
 def add_arguments(inspect: argparse.ArgumentParser) -> None:
     """Options of keras-emo inspect."""
     add_bundle_argument(inspect)
-    inspect.add_argument("--format", choices=("json", "text"), default="text")
+    inspect.add_argument(
+        "--format", choices=("json", "text"), default="text", help="(default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def choose_cells(encoding: str | None) -> str:
-    """Characters of a bar: blocks where the encoding has them."""
+    """Characters of a bar: blocks if the encoding has them."""
     try:
         BLOCKS.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -65,19 +67,19 @@ def count_bytes(bundle: Bundle) -> int:
 
 
 def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
-    """Lines for people. cells: of bars, see choose_cells."""
+    """The bundle in lines of text. cells: of bars, see choose_cells."""
     manifest, files = bundle.manifest, bundle.manifest.files
     n = manifest.parameters
     parameters = "" if n is None else f"{n:,} parameters, "
     yield f"{manifest.name}: {manifest.model}, {manifest.preset} preset"
     yield (
         f"  {parameters}{manifest.precision}, {count_bytes(bundle) / 1e6:.1f} MB in "
-        f"{len(files)} files; every digest is as written"
+        f"{len(files)} files; all digests match"
     )
     if manifest.quantization is not None:
         yield f"  quantization: {manifest.quantization.get('method')}"
     yield f"  license: {manifest.license}"
-    yield from ("", "What it takes in")
+    yield from ("", "Preprocessing")
     if "face" in bundle.modalities:
         yield from (f"  face   {line}" for line in describe_face(bundle.spec.face, bundle.frames))
     if "voice" in bundle.modalities:
@@ -86,15 +88,15 @@ def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
     yield from _describe_tensors(manifest)
     yield f"  labels: {', '.join(manifest.labels)}"
     if manifest.waveform is not None:
-        yield "  waveform.onnx takes sound in place of MFCC"
-    yield from ("", "Learned from")
+        yield "  waveform.onnx takes sound instead of MFCC"
+    yield from ("", "Trained on")
     yield from _describe_corpus(manifest.corpus)
-    yield from ("", "Figures, % of clips; 95 % interval by resampling speakers")
+    yield from ("", "Metrics, %; 95 % interval by resampling speakers")
     yield from _describe_metrics(manifest.metrics, cells)
     yield from ("", "Checked at export")
     for name, parity in manifest.parity.items():
         worst, batches = parity.max_difference.get("logits", math.nan), list(parity.batches)
-        yield f"  {name}: logits within {worst:.1e} of Keras's, batches {batches}"
+        yield f"  {name}: logits within {worst:.1e} of Keras, batches {batches}"
     yield from ("", "Files, sha256")
     width = max(map(len, files), default=0)
     for name, file in files.items():
@@ -104,25 +106,25 @@ def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
 
 
 def describe_face(spec: FaceSpec, frames: str) -> Iterator[str]:
-    """In words what is seen of a clip."""
-    seen = {
-        "each": "each crop is answered alone, and the answers' mean counts",
-        "one": "the middle one is answered",
-        "all": "all of them are answered together",
+    """The face crops of a clip in words."""
+    pooling = {
+        "each": "one prediction per crop, then their mean",
+        "one": "a prediction from the middle one",
+        "all": "one prediction from all of them",
     }.get(frames, frames)
     yield (
         f"{spec.frame_rate_hz:g} frames a second, at most {spec.max_frames} "
-        f"({spec.max_frames / spec.frame_rate_hz:.0f} s); {seen}"
+        f"({spec.max_frames / spec.frame_rate_hz:.0f} s); {pooling}"
     )
     margin = f", {100 * spec.margin:+.0f} % on each side" if spec.margin else ""
     yield (
-        f"square crops of {spec.size_px} px about the box{margin}; faces from {spec.min_face_px} "
-        f"px on, confidence {spec.min_confidence:g}; of several people the {spec.speaker}"
+        f"square crops of {spec.size_px} px around the box{margin}; faces from {spec.min_face_px} "
+        f"px, confidence {spec.min_confidence:g}; of several people the {spec.speaker}"
     )
 
 
 def describe_audio(spec: AudioSpec) -> Iterator[str]:
-    """In words what is heard of a clip."""
+    """The sound of a clip in words."""
     yield f"{spec.duration_s:g} s, mono at {spec.sample_rate_hz / 1000:g} kHz, cut or padded"
     window_ms, hop_ms = (1000 * n / spec.sample_rate_hz for n in (spec.n_fft, spec.hop_length))
     yield (
@@ -132,7 +134,7 @@ def describe_audio(spec: AudioSpec) -> Iterator[str]:
 
 
 def draw_bar(value: float, low: float, high: float, cells: str) -> str:
-    """A share of 1 with its interval as a bar of BAR_CELLS characters."""
+    """A value from 0 to 1 with its interval as a bar of BAR_CELLS characters."""
     below, at, above = (round(BAR_CELLS * min(max(v, 0.0), 1.0)) for v in (low, value, high))
     below, above = min(below, at), max(at, above)
     counts = (below, at - below, above - at, BAR_CELLS - above)
@@ -157,7 +159,7 @@ def _describe_tensors(manifest: BundleManifest) -> Iterator[str]:
 
 def _describe_corpus(corpus: TrainingCorpus) -> Iterator[str]:
     split, pretrained = corpus.split, corpus.pretrained
-    yield f"  {corpus.name}" + (f"; the face network first from {pretrained}" if pretrained else "")
+    yield f"  {corpus.name}" + (f"; face network pretrained on {pretrained}" if pretrained else "")
     for what, speakers in (
         ("training", split.train),
         ("validation", split.val),
@@ -166,18 +168,18 @@ def _describe_corpus(corpus: TrainingCorpus) -> Iterator[str]:
         names = ", ".join(s.rpartition("/")[2] for s in speakers)
         yield f"  {what:<10}  {len(speakers):>2} speakers  {names}".rstrip()
     if split.members:
-        own = ", each with validation speakers of its own" if split.members[0].val else ""
+        own = ", each with its own validation speakers" if split.members[0].val else ""
         yield f"  an ensemble of {len(split.members)} networks{own}"
 
 
 def _describe_metrics(evaluations: Mapping[str, Evaluation], cells: str) -> Iterator[str]:
     if not evaluations:
-        yield "  none were written"
-    for part, evaluation in evaluations.items():
+        yield "  none"
+    for split, evaluation in evaluations.items():
         metrics = evaluation.metrics
-        fitted = ", on which its weight was fitted" if evaluation.fitted else ""
+        fitted = ", used to fit the fusion weight" if evaluation.fitted else ""
         yield (
-            f"  {PARTS.get(part, part)}{fitted}: {metrics.n_clips} clips of "
+            f"  {SPLITS.get(split, split)}{fitted}: {metrics.n_clips} clips of "
             f"{metrics.n_speakers} speakers"
         )
         for key, name in (("accuracy", "accuracy"), ("uar", "UAR"), ("macro_f1", "macro-F1")):

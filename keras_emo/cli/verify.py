@@ -20,7 +20,7 @@ def add_arguments(verify: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check digests and description, then the golden values. Raises BundleError."""
+    """Check the files of a bundle, then its predictions for stored inputs. Raises BundleError."""
     import numpy as np
 
     from keras_emo.inference.bundle import GOLDEN, load_bundle, load_golden

@@ -1,4 +1,4 @@
-"""What users get for clips and folders that cannot be answered: one clear line, a code."""
+"""Clips, folders and bundles that cannot be used: one clear line and an exit code."""
 
 from __future__ import annotations
 
@@ -11,42 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_emo.media.reader import read_media
+
 from .conftest import ROOT, run_cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 
 @pytest.fixture(scope="module")
-def clips(trained, tmp_path_factory) -> dict[str, Path]:
-    """A good clip, and the same without sound, without a face, and empty."""
-    import av
-
+def clips(trained, make, tmp_path_factory) -> dict[str, Path]:
+    """A good clip, the same without sound and without frames, one without a face, an empty file."""
     folder = tmp_path_factory.mktemp("clips")
-    good = folder / "good.mp4"
-    shutil.copy(next((trained.corpus / "Actor_06").glob("*.mp4")), good)
-    for name, keep in (("silent.mp4", "video"), ("voice.wav", "audio")):
-        with av.open(str(good)) as source, av.open(str(folder / name), "w") as target:
-            given = getattr(source.streams, keep)[0]
-            if keep == "video":
-                stream = target.add_stream_from_template(given)
-                for packet in source.demux(given):
-                    if packet.dts is not None:
-                        packet.stream = stream
-                        target.mux(packet)
-            else:
-                stream = target.add_stream("pcm_s16le", rate=given.sample_rate)
-                resampler = av.AudioResampler("s16", stream.layout, given.sample_rate)
-                for frame in source.decode(given):
-                    for part in resampler.resample(frame):
-                        target.mux(stream.encode(part))
-                target.mux(stream.encode(None))
-    with av.open(str(folder / "faceless.mp4"), "w") as target:
-        stream = target.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for _ in range(45):
-            frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 90, np.uint8), "rgb24")
-            target.mux(stream.encode(frame))
-        target.mux(stream.encode(None))
+    good = next((trained.corpus / "Actor_06").glob("*.mp4"))
+    shutil.copy(good, folder / "good.mp4")
+    media = read_media(good, frame_rate_hz=30.0)
+    make.video(folder / "silent.mp4", [f.rgb for f in media.frames])
+    make.wav(folder / "voice.wav", media.waveform, media.sample_rate_hz)
+    make.video(folder / "faceless.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 45)
     (folder / "empty.mp4").touch()
     (folder / "none").mkdir()
     return {p.stem: p for p in folder.iterdir()}
@@ -62,31 +43,26 @@ def check_error(done, code: int, path: Path, reason: str) -> None:
 
 def test_folder_without_clips(bundles, clips):
     bundle = bundles / "audio_cnn"
-    done = run_cli("predict", clips["none"], "--bundle", bundle)
-    check_error(done, 2, clips["none"], "no_clips")
-    done = run_cli("evaluate", "--data", clips["none"], "--bundle", bundle)
-    check_error(done, 2, clips["none"], "no_clips")
+    for command in (["predict"], ["evaluate", "--data"]):
+        done = run_cli(*command, clips["none"], "--bundle", bundle)
+        check_error(done, 2, clips["none"], "no_clips")
     command = [sys.executable, str(ROOT / "train.py"), "--data", str(clips["none"]), "--out",
                str(clips["none"].parent / "run")]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     check_error(done, 2, clips["none"], "no_clips")
 
 
-def test_empty_file(bundles, clips):
-    done = run_cli("predict", clips["empty"], "--bundle", bundles / "audio_cnn")
-    check_error(done, 3, clips["empty"], "empty_file")
-
-
 @pytest.mark.parametrize(
     ("clip", "network", "reason"),
     [
+        ("empty", "audio_cnn", "empty_file"),
         ("silent", "audio_cnn", "no_audio"),
         ("faceless", "visual_alexnet", "no_face"),
         ("voice", "visual_alexnet", "no_video"),
         ("faceless", "fusion_multi_cnn", "no_modality"),
     ],
 )
-def test_a_missing_modality_is_rejected(bundles, clips, clip, network, reason):
+def test_what_a_network_cannot_use_is_rejected(bundles, clips, clip, network, reason):
     done = run_cli("predict", clips[clip], "--bundle", bundles / network)
     check_error(done, 3, clips[clip], reason)
     assert done.stdout.strip() == ""
@@ -95,13 +71,12 @@ def test_a_missing_modality_is_rejected(bundles, clips, clip, network, reason):
 @pytest.mark.parametrize(
     ("clip", "used", "state"), [("silent", "face", "no_audio"), ("voice", "voice", "no_video")]
 )
-def test_a_fusion_answers_from_the_other_modality_and_says_so(bundles, clips, clip, used, state):
+def test_a_fusion_predicts_from_the_other_modality_and_warns(bundles, clips, clip, used, state):
     bundle = bundles / "fusion_multi_lstm"
     done = run_cli("predict", clips[clip], "--bundle", bundle, "--format", "json")
     check_error(done, 4, clips[clip], state)
-    (answer,) = json.loads(done.stdout)
-    assert answer["modalities"] == [used]
-    assert answer["states"] == [state]
+    (prediction,) = json.loads(done.stdout)
+    assert (prediction["modalities"], prediction["states"]) == ([used], [state])
 
 
 def test_a_batch_goes_on(bundles, clips):

@@ -1,6 +1,5 @@
-"""keras-emo inspect: what it says of the bundle that is shipped, and of others."""
+"""keras-emo inspect and verify, of the shipped bundle and of altered ones."""
 
-import io
 import json
 import shutil
 import subprocess
@@ -65,7 +64,7 @@ def test_json(capsys):
     assert {k: told[k] for k in info} == info
 
 
-def test_without_training_packages_nor_a_terminal_that_takes_blocks():
+def test_without_training_packages_and_on_an_ascii_terminal():
     script = "import sys; import keras_emo.cli.main as m; code = m.main(['inspect', sys.argv[1]])\n"
     script += "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules)\nsys.exit(code)"
     done = subprocess.run(
@@ -77,30 +76,24 @@ def test_without_training_packages_nor_a_terminal_that_takes_blocks():
     assert max(done.stdout) < 128
 
 
-@pytest.mark.parametrize(
-    ("encoding", "cells"),
-    [("utf-8", BLOCKS), ("ascii", ASCII), ("latin-1", ASCII), (None, ASCII), ("none", ASCII)],
-)
-def test_bars_of_what_the_encoding_has(encoding, cells):
-    assert choose_cells(encoding) == cells
-
-
 def test_bars():
+    assert choose_cells("utf-8") == BLOCKS
+    assert [choose_cells(e) for e in ("ascii", "latin-1", None, "none")] == [ASCII] * 4
     assert draw_bar(0.5, 0.4, 0.7, ASCII) == "#" * 12 + "+" * 3 + "-" * 6 + "." * 9
     assert draw_bar(0.0, 0.0, 0.0, ASCII) == "." * BAR_CELLS
     assert draw_bar(1.0, 1.0, 1.0, ASCII) == "#" * BAR_CELLS
-    for odd in ((0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (2.0, -1.0, 9.0)):  # others' figures
+    for odd in ((0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (2.0, -1.0, 9.0)):  # of a foreign bundle
         assert len(draw_bar(*odd, BLOCKS)) == BAR_CELLS
 
 
-def test_a_bundle_that_says_little(change):
+def test_a_bundle_with_few_entries(change):
     bundle = load_bundle(
         change(metrics={}, parity={}, licence=None, preset=None, parameters=None, precision=None)
     )
     text = "\n".join(describe(bundle))
     assert "unknown preset" in text
     assert "license: unknown" in text
-    assert "none were written" in text
+    assert "speakers\n  none\n" in text
 
 
 def test_a_name_cannot_steer_the_terminal(change, capsys):
@@ -135,9 +128,11 @@ def test_an_altered_bundle_is_refused(change, capsys):
     assert cli.main(["inspect", str(folder / "none")]) == 5
 
 
-def test_the_encoding_of_stdout_is_asked(monkeypatch):
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert cli.main(["inspect", str(SHIPPED)]) == 0
-    stream.flush()
-    assert "####" in stream.buffer.getvalue().decode("latin-1")
+def test_verify_needs_golden_values(change, capsys):
+    folder = change()
+    (folder / "golden.npz").unlink()
+    assert cli.main(["verify", str(folder)]) == 5
+    info = json.loads((folder / "bundle.json").read_text())
+    files = {name: entry for name, entry in info["files"].items() if name != "golden.npz"}
+    assert cli.main(["verify", str(change(files=files))]) == 5
+    assert "no golden values" in capsys.readouterr().err
