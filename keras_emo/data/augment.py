@@ -163,7 +163,7 @@ def augment_faces(faces, seed, changes: FaceChanges, rows=None):
     draws = Draws(n, rows)
 
     def draw(i: int, low: float, high: float):
-        return draws.uniform([], seeds[i], low, high)
+        return draws.uniform([], seeds[i], float(low), float(high))
 
     turn = draw(0, -1.0, 1.0) * changes.turn_deg * np.pi / 180
     zoom = 1.0 + draw(1, -changes.scale, changes.scale)

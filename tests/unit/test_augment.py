@@ -12,7 +12,6 @@ from keras_emo.data.augment import (
     augment_mfcc,
     augment_waveform,
 )
-from keras_emo.data.pipeline import class_weights
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.media.reader import ClipSource
@@ -38,7 +37,7 @@ def wav(make, tmp_path_factory):
     return ClipSource(audio=make.wav(path, make.sine(1.5, RATE_HZ), RATE_HZ))
 
 
-def vary(waves: WaveSpec, sound: np.ndarray, seed: int = 0) -> np.ndarray:
+def change_sound(waves: WaveSpec, sound: np.ndarray, seed: int = 0) -> np.ndarray:
     return augment_waveform(sound, RATE_HZ, waves, np.random.default_rng(seed))
 
 
@@ -76,7 +75,7 @@ def test_no_change_gives_the_clip_itself(wav, make):
 @pytest.mark.parametrize(("rate", "length"), [(0.8, 1.25), (1.25, 0.8)])
 def test_stretch_changes_length_and_keeps_pitch(rate, length, make):
     sound = make.sine(1.0, RATE_HZ)
-    changed = vary(replace(STILL, stretch=(rate, rate)), sound)
+    changed = change_sound(replace(STILL, stretch=(rate, rate)), sound)
     assert len(changed) == pytest.approx(length * RATE_HZ, rel=0.01)
     assert peak_hz(changed) == pytest.approx(440, abs=3)
 
@@ -84,27 +83,29 @@ def test_stretch_changes_length_and_keeps_pitch(rate, length, make):
 @pytest.mark.parametrize("semitones", [-2, 2, 12])
 def test_pitch_changes_pitch_and_keeps_length(semitones, make):
     sound = make.sine(1.0, RATE_HZ)
-    changed = vary(replace(STILL, pitch_semitones=(semitones, semitones)), sound)
+    changed = change_sound(replace(STILL, pitch_semitones=(semitones, semitones)), sound)
     assert len(changed) == pytest.approx(RATE_HZ, rel=0.01)
     assert peak_hz(changed) == pytest.approx(440 * 2 ** (semitones / 12), rel=0.01)
 
 
 def test_shift_moves_the_start(make):
     sound = make.sine(1.0, RATE_HZ)
-    later = vary(replace(STILL, shift_s=(0.3, 0.3)), sound)
+    later = change_sound(replace(STILL, shift_s=(0.3, 0.3)), sound)
     assert len(later) == 1.3 * RATE_HZ
     assert np.abs(later[:4000]).max() < 1e-3
-    sooner = vary(replace(STILL, shift_s=(-0.3, -0.3)), sound)
-    np.testing.assert_allclose(sooner, vary(STILL, sound)[4800:], atol=1e-3)
-    assert len(vary(replace(STILL, shift_s=(-9, -9)), sound)) == RATE_HZ // 2  # never all of it
+    sooner = change_sound(replace(STILL, shift_s=(-0.3, -0.3)), sound)
+    np.testing.assert_allclose(sooner, change_sound(STILL, sound)[4800:], atol=1e-3)
+    assert (
+        len(change_sound(replace(STILL, shift_s=(-9, -9)), sound)) == RATE_HZ // 2
+    )  # never all of it
 
 
 def test_gain_and_noise(make):
     sound = make.sine(1.0, RATE_HZ)
-    louder = vary(replace(STILL, gain_db=(6, 6)), sound)
+    louder = change_sound(replace(STILL, gain_db=(6, 6)), sound)
     assert np.std(louder) == pytest.approx(np.std(sound) * 10 ** (6 / 20), rel=0.02)
-    noisy = vary(replace(STILL, noise_snr_db=(20, 20)), sound)
-    noise = noisy - vary(STILL, sound)
+    noisy = change_sound(replace(STILL, noise_snr_db=(20, 20)), sound)
+    noise = noisy - change_sound(STILL, sound)
     assert np.std(noise) == pytest.approx(np.std(sound) / 10, rel=0.05)
     assert noisy.dtype == np.float32
 
@@ -116,14 +117,138 @@ def test_clip_without_sound_is_refused(make, tmp_path):
     assert caught.value.reason is Reason.SILENT_AUDIO
 
 
-def test_class_weights_even_out():
-    labels = np.array([0] * 6 + [1] * 3 + [6])
-    weights = class_weights(labels)
-    assert (weights.shape, weights.dtype) == ((7,), np.float32)
-    totals = np.bincount(labels, weights[labels], minlength=7)
-    np.testing.assert_allclose(totals[[0, 1, 6]], 10 / 3, rtol=1e-6)
-    assert weights[labels].mean() == pytest.approx(1)
-    assert np.isfinite(class_weights(np.zeros(0, int))).all()
+# face crops and MFCC, inside tf.data
+
+SIDE = 64
+NO_CHANGE = FaceChanges(
+    flip=False, scale=0, shift=0, turn_deg=0, brightness=0, contrast=0, grey=0, erase=0
+)
+NO_MFCC_CHANGE = MfccChanges(time_masks=0, coefficient_masks=0, shift_frames=0, noise=0)
+
+
+def change_faces(faces: np.ndarray, **changes) -> np.ndarray:
+    pytest.importorskip("tensorflow")
+    return augment_faces(faces, np.array([3, 4], np.int32), replace(NO_CHANGE, **changes)).numpy()
+
+
+def change_mfcc(mfcc: np.ndarray, **changes) -> np.ndarray:
+    pytest.importorskip("tensorflow")
+    seed = np.array([3, 4], np.int32)
+    return augment_mfcc(mfcc, seed, replace(NO_MFCC_CHANGE, **changes)).numpy()
+
+
+def measure_geometry(n: int, **changes) -> dict[str, np.ndarray]:
+    """Turn, zoom, aspect, mirroring and shift of n crops, from where their pixels come from.
+
+    Red is the x of a pixel and green its y, so that a changed crop shows its own transform.
+    """
+    place = np.arange(SIDE, dtype=np.float32)
+    crop = np.zeros((SIDE, SIDE, 3), np.float32)
+    crop[..., 0], crop[..., 1] = 2 * place + 60, 2 * place[:, None] + 60
+    found = (change_faces(np.repeat(crop[None], n, axis=0), **changes)[..., :2] - 60) / 2
+    inner = slice(SIDE // 4, 3 * SIDE // 4)  # the edges repeat
+    y, x = np.mgrid[inner, inner]
+    centre = (SIDE - 1) / 2
+    design = np.stack([x.ravel() - centre, y.ravel() - centre, np.ones(x.size)], axis=1)
+    fits = [np.linalg.lstsq(design, f[inner, inner].reshape(-1, 2), rcond=None)[0] for f in found]
+    (a0, a1, a2), (b0, b1, b2) = np.moveaxis(np.array(fits), 0, 2).transpose(1, 0, 2)
+    zoom = np.hypot(a1, b1)
+    return {
+        "turn_deg": np.degrees(np.arctan2(-a1, b1)),
+        "zoom": zoom,
+        "aspect": np.hypot(a0, b0) / zoom,
+        "mirrored": a0 * b1 - a1 * b0 < 0,
+        "shift_x": (a2 - centre) / SIDE,
+        "shift_y": (b2 - centre) / SIDE,
+    }
+
+
+def spans(values: np.ndarray, low: float, high: float) -> bool:
+    """Whether values lie between low and high, and use nearly all of that range."""
+    margin = 0.05 * (high - low)
+    inside = low - 1e-3 <= values.min() and values.max() <= high + 1e-3
+    return bool(inside and values.min() < low + margin and values.max() > high - margin)
+
+
+def test_faces_are_turned_and_moved_within_the_settings():
+    found = measure_geometry(400, flip=True, scale=0.12, shift=0.06, turn_deg=10.0, aspect=0.1)
+    assert spans(found["turn_deg"], -10, 10)  # and so never upside down
+    assert spans(found["zoom"], 0.88, 1.12)
+    assert spans(found["aspect"], 0.9, 1.1)
+    assert spans(found["shift_x"], -0.06, 0.06)
+    assert spans(found["shift_y"], -0.06, 0.06)
+    assert 160 < found["mirrored"].sum() < 240
+
+
+def test_faces_are_not_mirrored_unless_asked():
+    assert not measure_geometry(50, turn_deg=10.0)["mirrored"].any()
+
+
+def test_defaults_keep_faces_upright():
+    """Bright above, dark below: that stays, whatever is drawn."""
+    pytest.importorskip("tensorflow")
+    ramp = np.linspace(220, 30, SIDE, dtype=np.float32)[None, :, None, None]
+    faces = np.broadcast_to(ramp, (300, SIDE, SIDE, 3))
+    changed = augment_faces(faces, np.array([5, 6], np.int32), replace(FaceChanges(), erase=0.0))
+    rows = changed.numpy().mean(axis=(2, 3))
+    assert (rows[:, :16].mean(axis=1) > rows[:, -16:].mean(axis=1) + 50).all()
+    assert changed.numpy().min() >= 0
+    assert changed.numpy().max() <= 255
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).uniform(60, 190, (1000, 32, 32, 3)).astype(np.float32)
+
+
+def test_no_change_leaves_crops_alone(noise):
+    np.testing.assert_allclose(change_faces(noise), noise, atol=1e-3)
+
+
+def test_share_and_size_of_erased_crops(noise):
+    changed = change_faces(noise, erase=0.3)
+    pixels = (np.abs(changed - noise).max(axis=3) > 1e-3).sum(axis=(1, 2))
+    erased = pixels > 0
+    assert 255 <= erased.sum() <= 345  # 300, 3 deviations
+    side = np.sqrt(pixels[erased]) / 32  # smaller at the border, down to a quarter
+    assert side.min() > 0.08
+    assert 0.3 < side.max() < 0.45
+    assert not (change_faces(noise, erase=0.0) != change_faces(noise)).any()
+
+
+def test_share_of_gray_crops(noise):
+    changed = change_faces(noise, grey=0.3)
+    gray = (np.ptp(changed, axis=3) < 1e-3).all(axis=(1, 2))
+    assert 255 <= gray.sum() <= 345
+    np.testing.assert_allclose(changed[~gray], noise[~gray], atol=1e-3)
+
+
+def test_brightness_and_contrast_within_the_settings(noise):
+    changed = change_faces(noise, brightness=0.2)
+    assert spans((changed - noise).mean(axis=(1, 2, 3)), -51, 51)
+    changed = change_faces(noise, contrast=0.25)
+    ratios = changed.std(axis=(1, 2, 3)) / noise.std(axis=(1, 2, 3))
+    assert spans(ratios, 0.75, 1.25)
+
+
+def test_mfcc_masks_take_the_mean_and_keep_their_width():
+    mfcc = np.random.default_rng(0).normal(size=(300, 20, 100)).astype(np.float32)
+    changed = change_mfcc(mfcc, time_masks=2, time_width=30)
+    masked = (changed != mfcc).any(axis=1)  # (n, frames)
+    assert spans(masked.sum(axis=1).astype(float), 0, 60) or masked.sum(axis=1).max() > 40
+    assert masked.sum(axis=1).max() <= 62
+    mean = np.broadcast_to(mfcc.mean(axis=2, keepdims=True), mfcc.shape)
+    where = np.broadcast_to(masked[:, None], mfcc.shape)
+    np.testing.assert_allclose(changed[where], mean[where], atol=1e-5)
+    changed = change_mfcc(mfcc, coefficient_masks=1, coefficient_width=4)
+    rows = (changed != mfcc).any(axis=2).sum(axis=1)
+    assert set(rows) == {0, 1, 2, 3, 4}
+
+
+def test_mfcc_are_shifted_within_the_setting():
+    ramp = np.broadcast_to(np.arange(100, dtype=np.float32), (400, 20, 100))
+    shifts = change_mfcc(ramp, shift_frames=20)[:, 0, 50] - 50
+    assert set(shifts) == set(range(-20, 21))
 
 
 def test_slices_are_changed_as_in_the_whole_batch():
