@@ -12,7 +12,7 @@ from keras_emo.errors import Reason, UsageError
 
 BUNDLE_HELP = "bundle folder (default: KERAS_EMO_BUNDLE, or the pretrained model)"
 CORPUS_HELP = "ravdess, savee or a registered corpus (default: recognized by its file names)"
-HOW_TO_SCALE = "pip install -r requirements-scale.txt"
+HOW_TO_SCALE = "install keras_emo with the extra scale, or pip install -r requirements-scale.txt"
 EXIT_CODES = (
     "Exit codes: 0 ok, 2 usage, 3 clip rejected, 4 partial result, 5 bundle refused, "
     "6 environment, 124 timeout, 130 stopped by Ctrl-C, 143 by SIGTERM. An error is one line on "

@@ -15,7 +15,7 @@ from typing import Any
 from keras_emo.errors import EmoError, EnvironmentFailure, ExitCode, Reason, describe_error
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 and SIGINT, SIGTERM, as in shells
-HOW_TO_INSTALL = "pip install -r requirements.txt"
+HOW_TO_INSTALL = "install keras_emo with the extra train, or pip install -r requirements.txt"
 
 
 class Terminated(BaseException):

@@ -14,6 +14,7 @@ from keras_emo.inference.session import CPU, available_cores
 from keras_emo.serve.security import choose_key
 from keras_emo.serve.settings import MB, Settings
 
+HOW_TO_SERVE = "install keras_emo with the extra serve, or pip install -r requirements-serve.txt"
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
 
 
@@ -62,7 +63,7 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; a second signal does not wait for running requests."""
-    require(*PACKAGES, how="pip install -r requirements-serve.txt")
+    require(*PACKAGES, how=HOW_TO_SERVE)
     key = choose_key(options.host, os.environ, options.api_key_file)
     try:
         settings = Settings(

@@ -143,7 +143,8 @@ def run_failing(error: BaseException) -> int:
         (EnvironmentFailure("disk", Reason.WRITE_FAILED, "full\nreally"), 6,
          "error: 'disk': write_failed: full really"),
         (ModuleNotFoundError("No module", name="keras.x"), 6,
-         "error: 'keras': missing_package: No module; pip install -r requirements.txt"),
+         "error: 'keras': missing_package: No module; install keras_emo with the extra train, "
+         "or pip install -r requirements.txt"),
         (OSError(28, "No space left", "f"), 6, "error: 'f': write_failed: No space left"),
         (BrokenPipeError(), 0, ""),
         (KeyboardInterrupt(), 130, "stopped"),

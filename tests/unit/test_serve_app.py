@@ -45,7 +45,7 @@ def make_inputs() -> ClipInputs:
 class StubModel:
     """Predicts angry from the face, disgust from the voice, fear from both."""
 
-    def __init__(self, bundle):
+    def __init__(self, bundle, providers):
         pass
 
     def warm_up(self):
@@ -468,5 +468,6 @@ sys.exit(main(["serve"]))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 6
     assert done.stderr == (
-        "error: 'fastapi': missing_package: not installed; pip install -r requirements-serve.txt\n"
+        "error: 'fastapi': missing_package: not installed; "
+        "install keras_emo with the extra serve, or pip install -r requirements-serve.txt\n"
     )
