@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import partial
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from keras_emo.inference.batch import FRAMES
 from keras_emo.inference.results import MODALITIES
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import Metrics
+from keras_emo.records import read_fields, write_fields
 from keras_emo.spec import ClipSpec
 
 SCHEMA = 1
@@ -174,83 +173,8 @@ class BundleManifest:
         """
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema {data.get('schema')!r:.20}, expected {SCHEMA}")
-        return read_value(cls, {OLD_KEYS.get(key, key): value for key, value in data.items()})
+        return read_fields(cls, {OLD_KEYS.get(key, key): value for key, value in data.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as bundle.json has them."""
-        plain: dict[str, Any] = write_value(self)
-        return plain
-
-
-def read_value(kind: Any, value: Any, where: str = "") -> Any:
-    """JSON values as a type: a dataclass, tuple or Mapping of types, union or plain type.
-
-    where: the entry to name. Raises ValueError.
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return value
-    if origin is UnionType:
-        return _read_union(arguments, value, where)
-    if origin is tuple:
-        items = _check_type(list, value, where)
-        return tuple(read_value(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(items))
-    if origin is not None:
-        items = _check_type(dict, value, where).items()
-        return {key: read_value(arguments[1], v, f"{where}.{key}") for key, v in items}
-    if is_dataclass(kind):
-        return _read_dataclass(kind, _check_type(dict, value, where), where)
-    return _check_type(kind, value, where)
-
-
-def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and NoneType in kinds:
-        return None
-    for kind in kinds:
-        try:
-            return read_value(kind, value, where)
-        except ValueError as e:
-            error = e
-    raise error
-
-
-def _read_dataclass(kind: Any, data: dict[str, Any], where: str) -> Any:
-    if kind in (ClipSpec, Evaluation):
-        build = partial(kind.from_dict, data)
-    else:
-        hints, values = get_type_hints(kind), {}
-        for f in fields(kind):
-            entry = f"{where}.{f.name}".lstrip(".")
-            if f.name in data:
-                values[f.name] = read_value(hints[f.name], data[f.name], entry)
-            elif f.default is MISSING and f.default_factory is MISSING:
-                raise ValueError(f"the entry {entry!r} is missing")
-        build = partial(kind, **values)
-    try:
-        return build()
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        cause = f"{type(e).__name__}: {e}"
-        raise ValueError(f"the entry {where!r} is malformed, {cause}" if where else e) from None
-
-
-def _check_type(kind: Any, value: Any, where: str) -> Any:
-    wanted = (int, float) if kind is float else kind
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"the entry {where!r} is not a {kind.__name__}: {value!r:.60}")
-    return value
-
-
-def write_value(value: Any) -> Any:
-    """Inverse of read_value; optional entries that are not there are left out."""
-    if isinstance(value, ClipSpec | Evaluation):
-        return value.to_dict()
-    if is_dataclass(value):
-        present = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
-        return {
-            name: write_value(inner)
-            for name, (inner, default) in present.items()
-            if not (inner == default and default in (None, ()))
-        }
-    if isinstance(value, Mapping):
-        return {key: write_value(inner) for key, inner in value.items()}
-    return [write_value(inner) for inner in value] if isinstance(value, tuple | list) else value
+        return write_fields(self)

@@ -80,8 +80,8 @@ class TrackedWindow(WindowPrediction):
     """A WindowPrediction with what renderers need.
 
     times_s, boxes: float32 (n,), (n, 4) x, y, width, height in px of the upright picture, of
-    the frames that were used. crop: time in s and RGB uint8 (size, size, 3) of a face about the
-    middle of the window, as the network gets it.
+    the frames that were used. crop: RGB uint8 (size, size, 3) of a face about the middle of the
+    window, as the network gets it; crop_s: its time.
     """
 
     times_s: np.ndarray = field(
@@ -90,7 +90,8 @@ class TrackedWindow(WindowPrediction):
     boxes: np.ndarray = field(
         default_factory=lambda: np.zeros((0, 4), np.float32), metadata=NOT_IN_JSON
     )
-    crop: tuple[float, np.ndarray] | None = field(default=None, metadata=NOT_IN_JSON)
+    crop: np.ndarray | None = field(default=None, metadata=NOT_IN_JSON)
+    crop_s: float | None = field(default=None, metadata=NOT_IN_JSON)
 
     def to_plain(self) -> WindowPrediction:
         """Without the arrays."""
@@ -120,6 +121,7 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
         probs, *rest = map(name_probs, rows)
         alone = dict(zip(split, rest, strict=True))
     label = None if probs is None else find_label(probs)
+    middle = choose_frame(inputs.face_found) if inputs.face is not None else 0
     return TrackedWindow(
         start_s=window.start_s,
         end_s=window.end_s,
@@ -133,7 +135,8 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
         probs_voice=alone.get("voice"),
         times_s=inputs.times_s,
         boxes=inputs.boxes,
-        crop=_pick_crop(inputs),
+        crop=None if inputs.face is None else inputs.face[middle].copy(),  # not a view of all
+        crop_s=None if inputs.face is None else float(inputs.times_s[middle]),
     )
 
 
@@ -142,13 +145,6 @@ def check_finite(probs: np.ndarray, bundle: Bundle, what: str) -> None:
     if not np.isfinite(probs).all():
         cause = f"its prediction for {what} is not a number"
         raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
-
-
-def _pick_crop(inputs: ClipInputs) -> tuple[float, np.ndarray] | None:
-    if inputs.face is None:
-        return None
-    i = choose_frame(inputs.face_found)
-    return float(inputs.times_s[i]), inputs.face[i].copy()  # not the whole window's crops
 
 
 def choose_lengths(
@@ -272,10 +268,11 @@ class TimelineBuilder:
     def add(self, window: TrackedWindow) -> None:
         """Add the next window."""
         self._windows.append(window.to_plain())
-        if window.crop is None or window.face is None:
+        if window.crop is None or window.crop_s is None or window.face is None:
             return
         if self._n_faces % self._every == 0:
-            self._thumbnails.append(Thumbnail(window.label, window.face.id, *window.crop))
+            found = Thumbnail(window.label, window.face.id, window.crop_s, window.crop)
+            self._thumbnails.append(found)
         self._n_faces += 1
         if len(self._thumbnails) > 4 * MAX_THUMBNAILS:
             self._thumbnails, self._every = self._thumbnails[::2], 2 * self._every

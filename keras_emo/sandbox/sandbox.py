@@ -24,22 +24,26 @@ from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import can_predict
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.predict import Steps, WindowStream, choose_lengths
+from keras_emo.inference.predict import (
+    ReadState,
+    Steps,
+    TrackedWindow,
+    WindowStream,
+    choose_lengths,
+)
 from keras_emo.media.decode import MAX_DURATION_S
 from keras_emo.media.reader import ClipSource
+from keras_emo.records import read_fields, read_value
 from keras_emo.sandbox.limits import Limits
 from keras_emo.sandbox.process import WorkerProcess, describe_end
 from keras_emo.sandbox.wire import (
+    Failure,
     Header,
-    decode_inputs,
-    decode_state,
-    decode_window,
+    check_values,
+    decode_record,
     encode_source,
     read_header,
-    take_count,
     take_object,
-    take_reason,
-    take_texts,
 )
 
 DEFAULT_LIMITS = Limits()
@@ -97,7 +101,8 @@ class Sandbox:
         with self._reading(worker, source, wall_s):
             worker.send({"source": encode_source(source)})
             header = self._receive(worker, source)
-            inputs = decode_inputs(take_object(header, "inputs"), worker.read, self.bundle.spec)
+            found = take_object(header, "inputs")
+            inputs = decode_record(ClipInputs, found, worker.read, self.bundle.spec)
             if not can_predict(inputs, self.bundle.inputs):
                 raise ValueError("a clip that the network cannot answer")
             worker.busy = False
@@ -132,14 +137,14 @@ class Sandbox:
         for number in itertools.count():
             with self._reading(worker, source, min(wall_s, end_s - time.monotonic())):
                 header = self._receive(worker, source)
-                state = decode_state(take_object(header, "state"))
+                state = read_fields(ReadState, check_values(take_object(header, "state")))
                 if "end" in header and number:
                     worker.busy = False
                     break
                 if number > MAX_DURATION_S / hop_s:
                     raise ValueError("more windows than the longest recording has")
                 found = take_object(header, "window")
-                window = decode_window(found, worker.read, self.bundle.spec)
+                window = decode_record(TrackedWindow, found, worker.read, self.bundle.spec)
             yield window, state
         yield None, state
 
@@ -147,14 +152,15 @@ class Sandbox:
         """The next message. Raises ClipError where it is one."""
         header = read_header(worker.read)
         if "crash" in header:
-            cause = " ".join(take_texts(header, "crash"))
+            cause = read_value(str, check_values(header["crash"]), "crash")
             self.close()
             raise ClipError(source.path, Reason.DECODER_CRASHED, f"the decoder failed: {cause}")
         if "error" in header:
-            reason, cause = take_texts(header, "error")
+            error = read_fields(Failure, check_values(take_object(header, "error")))
+            if error.file >= len(source.files):
+                raise ValueError(f"an error of file {error.file}")
             worker.busy = False
-            files, number = source.files, take_count(header, "file", len(source.files) - 1)
-            raise ClipError(files[number], take_reason(reason), cause)
+            raise ClipError(source.files[error.file], error.reason, error.cause)
         return header
 
     @contextmanager

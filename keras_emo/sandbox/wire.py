@@ -1,8 +1,8 @@
-"""What a sandbox's worker says: a JSON header and raw arrays, never pickles.
+"""Messages to and from a sandbox's worker: a JSON header and raw arrays, never pickles.
 
 A message is four bytes, the header's length (little-endian), the header, and the arrays, whose
-shapes follow from the header's counts and the clip spec. Nothing the worker says is trusted:
-what does not fit raises ValueError here.
+shapes follow from the header's number of frames and the clip spec. Nothing that the worker sends
+is trusted: what does not fit raises ValueError.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
 from keras_emo.errors import Reason
 from keras_emo.features.clip import ClipInputs
-from keras_emo.inference.predict import ReadState, TrackedWindow, pick_face
-from keras_emo.inference.results import MODALITIES, Damage, Probs, find_label
+from keras_emo.inference.predict import TrackedWindow
+from keras_emo.inference.results import MODALITIES, find_label
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.progress import make_printable
+from keras_emo.records import read_fields
 from keras_emo.spec import ClipSpec
 
 Header = dict[str, Any]
@@ -30,9 +32,19 @@ Arrays = list[np.ndarray]
 Read = Callable[[int], bytearray]  # exactly so many bytes
 
 MAX_HEADER = 1 << 20  # bytes
-_MAX_TEXTS, _MAX_TEXT = 64, 2000  # characters
-_MAX_COUNT = 1 << 31
-_MAX_S = 1e12
+_MAX_ITEMS, _MAX_TEXT = 64, 2000  # values in a list or object, characters
+_MAX_NUMBER = 1e12
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A ClipError of the worker. file: its number among those of the source."""
+
+    file: int
+    reason: Reason
+    cause: str
 
 
 def pack(header: Header, arrays: Sequence[np.ndarray] = ()) -> list[bytes]:
@@ -42,7 +54,7 @@ def pack(header: Header, arrays: Sequence[np.ndarray] = ()) -> list[bytes]:
 
 
 def read_header(read: Read, limit: int = MAX_HEADER) -> Header:
-    """The header of the next message. Raises ValueError."""
+    """The header of the next message; its values are not checked yet. Raises ValueError."""
     size = int.from_bytes(read(4), "little")
     if size > limit:
         raise ValueError(f"a header of {size} bytes")
@@ -51,7 +63,7 @@ def read_header(read: Read, limit: int = MAX_HEADER) -> Header:
     except RecursionError:
         raise ValueError("a header nested too deeply") from None
     if not isinstance(header, dict):
-        raise ValueError("a header that is no object")
+        raise ValueError("a header that is not an object")
     return header
 
 
@@ -78,195 +90,99 @@ def _decode_path(name: str) -> Path:
     return Path(os.fsdecode(bytes.fromhex(name)))
 
 
-def encode_inputs(inputs: ClipInputs) -> tuple[Header, Arrays]:
-    """Header and arrays of a prepared clip."""
-    header = {
-        "n_frames": 0 if inputs.face is None else len(inputs.face),
-        "has_voice": inputs.mfcc is not None,
-        "duration_s": inputs.duration_s,
-        "frames_examined": inputs.frames_examined,
-        "states": inputs.states,
-        "warnings": inputs.warnings,
-        "damaged_packets": inputs.damaged_packets,
-        "missing_s": inputs.missing_s,
-        "face_id": inputs.face_id,
+def encode_record(record: ClipInputs | TrackedWindow) -> tuple[Header, Arrays]:
+    """Header and arrays of a prepared clip, or of a window."""
+    header = asdict(record)
+    arrays = {k: header.pop(k) for k, v in tuple(header.items()) if isinstance(v, np.ndarray)}
+    header |= {"n_frames": len(arrays["times_s"]), "arrays": list(arrays)}
+    return header, list(arrays.values())
+
+
+def decode_record(kind: type[T], header: Header, read: Read, spec: ClipSpec) -> T:
+    """Inverse of encode_record. Raises ValueError."""
+    header = check_values(header)
+    n, names = header.get("n_frames"), header.get("arrays")
+    if type(n) is not int or n > spec.face.max_frames or not isinstance(names, list):
+        raise ValueError(f"n_frames is {n!r}, arrays {names!r:.50}")
+    shapes = {
+        "face": (np.uint8, (n, *spec.face.shape)),
+        "face_found": (np.bool_, (n,)),
+        "times_s": (np.float32, (n,)),
+        "boxes": (np.float32, (n, 4)),
+        "mfcc": (np.float32, spec.audio.shape),
+        "crop": (np.uint8, spec.face.shape),
     }
-    arrays = []
-    if inputs.face is not None:
-        arrays += [inputs.face, inputs.face_found, inputs.times_s, inputs.boxes]
-    if inputs.mfcc is not None:
-        arrays.append(inputs.mfcc)
-    return header, arrays
+    kinds = (np.ndarray, np.ndarray | None)
+    wanted = [name for name, hint in get_type_hints(kind).items() if hint in kinds]
+    if len(set(names)) < len(names) or not set(names) <= set(wanted):
+        raise ValueError(f"arrays {names!r:.50}, not some of {wanted}")
+    absent: dict[str, Any] = {name: None for name in wanted if name not in names}
+    present = {name: read_array(read, *shapes[name]) for name in names}
+    record = read_fields(kind, {**header, **absent, **present})
+    if isinstance(record, ClipInputs):
+        check_inputs(record)
+    if isinstance(record, TrackedWindow):
+        check_window(record)
+    return record
 
 
-def decode_inputs(header: Header, read: Read, spec: ClipSpec) -> ClipInputs:
-    """Inverse of encode_inputs. Raises ValueError."""
-    n = take_count(header, "n_frames", spec.face.max_frames)
-    inputs = ClipInputs(
-        face=_read_array(read, np.uint8, (n, *spec.face.shape)) if n else None,
-        face_found=_read_bools(read, n),
-        times_s=_read_array(read, np.float32, (n,)),
-        boxes=_read_array(read, np.float32, (n, 4)),
-        mfcc=_read_array(read, np.float32, spec.audio.shape) if _take_bool(header) else None,
-        duration_s=_take_number(header, "duration_s"),
-        frames_examined=take_count(header, "frames_examined"),
-        states=tuple(_take_states(header)),
-        warnings=tuple(take_texts(header, "warnings")),
-        damaged_packets=take_count(header, "damaged_packets"),
-        missing_s=_take_number(header, "missing_s"),
-        face_id=_take_id(header),
-    )
-    if n and not inputs.face_found.any():
+def check_inputs(inputs: ClipInputs) -> None:
+    """Raise ValueError where a prepared clip contradicts itself."""
+    if (inputs.face is None) != (len(inputs.face_found) == 0):
+        raise ValueError("frames without crops")
+    if inputs.face is not None and not inputs.face_found.any():
         raise ValueError("crops without a face")
-    return inputs
 
 
-def encode_window(window: TrackedWindow) -> tuple[Header, Arrays]:
-    """Header and arrays of a window."""
-    header = {
-        "n_frames": len(window.times_s),
-        "start_s": window.start_s,
-        "end_s": window.end_s,
-        "probs": window.probs,
-        "probs_face": window.probs_face,
-        "probs_voice": window.probs_voice,
-        "modalities": window.modalities,
-        "states": window.states,
-        "face_id": None if window.face is None else window.face.id,
-        "crop_s": None if window.crop is None else window.crop[0],
-    }
-    crop = [] if window.crop is None else [window.crop[1]]
-    return header, [window.times_s, window.boxes, *crop]
+def check_window(window: TrackedWindow) -> None:
+    """Raise ValueError where a window contradicts itself."""
+    if window.modalities not in ((), MODALITIES, *((name,) for name in MODALITIES)):
+        raise ValueError(f"modalities {window.modalities}")
+    for probs in (window.probs, window.probs_face, window.probs_voice):
+        if probs is not None and list(probs) != list(EMOTIONS):
+            raise ValueError("a probability for other than each emotion")
+    label = None if window.probs is None else find_label(window.probs)
+    confidence = None if window.probs is None or label is None else window.probs[label]
+    if (window.label, window.confidence) != (label, confidence):
+        raise ValueError("a label that is not the most probable one")
+    if (window.crop is None) != (window.crop_s is None):
+        raise ValueError("a crop without its time")
 
 
-def decode_window(header: Header, read: Read, spec: ClipSpec) -> TrackedWindow:
-    """Inverse of encode_window. Raises ValueError."""
-    n = take_count(header, "n_frames", spec.face.max_frames)
-    times_s = _read_array(read, np.float32, (n,))
-    boxes = _read_array(read, np.float32, (n, 4))
-    crop: tuple[float, np.ndarray] | None = None
-    if header.get("crop_s") is not None:
-        crop = _take_number(header, "crop_s"), _read_array(read, np.uint8, spec.face.shape)
-    probs = _take_probs(header, "probs")
-    label = None if probs is None else find_label(probs)
-    return TrackedWindow(
-        start_s=_take_number(header, "start_s"),
-        end_s=_take_number(header, "end_s"),
-        label=label,
-        confidence=None if probs is None or label is None else probs[label],
-        probs=probs,
-        modalities=_take_modalities(header, "modalities"),
-        states=tuple(_take_states(header)),
-        face=pick_face(_take_id(header), boxes),
-        probs_face=_take_probs(header, "probs_face"),
-        probs_voice=_take_probs(header, "probs_voice"),
-        times_s=times_s,
-        boxes=boxes,
-        crop=crop,
-    )
+def check_values(value: Any, signed: bool = False) -> Any:
+    """JSON values of bounded size, with what would steer a terminal replaced in texts.
 
-
-def encode_state(state: ReadState) -> Header:
-    """How far a recording has been read, and what of it could not be."""
-    return {
-        "duration_s": state.duration_s,
-        "declared_s": state.declared_s,
-        "damaged_packets": state.damage.packets,
-        "missing_s": state.damage.missing_s,
-        "warnings": state.warnings,
-    }
-
-
-def decode_state(header: Header) -> ReadState:
-    """Inverse of encode_state. Raises ValueError."""
-    return ReadState(
-        duration_s=_take_number(header, "duration_s"),
-        declared_s=_take_number(header, "declared_s"),
-        damage=Damage(take_count(header, "damaged_packets"), _take_number(header, "missing_s")),
-        warnings=tuple(take_texts(header, "warnings")),
-    )
+    signed: numbers may be negative, as in boxes. Raises ValueError.
+    """
+    if isinstance(value, str) and len(value) <= _MAX_TEXT:
+        return make_printable(value)
+    if isinstance(value, list | dict) and len(value) > _MAX_ITEMS:
+        raise ValueError(f"{len(value)} values")
+    if isinstance(value, list):
+        return [check_values(inner, signed) for inner in value]
+    if isinstance(value, dict):
+        return {key: check_values(inner, key == "box") for key, inner in value.items()}
+    if isinstance(value, int | float) and (-_MAX_NUMBER if signed else 0) <= value <= _MAX_NUMBER:
+        return value
+    if value is None:
+        return None
+    raise ValueError(f"the value {value!r:.50}")
 
 
 def take_object(header: Header, key: str) -> Header:
     """An object below a header. Raises ValueError."""
     value = header.get(key)
     if not isinstance(value, dict):
-        raise ValueError(f"{key} is no object")
+        raise ValueError(f"{key} is not an object")
     return value
 
 
-def take_reason(value: Any) -> Reason:
-    """A reason code. Raises ValueError."""
-    return Reason(value if isinstance(value, str) else "")
-
-
-def take_texts(header: Header, key: str) -> list[str]:
-    """A list of short texts, what a terminal would obey replaced. Raises ValueError."""
-    values = header.get(key)
-    if not isinstance(values, list) or len(values) > _MAX_TEXTS:
-        raise ValueError(f"{key} is no list of texts")
-    if not all(isinstance(v, str) and len(v) <= _MAX_TEXT for v in values):
-        raise ValueError(f"{key} holds other than short texts")
-    return [make_printable(v) for v in values]
-
-
-def take_count(header: Header, key: str, limit: int = _MAX_COUNT) -> int:
-    """A whole number from 0 to limit. Raises ValueError."""
-    value = header.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
-        raise ValueError(f"{key} is {value!r:.50}, expected 0 to {limit}")
-    return value
-
-
-def _take_modalities(header: Header, key: str) -> tuple[str, ...]:
-    names = take_texts(header, key)
-    if not set(names) <= set(MODALITIES) or len(set(names)) < len(names):
-        raise ValueError(f"{key} {names}")
-    return tuple(names)
-
-
-def _take_probs(header: Header, key: str) -> Probs | None:
-    if header.get(key) is None:
-        return None
-    probs = take_object(header, key)
-    if set(probs) != set(EMOTIONS):
-        raise ValueError(f"{key} is not a probability for each emotion")
-    return {name: _take_number(probs, name) for name in EMOTIONS}
-
-
-def _take_states(header: Header) -> list[Reason]:
-    return [take_reason(v) for v in take_texts(header, "states")]
-
-
-def _take_bool(header: Header, key: str = "has_voice") -> bool:
-    value = header.get(key)
-    if not isinstance(value, bool):
-        raise ValueError(f"{key} is {value!r:.50}")
-    return value
-
-
-def _take_number(header: Header, key: str) -> float:
-    value = header.get(key)
-    if not isinstance(value, int | float) or not 0 <= value <= _MAX_S:
-        raise ValueError(f"{key} is {value!r:.50}")
-    return float(value)
-
-
-def _take_id(header: Header) -> int | None:
-    return None if header.get("face_id") is None else take_count(header, "face_id")
-
-
-def _read_array(read: Read, kind: type, shape: tuple[int, ...]) -> np.ndarray:
-    array: np.ndarray = np.frombuffer(
-        read(math.prod(shape) * np.dtype(kind).itemsize), kind
-    ).reshape(shape)
+def read_array(read: Read, kind: type, shape: tuple[int, ...]) -> np.ndarray:
+    """The next array. Raises ValueError for numbers that are not finite, flags beyond 0 and 1."""
+    data = read(math.prod(shape) * np.dtype(kind).itemsize)
+    if kind is np.bool_ and data and max(data) > 1:
+        raise ValueError("flags that are neither 0 nor 1")
+    array: np.ndarray = np.frombuffer(data, kind).reshape(shape)
     if kind is np.float32 and not np.isfinite(array).all():
         raise ValueError("numbers that are not finite")
     return array
-
-
-def _read_bools(read: Read, n: int) -> np.ndarray:
-    array = _read_array(read, np.uint8, (n,))
-    if array.size and array.max() > 1:
-        raise ValueError("flags that are neither 0 nor 1")
-    return array.astype(bool)

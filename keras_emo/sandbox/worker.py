@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import av  # noqa: F401  # now: its libraries no longer load once memory is limited
@@ -19,9 +20,7 @@ from keras_emo.sandbox.limits import Limits, allow_cpu, is_memory_spent, limit_r
 from keras_emo.sandbox.wire import (
     Header,
     decode_source,
-    encode_inputs,
-    encode_state,
-    encode_window,
+    encode_record,
     pack,
     read_header,
 )
@@ -58,7 +57,7 @@ class Worker:
             except Exception as e:  # memory, or a defect: whatever it left behind ends with it
                 crash = f"{type(e).__name__}: {e}"[:500]
             if crash:  # here, where what the work held is free again
-                self._send({"crash": [crash]})
+                self._send({"crash": crash})
                 return
 
     def _answer(self, request: Header, source: ClipSource) -> None:
@@ -71,7 +70,8 @@ class Worker:
             _check_memory(damaged=True)
             names = [str(path) for path in source.files]
             number = names.index(e.path) if e.path in names else 0
-            self._send({"error": [e.reason, e.cause[:2000]], "file": number})
+            error = {"file": number, "reason": e.reason, "cause": e.cause[:2000]}
+            self._send({"error": error})
 
     def _load(self, setup: Header) -> None:
         manifest = BundleManifest.from_dict(setup["manifest"])
@@ -88,7 +88,7 @@ class Worker:
     def _prepare(self, source: ClipSource) -> None:
         inputs = prepare_for_model(source, self.bundle, self.detector, self.threads)
         _check_memory(bool(inputs.damaged_packets or inputs.missing_s))
-        header, arrays = encode_inputs(inputs)
+        header, arrays = encode_record(inputs)
         self._send({"inputs": header}, arrays)
 
     def _answer_windows(
@@ -98,11 +98,11 @@ class Worker:
         stream = self._model.stream(source.path, window_s, hop_s, parts)
         for window in stream:
             _check_memory(bool(stream.damage.packets))
-            header, arrays = encode_window(window)
-            self._send({"window": header, "state": encode_state(stream.state)}, arrays)
+            header, arrays = encode_record(window)
+            self._send({"window": header, "state": asdict(stream.state)}, arrays)
             allow_cpu(self.limits.cpu_s)
         _check_memory(bool(stream.damage.missing_s))
-        self._send({"end": True, "state": encode_state(stream.state)})
+        self._send({"end": True, "state": asdict(stream.state)})
 
     def _receive(self) -> Header:
         return read_header(self._read, 1 << 30)  # the parent is trusted

@@ -18,7 +18,7 @@ SERVER_PACKAGES = (
 SCALE_PACKAGES = ("ray", "psutil", "pyarrow", "pandas")
 
 # package, or module at the top: (packages from outside, parts of keras_emo)
-BASE = {"__version__", "errors", "labels", "spec", "metrics", "io",
+BASE = {"records", "__version__", "errors", "labels", "spec", "metrics", "io",
         "digests", "extensions", "progress"}  # fmt: skip
 MEDIA = BASE | {"media"}
 FEATURES = MEDIA | {"features"}
