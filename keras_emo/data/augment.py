@@ -1,4 +1,4 @@
-"""What is changed during training only; nothing here runs on validation, test or in service."""
+"""Augmentation, for training only: nothing here runs in validation, test or service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_emo.spec import AudioSpec, ClipSpec, Range, check_ranges
 
 @dataclass(frozen=True)
 class WaveSpec:
-    """Ranges for altered versions of a clip's sound; each is drawn uniformly."""
+    """Ranges for augmented versions of a clip's sound; each is drawn uniformly."""
 
     n_variants: int = 4
     stretch: tuple[float, float] = (0.85, 1.15)  # rate, above 1 is faster
@@ -41,17 +41,17 @@ class WaveSpec:
         return asdict(self)
 
 
-def augment_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, take_id: str) -> np.ndarray:
-    """MFCC of n_variants altered versions, float32 (n_variants, n_mfcc, n_frames).
+def augment_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, sample_id: str) -> np.ndarray:
+    """MFCC of n_variants augmented versions, float32 (n_variants, n_mfcc, n_frames).
 
-    The draws depend on the seed and the take alone. Raises ClipError without usable sound.
+    The draws depend on the seed and the sample alone. Raises ClipError without usable sound.
     """
     longer = replace(spec.audio, duration_s=1.3 * spec.audio.duration_s)  # faster needs more
     media = read_source(source, replace(spec, audio=longer), ("voice",))
     waveform = check_waveform(media, spec.audio, source.path)
     if isinstance(waveform, Reason):
-        raise ClipError(source.path, waveform, "no usable sound to vary")
-    name = hashlib.sha256(f"{waves.seed}/{take_id}".encode()).digest()
+        raise ClipError(source.path, waveform, "no usable sound to augment")
+    name = hashlib.sha256(f"{waves.seed}/{sample_id}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(name, np.uint32))
     rate_hz = spec.audio.sample_rate_hz
     return np.stack(
@@ -68,8 +68,7 @@ def augment_waveform(
     """Stretched, shifted in pitch and time, louder or softer, with white noise.
 
     waveform: mono float32 (n,). Returns mono float32 of another length. Uses
-    librosa.effects.time_stretch,
-    and does for the pitch what librosa.effects.pitch_shift does.
+    librosa.effects.time_stretch, and shifts the pitch as librosa.effects.pitch_shift does.
     """
     import librosa
 
@@ -120,13 +119,13 @@ class FaceChanges:
     """Ranges for face crops during training."""
 
     flip: bool = True
-    scale: float = 0.12  # zoom in or out by up to this part
+    scale: float = 0.12  # zoom in or out by up to this fraction
     shift: float = 0.06  # of the side, in both directions
     turn_deg: float = 10.0
     brightness: float = 0.2  # of the full range
     contrast: float = 0.25
-    grey: float = 0.3  # chance that colour is dropped
-    aspect: float = 0.0  # wider or narrower by up to this part
+    grey: float = 0.3  # chance that color is dropped
+    aspect: float = 0.0  # wider or narrower by up to this fraction
     light: float = 0.0  # of the full range: how much light falls off from side to side
     erase: float = 0.3  # chance that a square is blanked
 
@@ -141,8 +140,8 @@ class MfccChanges:
     coefficient_width: int = 4
     shift_frames: int = 20
     noise: float = 0.05  # of each coefficient's deviation
-    time_scale: float = 0.0  # faster or slower by up to this part
-    mel_scale: float = 0.0  # mel axis wider or narrower by up to this part: vocal tract length
+    time_scale: float = 0.0  # faster or slower by up to this fraction
+    mel_scale: float = 0.0  # mel axis wider or narrower by up to this fraction: vocal tract length
     mel_shift: float = 0.0  # of the mel axis, up or down
     mel_mask: float = 0.0  # of the mel axis: a band of up to this width takes the clip's mean
     gain_db: float = 0.0  # louder or softer by up to this
@@ -169,11 +168,11 @@ def augment_faces(faces, seed, changes: FaceChanges, rows=None):
     zoom = 1.0 + draw(1, -changes.scale, changes.scale)
     mirror = tf.where(draw(2, 0.0, 1.0) < (0.5 if changes.flip else 0.0), -1.0, 1.0)
     shift_x, shift_y = (draw(i, -changes.shift, changes.shift) * side for i in (3, 4))
-    cos, sin, centre = tf.cos(turn) * zoom, tf.sin(turn) * zoom, (side - 1.0) / 2.0
+    cos, sin, center = tf.cos(turn) * zoom, tf.sin(turn) * zoom, (side - 1.0) / 2.0
     aspect = 1.0 + draw(7, -changes.aspect, changes.aspect)
     a0, a1, b0, b1 = cos * mirror * aspect, -sin, sin * mirror * aspect, cos
-    a2 = centre - (a0 + a1) * centre + shift_x
-    b2 = centre - (b0 + b1) * centre + shift_y
+    a2 = center - (a0 + a1) * center + shift_x
+    b2 = center - (b0 + b1) * center + shift_y
     zeros = tf.zeros_like(a0)
     transforms = tf.stack([a0, a1, a2, b0, b1, b2, zeros, zeros], axis=1)
     faces = tf.raw_ops.ImageProjectiveTransformV3(

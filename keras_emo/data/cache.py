@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ from keras_emo.io import (
     write_atomic,
     write_text,
 )
-from keras_emo.spec import ClipSpec
+from keras_emo.spec import ClipSpec, FaceSpec
 
 Progress = Callable[[int, int], None]
-# As run_jobs: a function, jobs and the number of workers, to what became of each job.
+# As run_jobs: a function, jobs and the number of workers, to each job and its result.
 Run = Callable[[Callable[..., Any], Sequence[Job], int], Generator[tuple[Job, Any], None, None]]
+Make = Callable[[Sample], dict[str, Any]]
 FORMAT = 4  # of the files below and of how they are made; another number, another folder
 
 
@@ -54,16 +56,16 @@ def build_cache(
     progress: Progress | None = None,
     run: Run = run_jobs,
 ) -> CacheReport:
-    """Prepare every take that is not in the cache yet.
+    """Prepare every sample that is not in the cache yet.
 
     Files lie in root/<digest of spec, detector and format>/<digest of the clip>.npz, so another
-    setting never meets an old file. workers: processes (0: one a core). A clip that fails is
-    reported and the rest go on. run: who works, this machine's processes or others that see the
-    same files. A source that did not change is not read for its digest, see Digests.
+    setting never meets an old file. workers: processes (0: one per core). A clip that fails is
+    reported and the rest is prepared. run: executes the jobs, on this machine or on others that
+    see the same files.
     """
     key = {"spec": spec.to_dict(), "detector": FaceDetector.weights_digest(), "format": FORMAT}
     folder = _open_folder(root, "clips", key)
-    return _fill(samples, folder, _prepare, (spec,), workers, progress, run)
+    return _fill(samples, folder, partial(_prepare, spec=spec), workers, progress, run)
 
 
 def build_variants(
@@ -74,35 +76,31 @@ def build_variants(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> CacheReport:
-    """MFCC of augmented versions of each take's sound, for training speakers only.
+    """MFCC of augmented versions of each sample's sound, for training speakers only.
 
     Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
     """
     key = {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
     folder = _open_folder(root, "voices", key)
-    return _fill(samples, folder, _vary, (spec, waves), workers, progress)
+    return _fill(samples, folder, partial(_augment, spec=spec, waves=waves), workers, progress)
 
 
 def load_clip(path: Path) -> ClipInputs:
     """What build_cache stored of one clip. Raises ClipError where it is damaged."""
     with naming_damage(path):
-        return unpack_clip(read_arrays(path))
-
-
-def unpack_clip(data: Mapping[str, Any]) -> ClipInputs:
-    """A clip from its stored arrays. Raises ValueError, KeyError or TypeError on others."""
-    info = json.loads(str(data["info"]))
-    return ClipInputs(
-        face=data.get("face"),
-        face_found=data["face_found"],
-        times_s=data["times_s"],
-        boxes=data["boxes"],
-        mfcc=_check_finite(data["mfcc"]) if "mfcc" in data else None,
-        duration_s=info["duration_s"],
-        frames_examined=info["frames_examined"],
-        states=tuple(Reason(s) for s in info["states"]),
-        warnings=tuple(info["warnings"]),
-    )
+        data = read_arrays(path)
+        info = json.loads(str(data["info"]))
+        return ClipInputs(
+            face=data.get("face"),
+            face_found=data["face_found"],
+            times_s=data["times_s"],
+            boxes=data["boxes"],
+            mfcc=_check_finite(data["mfcc"]) if "mfcc" in data else None,
+            duration_s=info["duration_s"],
+            frames_examined=info["frames_examined"],
+            states=tuple(Reason(s) for s in info["states"]),
+            warnings=tuple(info["warnings"]),
+        )
 
 
 def load_mfcc(path: Path) -> np.ndarray:
@@ -142,14 +140,14 @@ def _open_folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
 def _fill(
     samples: Sequence[Sample],
     folder: Path,
-    worker: Callable[..., None],
-    arguments: tuple,
+    make: Make,
     workers: int,
     progress: Progress | None,
     run: Run = run_jobs,
 ) -> CacheReport:
+    """Write the arrays that make returns of each sample, unless its file is there."""
     report = CacheReport()
-    jobs: list[tuple[Sample, Path]] = []
+    jobs: list[Job] = []
     digests = Digests(folder.parent)
     try:
         for sample in samples:
@@ -161,7 +159,7 @@ def _fill(
             if _is_whole(path):
                 report.files[sample.sample_id] = path
             else:
-                jobs.append((sample, path))
+                jobs.append((make, sample, path))
     finally:
         digests.save()
     workers = min(workers or available_cores(), len(jobs))
@@ -169,9 +167,8 @@ def _fill(
     if progress and samples:
         progress(done, total)
     try:
-        tasks = [(worker, sample, path, arguments) for sample, path in jobs]
-        with closing(run(_attempt, tasks, workers)) as results:
-            for (_, sample, path, _), error in results:
+        with closing(run(_write, jobs, workers)) as results:
+            for (_, sample, path), error in results:
                 if error is not None:
                     report.failures.append(error)
                 else:
@@ -185,47 +182,42 @@ def _fill(
     return report
 
 
-def _attempt(worker, sample: Sample, path: Path, arguments: tuple) -> ClipError | None:
+def _write(make: Make, sample: Sample, path: Path) -> ClipError | None:
     try:
-        worker(sample, path, *arguments)
+        arrays = make(sample)
     except ClipError as e:
         return e
+    write_atomic(path, lambda f: np.savez(f, **arrays))
     return None
 
 
-_detectors: dict[Any, FaceDetector] = {}  # one a process and spec: loading takes longer than a clip
+_detectors: dict[FaceSpec, FaceDetector] = {}  # of this process: loading one takes long
 
 
-def _prepare(sample: Sample, path: Path, spec: ClipSpec) -> None:
+def _prepare(sample: Sample, spec: ClipSpec) -> dict[str, np.ndarray]:
     if spec.face not in _detectors:
         _detectors[spec.face] = FaceDetector(spec=spec.face)
     inputs = prepare_clip(sample.source, spec, _detectors[spec.face])
-    arrays: dict[str, Any] = {
+    info = {
+        "sample_id": sample.sample_id,
+        "duration_s": inputs.duration_s,
+        "frames_examined": inputs.frames_examined,
+        "states": inputs.states,
+        "warnings": inputs.warnings,
+    }
+    arrays = {
+        "face": inputs.face,
+        "mfcc": inputs.mfcc,
         "face_found": inputs.face_found,
         "times_s": inputs.times_s,
         "boxes": inputs.boxes,
-        "info": np.array(
-            json.dumps(
-                {
-                    "take_id": sample.sample_id,
-                    "duration_s": inputs.duration_s,
-                    "frames_examined": inputs.frames_examined,
-                    "states": [str(s) for s in inputs.states],
-                    "warnings": inputs.warnings,
-                }
-            )
-        ),
+        "info": np.array(json.dumps(info)),
     }
-    if inputs.face is not None:
-        arrays["face"] = inputs.face
-    if inputs.mfcc is not None:
-        arrays["mfcc"] = inputs.mfcc
-    write_atomic(path, lambda f: np.savez(f, **arrays))
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
-def _vary(sample: Sample, path: Path, spec: ClipSpec, waves: WaveSpec) -> None:
-    mfcc = augment_clip(sample.source, spec, waves, sample.sample_id)
-    write_atomic(path, lambda f: np.savez(f, mfcc=mfcc))
+def _augment(sample: Sample, spec: ClipSpec, waves: WaveSpec) -> dict[str, np.ndarray]:
+    return {"mfcc": augment_clip(sample.source, spec, waves, sample.sample_id)}
 
 
 def _is_whole(path: Path) -> bool:

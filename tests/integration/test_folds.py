@@ -128,7 +128,7 @@ def test_no_figure_of_training_rests_on_a_test_clip(trained, seeds):
     for path in poisoned.glob("clips-*/*.npz"):
         with np.load(path, allow_pickle=False) as data:
             arrays = dict(data)
-        if json.loads(str(arrays["info"]))["take_id"].endswith("-06"):
+        if json.loads(str(arrays["info"]))["sample_id"].endswith("-06"):
             arrays["face"] = np.full_like(arrays["face"], 255)
             arrays["mfcc"] = np.full_like(arrays["mfcc"], -400.0)
             np.savez(path, **arrays)
