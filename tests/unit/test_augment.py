@@ -119,6 +119,7 @@ def test_clip_without_sound_is_refused(make, tmp_path):
 
 # face crops and MFCC, inside tf.data
 
+tensorflow = pytest.mark.tensorflow
 SIDE = 64
 NO_CHANGE = FaceChanges(
     flip=False, scale=0, shift=0, turn_deg=0, brightness=0, contrast=0, grey=0, erase=0
@@ -127,12 +128,10 @@ NO_MFCC_CHANGE = MfccChanges(time_masks=0, coefficient_masks=0, shift_frames=0, 
 
 
 def change_faces(faces: np.ndarray, **changes) -> np.ndarray:
-    pytest.importorskip("tensorflow")
     return augment_faces(faces, np.array([3, 4], np.int32), replace(NO_CHANGE, **changes)).numpy()
 
 
 def change_mfcc(mfcc: np.ndarray, **changes) -> np.ndarray:
-    pytest.importorskip("tensorflow")
     seed = np.array([3, 4], np.int32)
     return augment_mfcc(mfcc, seed, replace(NO_MFCC_CHANGE, **changes)).numpy()
 
@@ -170,6 +169,7 @@ def spans(values: np.ndarray, low: float, high: float) -> bool:
     return bool(inside and values.min() < low + margin and values.max() > high - margin)
 
 
+@tensorflow
 def test_faces_are_turned_and_moved_within_the_settings():
     found = measure_geometry(400, flip=True, scale=0.12, shift=0.06, turn_deg=10.0, aspect=0.1)
     assert spans(found["turn_deg"], -10, 10)  # and so never upside down
@@ -180,13 +180,14 @@ def test_faces_are_turned_and_moved_within_the_settings():
     assert 160 < found["mirrored"].sum() < 240
 
 
+@tensorflow
 def test_faces_are_not_mirrored_unless_asked():
     assert not measure_geometry(50, turn_deg=10.0)["mirrored"].any()
 
 
+@tensorflow
 def test_defaults_keep_faces_upright():
     """Bright above, dark below: that stays, whatever is drawn."""
-    pytest.importorskip("tensorflow")
     ramp = np.linspace(220, 30, SIDE, dtype=np.float32)[None, :, None, None]
     faces = np.broadcast_to(ramp, (300, SIDE, SIDE, 3))
     changed = augment_faces(faces, np.array([5, 6], np.int32), replace(FaceChanges(), erase=0.0))
@@ -201,10 +202,12 @@ def noise() -> np.ndarray:
     return np.random.default_rng(0).uniform(60, 190, (1000, 32, 32, 3)).astype(np.float32)
 
 
+@tensorflow
 def test_no_change_leaves_crops_alone(noise):
     np.testing.assert_allclose(change_faces(noise), noise, atol=1e-3)
 
 
+@tensorflow
 def test_share_and_size_of_erased_crops(noise):
     changed = change_faces(noise, erase=0.3)
     pixels = (np.abs(changed - noise).max(axis=3) > 1e-3).sum(axis=(1, 2))
@@ -216,6 +219,7 @@ def test_share_and_size_of_erased_crops(noise):
     assert not (change_faces(noise, erase=0.0) != change_faces(noise)).any()
 
 
+@tensorflow
 def test_share_of_gray_crops(noise):
     changed = change_faces(noise, grey=0.3)
     gray = (np.ptp(changed, axis=3) < 1e-3).all(axis=(1, 2))
@@ -223,6 +227,7 @@ def test_share_of_gray_crops(noise):
     np.testing.assert_allclose(changed[~gray], noise[~gray], atol=1e-3)
 
 
+@tensorflow
 def test_brightness_and_contrast_within_the_settings(noise):
     changed = change_faces(noise, brightness=0.2)
     assert spans((changed - noise).mean(axis=(1, 2, 3)), -51, 51)
@@ -231,6 +236,7 @@ def test_brightness_and_contrast_within_the_settings(noise):
     assert spans(ratios, 0.75, 1.25)
 
 
+@tensorflow
 def test_mfcc_masks_take_the_mean_and_keep_their_width():
     mfcc = np.random.default_rng(0).normal(size=(300, 20, 100)).astype(np.float32)
     changed = change_mfcc(mfcc, time_masks=2, time_width=30)
@@ -245,12 +251,14 @@ def test_mfcc_masks_take_the_mean_and_keep_their_width():
     assert set(rows) == {0, 1, 2, 3, 4}
 
 
+@tensorflow
 def test_mfcc_are_shifted_within_the_setting():
     ramp = np.broadcast_to(np.arange(100, dtype=np.float32), (400, 20, 100))
     shifts = change_mfcc(ramp, shift_frames=20)[:, 0, 50] - 50
     assert set(shifts) == set(range(-20, 21))
 
 
+@tensorflow
 def test_slices_are_changed_as_in_the_whole_batch():
     tf = pytest.importorskip("tensorflow")
     rng, seed = np.random.default_rng(0), tf.constant([3, 5])
