@@ -1,4 +1,4 @@
-"""keras-emo predict --timeline and live: what they write and how they end."""
+"""keras-emo predict and live: what they write and how they end."""
 
 import csv
 import io
@@ -15,7 +15,9 @@ import pytest
 
 from keras_emo.cli import live, predict
 from keras_emo.cli import main as cli
+from keras_emo.errors import ClipError, Reason
 from keras_emo.inference.predict import WindowStream, choose_lengths, read_windows
+from keras_emo.inference.results import Damage, FaceCount, Prediction
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec, FaceSpec
 
@@ -26,35 +28,50 @@ BUNDLE = SimpleNamespace(
 )
 
 
+class StubModel:
+    """Happy with a face, sad from the voice alone.
+
+    Of whole clips, one named bad is refused, torn is damaged, and stop is the user's Ctrl-C.
+    """
+
+    def __init__(self, *_, **__):
+        self.bundle, self.threads = BUNDLE, 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def warm_up(self):
+        pass
+
+    def predict(self, path):
+        if path.stem == "bad":
+            raise ClipError(path, Reason.EMPTY_FILE, "the file has no bytes")
+        if path.stem == "stop":
+            raise KeyboardInterrupt
+        torn = path.stem == "torn"
+        return Prediction(
+            str(path), "happy", 1 / 7, dict.fromkeys(EMOTIONS, 1 / 7), ("face", "voice"), (),
+            FaceCount(4, 4), 1.0, Damage(3 * torn), ("3 damaged packets",) * torn,
+        )  # fmt: skip
+
+    def compute_probs(self, clips):
+        label = "sad" if clips[0].face is None else "happy"
+        return np.eye(7, dtype=np.float32)[[EMOTIONS.index(label)]]
+
+    def stream(self, path, window_s=None, hop_s=None):
+        lengths = choose_lengths(BUNDLE, window_s, hop_s)
+        return WindowStream(path, *lengths, read_windows(self, path, *lengths, False))
+
+
 @pytest.fixture(autouse=True)
 def stub(make, monkeypatch):
-    """Happy with a face, sad from the voice alone."""
-
-    class StubModel:
-        def __init__(self, *_, **__):
-            self.bundle, self.threads = BUNDLE, 1
-            self.detector = make.detector([make.face((10, 10, 20, 20))])
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def compute_probs(self, clips):
-            label = "sad" if clips[0].face is None else "happy"
-            return np.eye(7, dtype=np.float32)[[EMOTIONS.index(label)]]
-
-        def stream(self, path, window_s=None, hop_s=None):
-            lengths = choose_lengths(BUNDLE, window_s, hop_s)
-            return WindowStream(path, *lengths, read_windows(self, path, *lengths, False))
-
-        def warm_up(self):
-            pass
-
+    detector = make.detector([make.face((10, 10, 20, 20))])
+    monkeypatch.setattr(StubModel, "detector", detector, raising=False)
     for command in (predict, live):
         monkeypatch.setattr(command, "load", StubModel)
-    return StubModel
 
 
 @pytest.fixture(scope="module")
@@ -67,53 +84,86 @@ def clips(make, tmp_path_factory):
     return folder
 
 
+def test_damage_is_partial(capsys):
+    assert cli.main(["predict", "a.mp4", "--format", "csv"]) == 0
+    assert cli.main(["predict", "a.mp4", "torn.mp4", "--format", "csv"]) == 4
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()[2:]))
+    assert [r["warnings"] for r in rows] == ["", "3 damaged packets"]
+    assert err == "warning: 'torn.mp4': 3 damaged packets\n"
+
+
+def test_a_failed_clip_leaves_the_rest(capsys):
+    assert cli.main(["predict", "bad.mp4", "a.mp4"]) == 4
+    out, err = capsys.readouterr()
+    assert out.startswith("a.mp4  happy 0.14  from face and voice")
+    assert err == ("error: 'bad.mp4': empty_file: the file has no bytes\n1 predicted, 1 rejected\n")
+    assert cli.main(["predict", "bad.mp4"]) == 3
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_an_interrupt_delivers_what_is_complete(form, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["predict", "a.mp4", "stop.mp4", "b.mp4", "--format", form, "--out", str(out)]
+    assert cli.main(command) == 130
+    assert "a.mp4" in out.read_text()
+    assert "b.mp4" not in out.read_text()
+    assert capsys.readouterr().err == "stopped\n"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_out_is_checked_before_the_model_is_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "load", lambda *_, **__: pytest.fail("loaded"))
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "below"):
+        assert cli.main(["predict", "a.mp4", "--out", str(out)]) == 6
+    assert capsys.readouterr().err.count("write_failed") == 2
+
+
+def test_names_of_any_bytes_are_written(tmp_path):
+    out, name = tmp_path / "out.json", os.fsdecode(b"\xff.mp4")
+    assert cli.main(["predict", name, "--format", "json", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())[0]["path"] == name
+
+
+def test_refused_files_of_a_folder(tmp_path, capsys):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.m4v").touch()
+    assert cli.main(["predict", str(tmp_path)]) == 4
+    assert "b.m4v': format_not_allowed" in capsys.readouterr().err
+    (tmp_path / "a.mp4").unlink()
+    assert cli.main(["predict", str(tmp_path)]) == 3
+    (tmp_path / "b.m4v").unlink()
+    assert cli.main(["predict", str(tmp_path)]) == 2
+
+
 def run(capsys, *arguments):
     code = cli.main(["predict", "--timeline", *map(str, arguments)])
     return code, *capsys.readouterr()
 
 
-def test_json(clips, capsys):
+def test_timelines(clips, capsys):
     code, out, err = run(capsys, clips / "a.mp4", clips / "b.wav", "--format", "json")
     assert code == 4
     assert err == f"warning: '{clips / 'b.wav'}': no_video in 2 of 2 windows\n"
     first, second = json.loads(out)
-    assert list(first) == [
-        "schema", "path", "window_s", "hop_s", "windows", "segments", "duration_s", "damage",
-        "warnings",
-    ]  # fmt: skip
     assert (first["schema"], first["window_s"], first["hop_s"]) == (1, 3.0, 1.0)
     assert [(w["start_s"], w["label"]) for w in first["windows"]] == [
         (0, "happy"), (1, "happy"), (2, "happy"),
     ]  # fmt: skip
-    window = first["windows"][0]
-    assert list(window) == [
-        "start_s", "end_s", "label", "confidence", "probs", "modalities", "states", "face",
-        "probs_face", "probs_voice",
-    ]  # fmt: skip
-    assert (list(window["probs"]), window["modalities"]) == (list(EMOTIONS), ["face", "voice"])
-    assert window["face"] == {"id": 0, "box": [10, 10, 20, 20]}
+    assert first["windows"][0]["face"] == {"id": 0, "box": [10, 10, 20, 20]}
     (segment,) = first["segments"]
-    assert segment == {
-        "start_s": 0,
-        "end_s": first["duration_s"],
-        "label": "happy",
-        "confidence": 1,
-    }
+    assert (segment["start_s"], segment["end_s"]) == (0, first["duration_s"])
+    assert (segment["label"], segment["confidence"]) == ("happy", 1)
     assert first["damage"] == {"packets": 0, "missing_s": 0}
-    assert second["windows"][0]["states"] == ["no_video"]
-    assert second["windows"][0]["face"] is None
+    assert (second["windows"][0]["states"], second["windows"][0]["face"]) == (["no_video"], None)
 
 
-def test_csv_and_text(clips, capsys):
+def test_timelines_as_csv_and_text(clips, capsys):
     code, out, _ = run(capsys, clips / "a.mp4", "--format", "csv", "--hop-s", "2")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert (code, len(rows)) == (0, 2)
-    assert (rows[1]["start_s"], rows[1]["label"], rows[1]["happy"]) == (
-        "2.000",
-        "happy",
-        "1.000000",
-    )
-    assert (rows[1]["face_id"], rows[1]["width_px"], rows[1]["states"]) == ("0", "20.0", "")
+    assert (code, [row["start_s"] for row in rows]) == (0, ["0.000", "2.000"])
+    assert (rows[1]["label"], rows[1]["face_id"], rows[1]["states"]) == ("happy", "0", "")
     code, out, _ = run(capsys, clips / "a.mp4")
     assert out.splitlines()[1:] == ["  0:00.0 - 0:05.0  happy 1.00"]
 
@@ -154,7 +204,7 @@ def test_pictures_of_one_file(clips, capsys, tmp_path):
     assert "goes with --timeline" in capsys.readouterr().err
 
 
-def test_an_interrupt_delivers_whole_json(clips, capsys, monkeypatch, stub):
+def test_an_interrupt_delivers_whole_json(clips, capsys, monkeypatch):
     n_calls = []
 
     def compute_probs(self, clips):
@@ -163,7 +213,7 @@ def test_an_interrupt_delivers_whole_json(clips, capsys, monkeypatch, stub):
             raise KeyboardInterrupt
         return np.eye(7, dtype=np.float32)[[3]]
 
-    monkeypatch.setattr(stub, "compute_probs", compute_probs)
+    monkeypatch.setattr(StubModel, "compute_probs", compute_probs)
     code, out, err = run(capsys, clips / "a.mp4", "--format", "json")
     (found,) = json.loads(out)
     assert (code, len(found["windows"]), err) == (130, 2, "stopped\n")
@@ -186,7 +236,7 @@ def test_live_of_a_file(clips, capsys):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_live_ends_cleanly(number, code, make, tmp_path):
-    """With the bundle that is shipped: the process says 'stopped', and that is all."""
+    """With the shipped bundle."""
     frames = [np.full((120, 160, 3), 90, np.uint8)] * 300
     path = make.video(tmp_path / "a.mp4", frames, 10)
     out = tmp_path / "out.jsonl"

@@ -57,7 +57,9 @@ SAMPLES = [
 class StubModel:
     """Predicts what its bundle's name stands for; fails on the first clip of speaker 3."""
 
-    def __init__(self, bundle, threads):
+    damaged: tuple[str, ...] = ()
+
+    def __init__(self, bundle, threads, providers):
         self.label = PREDICTED[bundle.manifest.name]
 
     def predict(self, source):
@@ -66,7 +68,7 @@ class StubModel:
         probs = dict.fromkeys(EMOTIONS, 0.05) | {self.label: 0.7}
         return Prediction(
             str(source.path), self.label, 0.7, probs, ("face", "voice"), (), FaceCount(4, 4), 1.0,
-            Damage(), (),
+            Damage(packets=3 * (source.path.stem in self.damaged)), (),
         )  # fmt: skip
 
 
@@ -82,6 +84,20 @@ def folds(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", SAMPLES))
     monkeypatch.setattr(evaluate, "load", StubModel)
     return root
+
+
+@pytest.mark.parametrize(
+    ("stems", "code"), [(["10", "11"], 0), (["10", "13"], 4), (["10", "30"], 4), (["30"], 3)]
+)
+def test_exit_codes(stems, code, folds, tmp_path, monkeypatch):
+    """The clip 13 is damaged, 30 is refused."""
+    monkeypatch.setattr(StubModel, "damaged", ("13",))
+    chosen = [s for s in SAMPLES if s.source.path.stem in stems]
+    monkeypatch.setattr(evaluate, "read_corpus", lambda *_: Corpus("stub", chosen))
+    command = ["evaluate", "--bundle", str(folds / "fold0"), "--data", "x"]
+    assert cli.main([*command, "--json", str(tmp_path / "a.json")]) == code
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert (data["n_degraded"], data["n_abstained"]) == (stems.count("13"), stems.count("30"))
 
 
 def test_each_fold_is_scored_on_its_own_test_speakers(folds, tmp_path, capsys):
