@@ -2,11 +2,11 @@
 
 python benchmarks/server_load.py [--clip CLIP] [--seconds 10] [--requests 5000] [--bundle DIR]
 
-Clients are threads of this process, each with a connection that it keeps; they share the
-machine with the service. Printed are requests answered a second and their latency at 1, 8 and 64
-clients; with a short queue the share of 503 and how soon an answer comes once the rush is over;
-what a SIGTERM under load loses. --requests sends so many, good, broken, windows, one by one
-from 4 clients, and prints the resident memory of the service and its decoders on the way.
+Clients are threads of this process, each with one persistent connection; they share the machine
+with the service. Prints requests per second and latency at 1, 8 and 64 clients; with a short
+queue, the percentage of status 503 and the time until the first success after the load; requests
+lost by a SIGTERM under load. --requests sends that many requests of all kinds (valid, broken,
+timelines) from 4 clients, and prints the resident memory of the service and its decoders.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ class Served:
         )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rpartition(":")[2])
-        while self.ask("GET", "/v2/health/ready") != 200:
+        while self.send("GET", "/v2/health/ready") != 200:
             time.sleep(0.1)
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> int:
+    def send(self, method: str, path: str, body: bytes | None = None) -> int:
         connection = self.connect()
         try:
-            return ask(connection, method, path, body)
+            return send(connection, method, path, body)
         finally:
             connection.close()
 
@@ -74,7 +74,7 @@ class Served:
 
 @dataclass
 class Tally:
-    """What clients were answered. lost: sent before stop_s, and never answered."""
+    """Responses of all clients. lost: requests sent before stop_s without a response."""
 
     codes: Counter[int] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
@@ -89,13 +89,13 @@ class Tally:
                 self.latencies_s.append(time.perf_counter() - sent_s)
 
 
-def ask(
+def send(
     connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None = None
 ) -> int:
     connection.request(method, path, body, KIND if body is not None else {})
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status
+    response = connection.getresponse()
+    response.read()
+    return response.status
 
 
 def wrap(content: bytes) -> bytes:
@@ -104,10 +104,10 @@ def wrap(content: bytes) -> bytes:
     return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def rush(served: Served, body: bytes, n_clients: int, until: Callable[[], bool]) -> Tally:
-    """Clients that ask again as soon as they are answered, until told to stop."""
+def load(served: Served, body: bytes, n_clients: int, until: Callable[[], bool]) -> Tally:
+    """Clients that send the next request right after each response, until until() is true."""
     tally = Tally()
-    threads = [threading.Thread(target=_ask_on, args=(served, body, until, tally))
+    threads = [threading.Thread(target=_send_repeatedly, args=(served, body, until, tally))
                for _ in range(n_clients)]  # fmt: skip
     for thread in threads:
         thread.start()
@@ -116,28 +116,28 @@ def rush(served: Served, body: bytes, n_clients: int, until: Callable[[], bool])
     return tally
 
 
-def _ask_on(served: Served, body: bytes, until: Callable[[], bool], tally: Tally) -> None:
+def _send_repeatedly(served: Served, body: bytes, until: Callable[[], bool], tally: Tally) -> None:
     connection = served.connect()
     while not until():
         sent_s = time.perf_counter()
         try:
-            code = ask(connection, "POST", PREDICT, body)
+            code = send(connection, "POST", PREDICT, body)
         except (OSError, http.client.HTTPException):
             connection.close()
             tally.lost += sent_s < tally.stop_s
             return
         tally.note(code, sent_s)
         if code == 503:
-            time.sleep(0.1)  # far sooner than it was told to
+            time.sleep(0.1)  # far sooner than Retry-After
     connection.close()
 
 
 def measure_speed(bundle: Path, body: bytes, seconds: float) -> None:
     served = Served(bundle, queue=128)
-    rush(served, body, 2, _after(2.0))
+    load(served, body, 2, _after(2.0))
     for n_clients in (1, 8, 64):
         start_s = time.perf_counter()
-        tally = rush(served, body, n_clients, _after(seconds))
+        tally = load(served, body, n_clients, _after(seconds))
         spent_s = time.perf_counter() - start_s
         half, most = np.percentile(tally.latencies_s, [50, 99]) * 1000
         print(f"{n_clients:3d} clients  {tally.codes[200] / spent_s:6.1f} requests/s  "
@@ -147,20 +147,20 @@ def measure_speed(bundle: Path, body: bytes, seconds: float) -> None:
 
 def measure_overload(bundle: Path, body: bytes, seconds: float) -> None:
     served = Served(bundle, queue=4)
-    tally = rush(served, body, 64, _after(seconds))
+    tally = load(served, body, 64, _after(seconds))
     start_s = time.perf_counter()
-    while served.ask("POST", PREDICT, body) != 200:
+    while served.send("POST", PREDICT, body) != 200:
         time.sleep(0.01)
-    share = tally.codes[503] / tally.codes.total()
-    print(f"overload    {share:.0%} of {tally.codes.total()} answers are 503, "
-          f"{dict(tally.codes)}; answered again {time.perf_counter() - start_s:.2f} s "
-          "after the rush")  # fmt: skip
+    refused = tally.codes[503] / tally.codes.total()
+    print(f"overload    {refused:.0%} of {tally.codes.total()} responses are 503, "
+          f"{dict(tally.codes)}; first success {time.perf_counter() - start_s:.2f} s "
+          "after the load")  # fmt: skip
     print(f"exit code {served.stop()}")
 
 
 def measure_stop(bundle: Path, body: bytes, seconds: float) -> int:
     served, tally = Served(bundle, queue=64), Tally()
-    threads = [threading.Thread(target=_ask_on, args=(served, body, _after(60), tally))
+    threads = [threading.Thread(target=_send_repeatedly, args=(served, body, _after(60), tally))
                for _ in range(8)]  # fmt: skip
     for thread in threads:
         thread.start()
@@ -180,26 +180,26 @@ def measure_memory(bundle: Path, content: bytes, n_requests: int) -> int:
              (f"{PREDICT}?timeline=true", wrap(content)), (PREDICT, wrap(content[:5000])),
              (PREDICT, wrap(b"nonsense"))]  # fmt: skip
     served, numbers, codes = Served(bundle, queue=8), itertools.count(), Counter()
-    seen_mib: list[float] = []
+    memory_mib: list[float] = []
 
     def work() -> None:
         connection = served.connect()
         while (number := next(numbers)) < n_requests:
             path, body = kinds[number % len(kinds)]
-            codes[ask(connection, "POST", path, body)] += 1
+            codes[send(connection, "POST", path, body)] += 1
             if number % max(1, n_requests // 20) == 0:
-                # less than before: a decoder is just being replaced, as each is in time
-                seen_mib.append(served.measure_mib())
-                print(f"{number:6d} requests  {seen_mib[-1]:.0f} MiB", flush=True)
+                # less than before: a decoder is just being replaced
+                memory_mib.append(served.measure_mib())
+                print(f"{number:6d} requests  {memory_mib[-1]:.0f} MiB", flush=True)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seen_mib.append(served.measure_mib())
-    half = len(seen_mib) // 2
-    ratio = max(seen_mib[half:]) / max(seen_mib[:half])
+    memory_mib.append(served.measure_mib())
+    half = len(memory_mib) // 2
+    ratio = max(memory_mib[half:]) / max(memory_mib[:half])
     print(f"{n_requests} requests  ratio {ratio:.3f}, aim at most {GROWTH_AIM}  {dict(codes)}")
     print(f"exit code {served.stop()}")
     return int(ratio > GROWTH_AIM)
@@ -212,9 +212,11 @@ def _after(seconds: float) -> Callable[[], bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clip", type=Path, help="default: one of the built-in corpus")
-    parser.add_argument("--seconds", type=float, default=10.0, help="a measurement")
-    parser.add_argument("--requests", type=int, default=0, help="for the memory; 0: leave it out")
+    parser.add_argument("--clip", type=Path, help="default: one of the demo corpus")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument(
+        "--requests", type=int, default=0, help="measure memory with so many; 0: skip"
+    )
     parser.add_argument("--bundle", type=Path, default=Path("saved_models/default"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

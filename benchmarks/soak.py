@@ -1,12 +1,12 @@
-"""Thousands of mixed predictions through one Model: does it grow, does it ever say otherwise?
+"""Thousands of mixed predictions through one Model: does it grow, do its results change?
 
 python benchmarks/soak.py [--bundle DIR] [--n 5000] [--every 100]
 
-Ten inputs take turns: with face and voice, the voice alone, the face alone, silent, without a face,
-rotated, tiny, cut short, without its index, no recording at all. Resident memory and open
-descriptors are printed every --every predictions. Fails where, after the first fifth, memory grows
-by more than GROWTH of itself, by a line through the rows; where the number of descriptors changes;
-or where an input is answered otherwise than the first time. Takes about three minutes on a core.
+Cycles through ten inputs: with face and voice, voice alone, face alone, silent, without a face,
+rotated, tiny, truncated, without an index, not a recording. Prints resident memory and open
+descriptors every --every predictions. Fails if, after the first fifth, memory grows by more than
+GROWTH (slope of a line through the rows), if the number of descriptors changes, or if the result
+for an input differs from its first one. Takes about three minutes on one core.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         inputs = dict(make_inputs(Path(folder)))
-        predictor = load(options.bundle, threads=1)
-        return soak(predictor, inputs, options.n, options.every)
+        model = load(options.bundle, threads=1)
+        return soak(model, inputs, options.n, options.every)
 
 
-def soak(predictor: Model, inputs: dict[str, Path], n: int, every: int) -> int:
-    """Run and judge; 1 where something grew or changed."""
+def soak(model: Model, inputs: dict[str, Path], n: int, every: int) -> int:
+    """Run and report; 1 if something grew or changed."""
     names, first, changed = list(inputs), {}, []
     rows: list[tuple[int, float, int]] = []
     print(f"{'predictions':>11} {'RSS MiB':>8} {'descriptors':>11} {'ms each':>8}")
@@ -52,8 +52,8 @@ def soak(predictor: Model, inputs: dict[str, Path], n: int, every: int) -> int:
         if done % every == 1 or every == 1:
             started_s = time.process_time()
         name = names[done % len(names)]
-        said = answer(predictor, inputs[name])
-        if first.setdefault(name, said) != said:
+        result = predict(model, inputs[name])
+        if first.setdefault(name, result) != result:
             changed.append((done, name))
         if done % every == 0:
             rows.append((done, *measure()))
@@ -61,37 +61,35 @@ def soak(predictor: Model, inputs: dict[str, Path], n: int, every: int) -> int:
             print("{:>11} {:>8.1f} {:>11}".format(*rows[-1]), f"{spent_ms:>8.1f}", flush=True)
     for name, (what, *_) in sorted(first.items()):
         print(f"{name}: {what}")
-    return judge(rows, changed, n)
+    return report(rows, changed, n)
 
 
-def judge(rows: list[tuple[int, float, int]], changed: list[tuple[int, str]], n: int) -> int:
-    """Print what came out; 1 where a bound is broken."""
+def report(rows: list[tuple[int, float, int]], changed: list[tuple[int, str]], n: int) -> int:
+    """Print the measurements; 1 if a limit is exceeded."""
     kept = [row for row in rows if row[0] > WARM_UP * n]
     if len(kept) < 3:
-        print("error: too few rows to judge; raise --n or lower --every", file=sys.stderr)
+        print("error: too few rows; raise --n or lower --every", file=sys.stderr)
         return 2
     at, memory_mib, handles = (np.array(column, float) for column in zip(*kept, strict=True))
     slope, start = np.polyfit(at - at[0], memory_mib, 1)
     growth = slope * (at[-1] - at[0]) / start
     print(f"memory after warm-up {start:.1f} MiB, growth {growth:+.2%} in {at[-1] - at[0]:.0f} "
           f"predictions, at most {GROWTH:.0%}")  # fmt: skip
-    print(f"descriptors {handles.min():.0f} to {handles.max():.0f}; other answers: {len(changed)}")
+    print(
+        f"descriptors {handles.min():.0f} to {handles.max():.0f}; changed results: {len(changed)}"
+    )
     for done, name in changed[:10]:
-        print(f"error: prediction {done}: {name} is answered otherwise", file=sys.stderr)
+        print(f"error: prediction {done}: the result for {name} changed", file=sys.stderr)
     return int(growth > GROWTH or handles.min() != handles.max() or bool(changed))
 
 
-def answer(predictor: Model, path: Path) -> tuple:
-    """What is said of a file, to be compared to the bit."""
+def predict(model: Model, path: Path) -> tuple:
+    """Label and complete result for a file; for a failure its reason and cause."""
     try:
-        said = predictor.predict(path)
+        result = model.predict(path)
     except EmoError as e:
         return str(e.reason), e.cause
-    return (
-        f"{said.label} from {' and '.join(said.modalities)}",
-        tuple(said.probs.values()),
-        said.to_dict(),
-    )
+    return f"{result.label} from {' and '.join(result.modalities)}", result
 
 
 def measure() -> tuple[float, int]:
@@ -101,7 +99,7 @@ def measure() -> tuple[float, int]:
 
 
 def make_inputs(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names and files, small ones, made from a clip of the built-in corpus."""
+    """Names and files, small ones, made from a clip of the demo corpus."""
     import av
     from memory import draw_clip
 
