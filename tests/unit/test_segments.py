@@ -1,10 +1,15 @@
+"""Window probabilities to segments."""
+
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
+from keras_emo.inference.results import Segment, name_probs
 from keras_emo.inference.segments import (
-    Segment,
     choose_labels,
     find_edges,
     find_segments,
@@ -25,21 +30,21 @@ def make_probs(*labels: int, sure: float = 0.7) -> np.ndarray:
     return probs
 
 
-def tell(segments: list[Segment]) -> list[tuple]:
+def spans(segments: list[Segment]) -> list[tuple]:
     return [(s.start_s, s.end_s, s.label) for s in segments]
 
 
 def test_two_halves():
     segments = find_segments(make_probs(*[3] * 10, *[0] * 10), 3.0, 1.0, 22.0)
-    assert tell(segments) == [(0, 11, "happy"), (11, 22, "angry")]
-    assert [s.prob for s in segments] == pytest.approx([0.7, 0.7])
+    assert spans(segments) == [(0, 11, "happy"), (11, 22, "angry")]
+    assert [s.confidence for s in segments] == pytest.approx([0.7, 0.7])
 
 
 @pytest.mark.parametrize("odd", [0, 1, 9, 18, 19])
 def test_one_odd_window_splits_nothing(odd):
     labels = [3] * 20
     labels[odd] = 0
-    assert tell(find_segments(make_probs(*labels), 3.0, 1.0, 22.0)) == [(0, 22, "happy")]
+    assert spans(find_segments(make_probs(*labels), 3.0, 1.0, 22.0)) == [(0, 22, "happy")]
 
 
 def test_nothing_flickers():
@@ -57,32 +62,42 @@ def test_a_slow_change_is_one_change():
 
 def test_windows_that_abstain_are_segments():
     segments = find_segments(make_probs(3, 3, 3, -1, -1, 3, 0, 0, 0, 0), 3.0, 1.0, 12.0)
-    assert tell(segments) == [(0, 4, "happy"), (4, 6, None), (6, 12, "angry")]
-    assert segments[1].prob is None
-    assert segments[1].to_dict() == {"start_s": 4, "end_s": 6, "label": None, "prob": None}
-    assert tell(find_segments(make_probs(-1, -1), 3.0, 1.0, 4.0)) == [(0, 4, None)]
+    assert spans(segments) == [(0, 4, "happy"), (4, 6, None), (6, 12, "angry")]
+    assert segments[1].confidence is None
+    assert segments[1].to_dict() == {
+        "start_s": 4, "end_s": 6, "label": None, "confidence": None,
+    }  # fmt: skip
+    assert spans(find_segments(make_probs(-1, -1), 3.0, 1.0, 4.0)) == [(0, 4, None)]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_segments_cover_everything_once(seed):
-    rng = np.random.default_rng(seed)
-    n, hop_s = int(rng.integers(1, 80)), float(rng.choice([0.25, 0.5, 1.0, 2.0]))
-    probs = rng.dirichlet(np.full(7, 0.5), n).astype(np.float32)
-    probs[rng.random(n) < 0.2] = np.nan
-    duration_s = (n - 1) * hop_s + 3.0 - float(rng.random()) * hop_s / 2
-    segments = find_segments(probs, 3.0, hop_s, duration_s)
-    assert segments[0].start_s == 0
-    assert segments[-1].end_s == duration_s
+@st.composite
+def recordings(draw):
+    """(probs, window_s, hop_s, duration_s), as the windows of a recording come."""
+    n = draw(st.integers(1, 40))
+    hop_s = draw(st.floats(0.05, 5))
+    window_s = hop_s * draw(st.floats(1, 6))
+    weights = draw(hnp.arrays(np.float32, (n, 7), elements=st.floats(0.0625, 1, width=32)))
+    probs = weights / weights.sum(axis=1, keepdims=True)
+    probs[draw(hnp.arrays(bool, n))] = np.nan
+    lack_s = draw(st.floats(0, 0.49)) * hop_s  # the last window reaches beyond the end
+    return probs, window_s, hop_s, (n - 1) * hop_s + window_s - lack_s
+
+
+@given(recordings(), st.floats(0.1, 10), st.floats(0, 0.5), st.floats(0.1, 10))
+def test_segments_cover_everything_once(recording, smooth_s, margin, min_segment_s):
+    probs, window_s, hop_s, duration_s = recording
+    segments = find_segments(probs, window_s, hop_s, duration_s, smooth_s, margin, min_segment_s)
+    assert (segments[0].start_s, segments[-1].end_s) == (0, duration_s)
     for before, after in pairwise(segments):
         assert before.end_s == after.start_s
         assert before.label != after.label
     for segment in segments:
         assert segment.end_s > segment.start_s
-        assert (segment.label is None) == (segment.prob is None)
-        assert segment.prob is None or 0 <= segment.prob <= 1
-    for i, segment in enumerate(segments[1:-1], 1):  # bounded by labels on both sides
-        if segment.label and segments[i - 1].label and segments[i + 1].label:
-            assert segment.end_s - segment.start_s >= 3.0 - hop_s
+        assert segment.label is None or segment.label in EMOTIONS
+        assert (segment.label is None) == (segment.confidence is None)
+        assert segment.confidence is None or 0 <= segment.confidence <= 1
+    abstained_s = sum(s.end_s - s.start_s for s in segments if s.label is None)
+    assert (abstained_s > 0) == bool(np.isnan(probs).any())
 
 
 def test_runs_are_long_or_cut_off():
@@ -112,7 +127,7 @@ def test_edges():
 def test_small_helpers():
     assert find_stretches(np.array([True, True, False, True])) == [(0, 2), (3, 4)]
     assert find_stretches(np.zeros(0, bool)) == []
-    stacked = stack_probs([None, np.full(7, 1 / 7)])
+    stacked = stack_probs([None, name_probs([1 / 7] * 7)])
     assert (stacked.shape, stacked.dtype) == ((2, 7), np.float32)
     assert np.isnan(stacked[0]).all()
     assert stack_probs([]).shape == (0, len(EMOTIONS))
