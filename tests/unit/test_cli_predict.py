@@ -194,14 +194,16 @@ def test_pictures_of_one_file(clips, capsys, tmp_path):
     for wrong in (
         [clips, "--plot", picture],
         [clips / "a.mp4", clips / "b.wav", "--annotate", video],
+        [clips / "a.mp4", clips / "b.wav", "--report", tmp_path / "b.html"],
         [clips / "a.mp4", "--annotate", clips / "a.mp4"],
         [clips / "a.mp4", "--annotate", tmp_path / "b.avi"],
         [clips / "a.mp4", "--window-s", "9"],
     ):
         code, out, err = run(capsys, *wrong)
         assert (code, out, err.count("\n")) == (2, "", 1)
-    assert cli.main(["predict", str(clips / "a.mp4"), "--plot", "x.png"]) == 2
-    assert "goes with --timeline" in capsys.readouterr().err
+    for option in ("--plot", "--report"):
+        assert cli.main(["predict", str(clips / "a.mp4"), option, "x"]) == 2
+        assert "goes with --timeline" in capsys.readouterr().err
 
 
 def test_an_interrupt_delivers_whole_json(clips, capsys, monkeypatch):

@@ -178,15 +178,6 @@ def test_tables_escape_every_cell():
     assert escape('a"<\n\ud800') == "a&quot;&lt;??"
 
 
-def test_the_option_needs_a_timeline_of_one_file(tmp_path, capsys):
-    page = str(tmp_path / "a.html")
-    assert cli.main(["predict", "a.mp4", "--report", page]) == 2
-    assert "--timeline" in capsys.readouterr().err
-    assert cli.main(["predict", "a.mp4", "b.mp4", "--timeline", "--report", page]) == 2
-    assert "goes with one file" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
 def test_of_a_video(make, tmp_path):
     """The shipped bundle and a clip without a face."""
     clip, page = tmp_path / "<i>a.mp4", tmp_path / "a.html"
