@@ -71,7 +71,9 @@ class ModelMetadata:
 
 
 @dataclass(frozen=True)
-class InputTensor:
+class Tensor:
+    """An array of a request or response; without data its raw bytes follow the JSON."""
+
     name: str
     shape: list[Annotated[int, Field(ge=1, lt=1 << 31)]]
     datatype: Literal["FP32"]
@@ -87,25 +89,16 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    inputs: list[InputTensor]
+    inputs: list[Tensor]
     outputs: list[RequestedOutput] | None = None
     id: str | None = None
     parameters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
-class OutputTensor:
-    name: str
-    datatype: Literal["FP32"]
-    shape: list[int]
-    data: list[float] | None = None
-    parameters: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
 class InferenceResponse:
     model_name: str
-    outputs: list[OutputTensor]
+    outputs: list[Tensor]
     id: str | None = None
 
 
@@ -185,7 +178,7 @@ def create_router(service: Service) -> APIRouter:
             length = request.headers.get(HEADER_LENGTH)
 
             def work(run: Run) -> tuple[bytes, dict[str, str]]:
-                job = read_request(body, length, inputs, [spec.name for spec in outputs])
+                job = read_request(body, length, inputs, service.bundle.outputs)
                 return write_response(name, job, run(job.feed))
 
             content, headers = await service.infer(work)
@@ -203,7 +196,7 @@ def describe_request() -> dict[str, Any]:
         "properties": {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": TypeAdapter(InputTensor).json_schema()},
+            "inputs": {"type": "array", "items": TypeAdapter(Tensor).json_schema()},
             "outputs": {"type": "array", "items": TypeAdapter(RequestedOutput).json_schema()},
         },
     }
@@ -232,7 +225,7 @@ def read_request(
 
 
 def _read_inputs(
-    tensors: Sequence[InputTensor], raw: memoryview, specs: Sequence[TensorSpec]
+    tensors: Sequence[Tensor], raw: memoryview, specs: Sequence[TensorSpec]
 ) -> Batch:
     known = {spec.name: spec for spec in specs}
     feed: Batch = {}
@@ -261,7 +254,7 @@ def _read_inputs(
     return feed
 
 
-def _check_shape(tensor: InputTensor, spec: TensorSpec, sizes: dict[str, int]) -> None:
+def _check_shape(tensor: Tensor, spec: TensorSpec, sizes: dict[str, int]) -> None:
     """Compare with the network's shape; sizes that vary are the same in all tensors."""
     if len(tensor.shape) != len(spec.shape):
         raise _bad(f"{spec.name}: expected a shape of {len(spec.shape)} numbers")
@@ -271,7 +264,7 @@ def _check_shape(tensor: InputTensor, spec: TensorSpec, sizes: dict[str, int]) -
             raise _bad(f"{spec.name}: {size} in its shape, expected {expected}")
 
 
-def _read_numbers(tensor: InputTensor) -> np.ndarray:
+def _read_numbers(tensor: Tensor) -> np.ndarray:
     try:
         array = np.array(tensor.data)
     except (ValueError, OverflowError):  # ragged, or too deep
@@ -309,7 +302,7 @@ def write_response(
         array = np.ascontiguousarray(arrays[name], "<f4")
         if not np.isfinite(array).all():
             raise _bad(f"the network overflows at these inputs: {name} is not finite")
-        tensor = OutputTensor(name, DATATYPE, list(array.shape))
+        tensor = Tensor(name, list(array.shape), DATATYPE)
         if as_bytes:
             raw.append(array.tobytes())
             tensors.append(replace(tensor, parameters={"binary_data_size": array.nbytes}))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hmac import compare_digest
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.serve.refusals import Refusal, RefusalReason
@@ -73,11 +73,10 @@ def check_request(settings: Settings, path: str, headers: Mapping[str, str]) -> 
     Without a key only the names of this machine are accepted as the host: a foreign page whose
     own name resolves to this machine (DNS rebinding) is refused as well.
     """
-    host = headers.get("host", "")
-    if settings.api_key is None and not is_loopback(_host_name(host)):
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if settings.api_key is None and not is_loopback(_split(f"//{host}").hostname or ""):
         raise Refusal(RefusalReason.FORBIDDEN, "this service accepts requests to localhost only")
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and (_split(origin).netloc or None) != host:
         raise Refusal(RefusalReason.FORBIDDEN, "cross-site requests are not allowed")
     if settings.api_key is None or path in OPEN_PATHS or not path.startswith(GUARDED):
         return
@@ -87,11 +86,12 @@ def check_request(settings: Settings, path: str, headers: Mapping[str, str]) -> 
         raise Refusal(RefusalReason.UNAUTHORIZED, "the API key is missing or wrong")
 
 
-def _host_name(host: str) -> str:
+def _split(url: str) -> SplitResult:
+    """The parts of a URL, all of them empty if it is malformed."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url)
     except ValueError:
-        return ""
+        return urlsplit("")
 
 
 class Admission:

@@ -47,6 +47,8 @@ OPEN, LOCKED = Settings(), Settings(api_key=KEY)
         (OPEN, "/", {"host": "localhost:1", "origin": "http://localhost:1"}, 200),
         (OPEN, "/", {"host": "localhost:1", "origin": "http://localhost:2"}, 403),
         (OPEN, "/", {"host": "localhost:1", "origin": "null"}, 403),
+        (OPEN, "/", {"host": "localhost:1", "origin": "http://[bad"}, 403),
+        (LOCKED, "/", {"origin": "http://[bad"}, 403),
         (LOCKED, "/v1/predict", {"host": "a.example"}, 401),
         (LOCKED, "/v1/predict", {"host": "a.example", "x-api-key": KEY}, 200),
         (LOCKED, "/v1/predict", {"host": "a", "authorization": f"Bearer {KEY}"}, 200),
