@@ -224,9 +224,7 @@ def read_request(
     return InferenceJob(feed, _read_outputs(request, outputs), request.id)
 
 
-def _read_inputs(
-    tensors: Sequence[Tensor], raw: memoryview, specs: Sequence[TensorSpec]
-) -> Batch:
+def _read_inputs(tensors: Sequence[Tensor], raw: memoryview, specs: Sequence[TensorSpec]) -> Batch:
     known = {spec.name: spec for spec in specs}
     feed: Batch = {}
     sizes: dict[str, int] = {}
