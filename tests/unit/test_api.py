@@ -1,5 +1,6 @@
 """The public API: what is exported, what goes in, what comes out."""
 
+import doctest
 import json
 import os
 import subprocess
@@ -79,6 +80,21 @@ def test_help_reads_well():
     assert "load(bundle: " in text
     assert "predict(self, source: " in text
     assert "Predictor" not in text
+
+
+def test_the_reference_page(drawn, arrays, tmp_path, monkeypatch):
+    """Its examples, run in a folder with a clip and a photo."""
+    import cv2
+
+    (tmp_path / "clip.mp4").write_bytes(drawn.read_bytes())
+    jpeg = cv2.imencode(".jpg", arrays["frames"][0][:, :, ::-1])[1]
+    (tmp_path / "photo.jpg").write_bytes(jpeg.tobytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KERAS_EMO_BUNDLE", raising=False)
+    page = FOLDER.parents[1] / "docs" / "reference" / "api.md"
+    options = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    found = doctest.testfile(str(page), module_relative=False, optionflags=options)
+    assert (found.failed, found.attempted > 20) == (0, True)
 
 
 def test_the_manifest_is_typed(model):

@@ -189,7 +189,7 @@ def test_site_has_every_page_and_asks_no_other_host():
 
 def test_reference_has_every_room():
     rooms = {p.parent.name for p in (ROOT / "keras_emo").glob("*/__init__.py")}
-    assert rooms == {p.stem for p in (DOCS / "reference").glob("*.md")}
+    assert rooms | {"api"} == {p.stem for p in (DOCS / "reference").glob("*.md")}
 
 
 def test_the_image_copies_what_is_there_and_starts_what_there_is():
