@@ -6,9 +6,9 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.extensions import load_extensions
@@ -93,22 +93,17 @@ class _Writer:
     """Common to all: a stream, its form, the header of CSV and the array of JSON."""
 
     def __init__(self, stream: TextIO, form: str, header: Iterable[str]):
-        self.stream, self.form, self._opening = stream, form, "[\n"
+        self.stream, self.form, self.opening = stream, form, "[\n"
         if form == "csv":
             self.write_row(header)
 
     def write_row(self, cells: Iterable[object]) -> None:
         self.stream.write(format_csv(cells))
 
-    def write_item(self, item: Mapping[str, Any]) -> None:
-        """Write the next element of the JSON array."""
-        self.stream.write(self._opening + json.dumps(item, indent=1, ensure_ascii=False))
-        self._opening = ",\n"
-
     def finish(self) -> None:
         """Nothing follows."""
         if self.form == "json":
-            self.stream.write("[]\n" if self._opening == "[\n" else "\n]\n")
+            self.stream.write("[]\n" if self.opening == "[\n" else "\n]\n")
 
 
 class PredictionWriter(_Writer):
@@ -120,7 +115,8 @@ class PredictionWriter(_Writer):
     def add(self, p: Prediction) -> None:
         """Write the next prediction."""
         if self.form == "json":
-            self.write_item(p.to_dict())
+            self.stream.write(self.opening + p.to_json(indent=1))
+            self.opening = ",\n"
         elif self.form == "csv":
             self.write_row([
                 p.path, p.label, *_format_probs(p.probs), "+".join(p.modalities),
@@ -136,15 +132,21 @@ class TimelineWriter(_Writer):
     """Writes timelines to a stream.
 
     csv: a row per window, as it is predicted. text: a line per segment, once a recording is
-    complete. json: an array with an object per recording, see docs/commands.md.
+    complete. json: an array with an object per recording, its windows written as they are
+    predicted, see docs/commands.md.
     """
 
     def __init__(self, stream: TextIO, form: str):
         super().__init__(stream, form, WINDOW_HEADER)
+        self._separator = ""  # before the next window; empty if a recording begins
 
     def add(self, path: str, window: WindowPrediction) -> None:
         """Write the next window of a recording."""
-        if self.form == "csv":
+        if self.form == "json":
+            self._begin(path)
+            self.stream.write(self._separator + window.to_json())
+            self._separator = ",\n "
+        elif self.form == "csv":
             w, face = window, ["", "", "", "", ""]
             if w.face is not None:
                 face = [str(w.face.id), *(f"{v:.1f}" for v in w.face.box)]
@@ -156,12 +158,23 @@ class TimelineWriter(_Writer):
     def end(self, timeline: Timeline) -> None:
         """The recording is complete, or as much of it as could be read."""
         if self.form == "json":
-            self.write_item(timeline.to_dict())
+            self._begin(timeline.path)
+            rest = replace(timeline, windows=()).to_dict()
+            del rest["path"], rest["windows"]
+            self.stream.write(f"\n], {json.dumps(rest, ensure_ascii=False)[1:]}")
+            self._separator = ""
         elif self.form == "text":
             length = f"{format_time(timeline.duration_s)}, {len(timeline.windows)} windows"
             self.stream.write(f"{timeline.path}  {length}\n")
             self.stream.writelines(format_segment(s) for s in timeline.segments)
         self.stream.flush()
+
+    def _begin(self, path: str) -> None:
+        """Open the object of a recording, unless it is open."""
+        if not self._separator:
+            head = json.dumps({"path": path}, ensure_ascii=False)[:-1]
+            self.stream.write(f'{self.opening}{head}, "windows": [')
+            self.opening, self._separator = ",\n", "\n "
 
 
 for _name in ("csv", "json", "text"):

@@ -4,8 +4,10 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,7 +16,13 @@ import pytest
 from keras_emo.cli import main as cli
 from keras_emo.errors import Reason
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.predict import Thumbnail
+from keras_emo.inference.predict import (
+    MAX_THUMBNAILS,
+    Thumbnail,
+    TimelineBuilder,
+    TrackedWindow,
+)
+from keras_emo.inference.results import Damage, Face
 from keras_emo.labels import EMOTIONS
 from keras_emo.render.html import escape, render_table
 from keras_emo.render.report import MAX_ROWS, render_report, write_report
@@ -170,6 +178,23 @@ def test_every_window_abstains():
     text = render_report(make_timeline(np.full((3, 7), np.nan, np.float32)))
     assert "no prediction 100 %" in text
     Page(text)
+
+
+@pytest.mark.parametrize("n", [0, 1, 8, 9, 33, 5000])
+def test_few_faces_spread_over_any_length(n):
+    stream = SimpleNamespace(
+        path=Path("a.mp4"), window_s=3.0, hop_s=1.0, duration_s=n, damage=Damage(), warnings=()
+    )
+    builder = TimelineBuilder(stream, None)
+    for i in range(n):
+        plain, face = make_window(float(i), np.eye(7)[0]), Face(0, (0.0, 0.0, 9.0, 9.0))
+        given = {f.name: getattr(plain, f.name) for f in fields(plain)} | {"face": face}
+        builder.add(TrackedWindow(**given, crop=np.zeros((4, 4, 3), np.uint8), crop_s=float(i)))
+    times_s = [t.time_s for t in builder.build().thumbnails]
+    assert len(times_s) == min(n, MAX_THUMBNAILS) == min(n, 8)
+    assert times_s == sorted(set(times_s))
+    if n == 5000:
+        assert (times_s[0], times_s[-1] > 0.9 * n, max(np.diff(times_s)) < 0.25 * n) == (0, 1, 1)
 
 
 def test_tables_escape_every_cell():

@@ -67,12 +67,16 @@ def test_a_prediction():
 def test_a_timeline():
     probs = np.full((2, 7), 0.05)
     probs[:, 3] = 0.7
+    windows = (
+        make_window(0.0, probs[0], face=Face(2, (1.0, 2.0, 3.25, 4.0))),
+        make_window(1.0, None, states=(Reason.NO_FACE,)),
+    )
     segments = (Segment(0.0, 3.5, "happy", 0.7), Segment(3.5, 4.0, None, None))
-    timeline = make_timeline(probs, path="a.mp4", segments=segments)
+    timeline = make_timeline(probs, path="a.mp4", windows=windows, segments=segments)
 
     def fill(writer):
-        writer.add("a.mp4", make_window(0.0, probs[0], face=Face(2, (1.0, 2.0, 3.25, 4.0))))
-        writer.add("a.mp4", make_window(1.0, None, states=(Reason.NO_FACE,)))
+        for window in windows:
+            writer.add("a.mp4", window)
         writer.end(timeline)
 
     written = write(TimelineWriter, fill)
