@@ -198,7 +198,7 @@ def make_step(
             if gradient is not None
         ]
         gradients = [g for g, _ in known]
-        if replicas.many:  # TensorFlow keeps a graph with this for as long as the process lives
+        if replicas.many:
             mean, *gradients = context.all_reduce("MEAN", [value, *gradients])
             value = mean * n_replicas
         optimizer.apply(gradients, [v for _, v in known])
