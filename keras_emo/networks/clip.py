@@ -75,16 +75,6 @@ class ClipStatistics(keras.layers.Layer):
     def call(self, values, counts):
         return self.standardize(self.pool(values, counts), counts)
 
-    def compute_output_shape(self, values_shape, counts_shape):
-        return (counts_shape[0], (self.segments + 1) * values_shape[-1])
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "segments": self.segments,
-            "enough_frames": self.enough_frames,
-        }
-
 
 def build_visual_clip(
     spec: ClipSpec, backbone: keras.Model, segments: int, enough_frames: int, l2: float

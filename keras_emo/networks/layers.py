@@ -36,9 +36,6 @@ class Standardize(keras.layers.Layer):
     def call(self, x):
         return (x - self.mean) / ops.sqrt(self.variance + 1e-6)
 
-    def compute_output_shape(self, x_shape):
-        return x_shape
-
 
 @register
 class Gray(keras.layers.Layer):
@@ -46,9 +43,6 @@ class Gray(keras.layers.Layer):
 
     def call(self, x):
         return ops.sum(x * ops.convert_to_tensor([0.299, 0.587, 0.114], x.dtype), -1, True)
-
-    def compute_output_shape(self, x_shape):
-        return (*x_shape[:-1], 1)
 
 
 @register
@@ -65,9 +59,6 @@ class ImageNorm(keras.layers.Layer):
         deviation = ops.sqrt(ops.mean(grey * grey, axis=(1, 2, 3), keepdims=True))
         return grey / (deviation + self.FLOOR)
 
-    def compute_output_shape(self, x_shape):
-        return x_shape
-
 
 @register
 class MeanAndDeviation(keras.layers.Layer):
@@ -77,9 +68,6 @@ class MeanAndDeviation(keras.layers.Layer):
         mean = ops.mean(x, axis=1)
         square = ops.mean((x - ops.expand_dims(mean, 1)) ** 2, axis=1)
         return ops.concatenate([mean, ops.sqrt(square + 1e-4)], axis=-1)
-
-    def compute_output_shape(self, x_shape):
-        return (x_shape[0], 2 * x_shape[-1])
 
 
 @register
@@ -101,12 +89,6 @@ class AttentionPooling(keras.layers.Layer):
         pooled = ops.matmul(ops.transpose(weights, (0, 2, 1)), x)  # (batch, heads, n)
         return ops.reshape(pooled, (-1, self.heads * x.shape[-1]))
 
-    def compute_output_shape(self, x_shape):
-        return (x_shape[0], self.heads * x_shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "heads": self.heads, "units": self.units}
-
 
 @register
 class FoldFrames(keras.layers.Layer):
@@ -114,9 +96,6 @@ class FoldFrames(keras.layers.Layer):
 
     def call(self, x):
         return ops.reshape(x, (-1, *x.shape[2:]))
-
-    def compute_output_shape(self, x_shape):
-        return (None, *x_shape[2:])
 
 
 @register
@@ -133,9 +112,6 @@ class MaskedMean(keras.layers.Layer):
         weights = ops.expand_dims(ops.cast(counts, values.dtype), -1)
         total = ops.sum(values * weights, axis=1)
         return total / ops.maximum(ops.sum(weights, axis=1), 1.0)
-
-    def compute_output_shape(self, values_shape, counts_shape):
-        return (counts_shape[0], values_shape[-1])
 
 
 def see_frames(visual: keras.Model, face, face_mask) -> dict[str, Any]:
@@ -171,12 +147,6 @@ class WeightedAverage(keras.layers.Layer):
         scale = ops.exp(self.log_scale * has_a * has_b)
         return scale * (weight_a * a + weight_b * b) / total
 
-    def compute_output_shape(self, a_shape, b_shape, has_a_shape, has_b_shape):
-        return a_shape
-
-    def get_config(self):
-        return {**super().get_config(), "per_class": self.per_class, "scale": self.scale}
-
 
 @register
 class AnyFrame(keras.layers.Layer):
@@ -184,9 +154,6 @@ class AnyFrame(keras.layers.Layer):
 
     def call(self, counts):
         return ops.max(counts, axis=1, keepdims=True)
-
-    def compute_output_shape(self, counts_shape):
-        return (counts_shape[0], 1)
 
 
 def classify(features, embedding, regularizer: Any = None) -> dict[str, Any]:

@@ -60,12 +60,6 @@ class Zoom(keras.layers.Layer):
         rows = ops.matmul(matrix, ops.reshape(x, (-1, height, width * n)))
         return ops.matmul(matrix, ops.reshape(rows, (-1, height, width, n)))
 
-    def compute_output_shape(self, x_shape):
-        return x_shape
-
-    def get_config(self):
-        return {**super().get_config(), "zoom": self.zoom}
-
 
 @register
 class MelShifts(keras.layers.Layer):
@@ -92,12 +86,6 @@ class MelShifts(keras.layers.Layer):
         ]
         return ops.concatenate(views, axis=0)
 
-    def compute_output_shape(self, x_shape):
-        return (None, *x_shape[1:])
-
-    def get_config(self):
-        return {**super().get_config(), "shifts": self.shifts, "audio": self.audio}
-
 
 @register
 class MeanOverViews(keras.layers.Layer):
@@ -111,9 +99,3 @@ class MeanOverViews(keras.layers.Layer):
         if training:
             return x
         return ops.mean(ops.reshape(x, (self.count, -1, x.shape[-1])), axis=0)
-
-    def compute_output_shape(self, x_shape):
-        return (None, *x_shape[1:])
-
-    def get_config(self):
-        return {**super().get_config(), "count": self.count}
