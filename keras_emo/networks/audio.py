@@ -1,4 +1,4 @@
-"""Networks that listen to one clip's MFCC."""
+"""Networks of a clip's MFCC."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def build_audio_cnn(
 ) -> keras.Model:  # fmt: skip
     """AlexNet-like network over the MFCC as a picture.
 
-    Input ``mfcc``: (batch, 20, 282), un-normalised; of a larger one the first n_coefficients and
-    n_frames are looked at. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding``
+    Input ``mfcc``: (batch, 20, 282), not normalized; of a larger one the first n_coefficients and
+    n_frames are used. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding``
     (batch, dense_units), after ReLU.
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
@@ -52,7 +52,7 @@ def build_audio_cnn(
 def build_audio_lstm(spec: ClipSpec, units: int, time_pool: int, dropout: float) -> keras.Model:
     """Two LSTM layers over the MFCC frames, averaged over time.
 
-    Input ``mfcc``: (batch, 20, 282), un-normalised; time_pool frames are averaged into one
+    Input ``mfcc``: (batch, 20, 282), not normalized; time_pool frames are averaged into one
     step. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, units).
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")

@@ -1,4 +1,4 @@
-"""A network that sees how a face changes over a clip."""
+"""A network of how a face changes over a clip."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import keras
 from keras import ops
 
 from keras_emo.networks.layers import FoldFrames, classify, register
-from keras_emo.networks.residual import describe_frames
+from keras_emo.networks.residual import build_extractor
 from keras_emo.spec import ClipSpec
 
 
 @register
 class ClipStatistics(keras.layers.Layer):
-    """Statistics of the frames' features over a clip, standardised as training clips have them.
+    """Statistics of the frames' features over a clip, standardized as training clips have them.
 
     Inputs: features (batch * frames, n) and a mask (batch, frames), 1 counts, 0 does not. Returns
-    (batch, (segments + 1) * n): means over equal parts of the clip, a frame on a border by its
-    share in each; then the standard deviation over all frames that count. One frame alone has
+    (batch, (segments + 1) * n): means over equal segments of the clip, a frame on a border by
+    its share in each; then the standard deviation over all frames that count. One frame alone has
     none: it is taken for the usual one. Statistics of fewer than enough_frames are uncertain, and
     drawn towards the usual ones. Pooling by statistics: Snyder et al. 2018, X-vectors.
     """
@@ -42,7 +42,7 @@ class ClipStatistics(keras.layers.Layer):
         self.variance.assign(pooled.var(axis=0))
 
     def pool(self, values, counts):
-        """The statistics before they are standardised."""
+        """The statistics before they are standardized."""
         n_batch, n_frames = ops.shape(counts)[0], ops.shape(counts)[1]
         values = ops.reshape(values, (n_batch, n_frames, values.shape[-1]))
         counts = ops.cast(counts, values.dtype)
@@ -56,10 +56,10 @@ class ClipStatistics(keras.layers.Layer):
             )
             for k in range(self.segments)
         ]
-        parts = self.segments * ops.matmul(ops.stack(shares, axis=1), values)
-        away = (values - ops.mean(parts, axis=1, keepdims=True)) * ops.expand_dims(counts, -1)
+        means = self.segments * ops.matmul(ops.stack(shares, axis=1), values)
+        away = (values - ops.mean(means, axis=1, keepdims=True)) * ops.expand_dims(counts, -1)
         square = ops.sum(away * away, axis=1) / ops.maximum(n - 1.0, 1.0)
-        means = ops.reshape(parts, (n_batch, self.segments * values.shape[-1]))
+        means = ops.reshape(means, (n_batch, self.segments * values.shape[-1]))
         return ops.concatenate([means, ops.sqrt(square + 1e-6)], axis=-1)
 
     def standardize(self, pooled, counts):
@@ -79,20 +79,20 @@ class ClipStatistics(keras.layers.Layer):
 def build_visual_clip(
     spec: ClipSpec, backbone: keras.Model, segments: int, enough_frames: int, l2: float
 ) -> keras.Model:
-    """visual_residual's view of every frame, its statistics over the clip, one dense layer.
+    """visual_residual's features of every frame, their statistics over the clip, one dense layer.
 
     The backbone stays as it was pretrained: trained further on a corpus of few actors it learns
-    to know these, while how its view changes over a clip says the same of everybody.
+    to recognize these, while the way its features change over a clip is common to all people.
     Inputs: ``face`` RGB (batch, frames, size, size, 3), 0 to 255, ``face_mask`` (batch, frames).
     Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding``: the statistics. l2: of the dense
     layer's weights.
     """
     face = keras.Input((None, *spec.face.shape), name="face", dtype="float32")
     face_mask = keras.Input((None,), name="face_mask", dtype="float32")
-    look = describe_frames(backbone)
-    look.trainable = False
-    seen = look({"face": FoldFrames(name="fold_frames")(face)})
-    statistics = ClipStatistics(segments, enough_frames, name="statistics")(seen, face_mask)
+    extract = build_extractor(backbone)
+    extract.trainable = False
+    features = extract({"face": FoldFrames(name="fold_frames")(face)})
+    statistics = ClipStatistics(segments, enough_frames, name="statistics")(features, face_mask)
     head = _build_head(statistics.shape[-1], l2)
     inputs = {"face": face, "face_mask": face_mask}
     return keras.Model(inputs, head({"statistics": statistics}), name="visual_clip")
@@ -101,5 +101,5 @@ def build_visual_clip(
 def _build_head(n: int, l2: float) -> keras.Model:
     """Logistic regression on the statistics; apart, as it alone is trained."""
     statistics = keras.Input((n,), name="statistics", dtype="float32")
-    said = classify(statistics, statistics, keras.regularizers.L2(l2))
-    return keras.Model({"statistics": statistics}, said, name="head")
+    outputs = classify(statistics, statistics, keras.regularizers.L2(l2))
+    return keras.Model({"statistics": statistics}, outputs, name="head")

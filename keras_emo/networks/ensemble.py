@@ -1,4 +1,4 @@
-"""Several trained networks as one graph that says what they say on average."""
+"""Several trained networks as one graph with their average output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_emo.networks.layers import name_outputs, see_frames
+from keras_emo.networks.layers import average_frames, name_outputs
 from keras_emo.spec import ClipSpec
 
 
@@ -17,7 +17,7 @@ def average_models(models: Sequence[keras.Model], name: str | None = None) -> ke
 
     name: the first one's where None; the members are then renamed, as they share theirs.
 
-    The networks have the same inputs. Trained from other seeds they err in other places, so the
+    The networks have the same inputs. Trained from other seeds they make different errors, so the
     mean is right more often than one (Lakshminarayanan et al. 2017, arXiv:1612.01474). Raises
     ValueError for fewer than two, or where inputs differ.
     """
@@ -34,23 +34,24 @@ def average_models(models: Sequence[keras.Model], name: str | None = None) -> ke
     members = list(models)
     if name is None:  # nested models need names of their own
         members = [keras.Model(m.input, m.output, name=f"member{i}") for i, m in enumerate(models)]
-    said = [member(inputs) for member in members]
-    return keras.Model(inputs, _average(said), name=name or first.name)
+    outputs = [member(inputs) for member in members]
+    return keras.Model(inputs, _average(outputs), name=name or first.name)
 
 
-def _average(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _average(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Outputs of several networks as one's: the mean of logits, embeddings side by side."""
-    logits = keras.layers.Average(name="member_mean")([s["logits"] for s in said])
-    embedding = keras.layers.Concatenate(name="member_embeddings")([s["embedding"] for s in said])
+    logits = keras.layers.Average(name="member_mean")([outputs["logits"] for outputs in several])
+    embeddings = [outputs["embedding"] for outputs in several]
+    embedding = keras.layers.Concatenate(name="member_embeddings")(embeddings)
     return name_outputs(logits, embedding)
 
 
 def average_weights(models: Sequence[keras.Model]) -> keras.Model:
     """The first network with the mean of all the networks' weights; the others are left alone.
 
-    Of networks that were trained on from the same weights it says about what they say on
-    average, at the cost of one (model soups, Wortsman et al. 2022, arXiv:2203.05482); of others
-    it says nothing of use. Raises ValueError where shapes differ.
+    For networks that were fine-tuned from the same weights its predictions are about their
+    average, at the cost of one network (model soups, Wortsman et al. 2022, arXiv:2203.05482); for
+    others they are useless. Raises ValueError where shapes differ.
     """
     every = [model.get_weights() for model in models]
     models[0].set_weights([np.mean(same, axis=0) for same in zip(*every, strict=True)])
@@ -58,9 +59,9 @@ def average_weights(models: Sequence[keras.Model]) -> keras.Model:
 
 
 def build_visual_ensemble(spec: ClipSpec, branches: list[keras.Model]) -> keras.Model:
-    """A network that learned these actors' faces and one that did not: the mean of their logits.
+    """A network trained on these actors' faces and one that was not: the mean of their logits.
 
-    The first answers every frame, and the mean counts. Inputs: ``face`` (batch, frames, size,
+    The first one's outputs are averaged over frames. Inputs: ``face`` (batch, frames, size,
     size, 3), 0 to 255, ``face_mask`` (batch, frames). Outputs: ``probs`` and ``logits``
     (batch, 7), ``embedding``: both, the first's averaged over frames.
     """
@@ -68,14 +69,14 @@ def build_visual_ensemble(spec: ClipSpec, branches: list[keras.Model]) -> keras.
     face = keras.Input((None, *spec.face.shape), name="face", dtype="float32")
     face_mask = keras.Input((None,), name="face_mask", dtype="float32")
     inputs = {"face": face, "face_mask": face_mask}
-    said = _average([see_frames(each, face, face_mask), whole(inputs)])
-    return keras.Model(inputs, said, name="visual_ensemble")
+    outputs = _average([average_frames(each, face, face_mask), whole(inputs)])
+    return keras.Model(inputs, outputs, name="visual_ensemble")
 
 
 def build_audio_ensemble(spec: ClipSpec, branches: list[keras.Model]) -> keras.Model:
-    """Two kinds of voice network, which err in other places: the mean of their logits.
+    """Two kinds of voice network, which make different errors: the mean of their logits.
 
-    Input ``mfcc``: (batch, n_mfcc, n_frames), un-normalised. Outputs: ``probs`` and ``logits``
+    Input ``mfcc``: (batch, n_mfcc, n_frames), not normalized. Outputs: ``probs`` and ``logits``
     (batch, 7), ``embedding``: both, side by side.
     """
     return average_models(branches, "audio_ensemble")

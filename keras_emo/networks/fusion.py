@@ -1,13 +1,12 @@
-"""Networks that combine face and voice; built on the two networks of stage one.
+"""Networks that combine face and voice, built on a branch for each.
 
-Every fusion takes masks, so that a clip without a face or without sound is answered by the
+Every fusion takes masks, so that a clip without a face or without sound is classified by the
 other modality: ``face_mask`` 1 for each frame that counts, ``mfcc_mask`` 1 where there is
 sound. An absent input may hold any finite values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,44 +15,11 @@ from keras_emo.labels import N_EMOTIONS
 from keras_emo.networks.layers import (
     AnyFrame,
     WeightedAverage,
+    average_frames,
     classify,
     name_outputs,
-    see_frames,
 )
 from keras_emo.spec import ClipSpec
-
-
-@dataclass
-class Branches:
-    """What the two networks of stage one say of a clip, before it is combined."""
-
-    inputs: dict[str, Any]
-    face: dict[str, Any]
-    voice: dict[str, Any]
-    has_face: Any
-    has_voice: Any
-
-
-def join_branches(spec: ClipSpec, branches: list[keras.Model], many_frames: bool) -> Branches:
-    """Run both networks inside one graph; of several frames the answers are averaged."""
-    visual, audio = branches
-    shape = (None, *spec.face.shape) if many_frames else spec.face.shape
-    face = keras.Input(shape, name="face", dtype="float32")
-    face_mask = keras.Input((None,) if many_frames else (1,), name="face_mask", dtype="float32")
-    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
-    mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
-    if "face_mask" in visual.input:  # it sees all frames itself
-        seen = visual({"face": face, "face_mask": face_mask})
-        has_face = AnyFrame(name="has_face")(face_mask)
-    elif many_frames:
-        seen = see_frames(visual, face, face_mask)
-        has_face = AnyFrame(name="has_face")(face_mask)
-    else:
-        seen, has_face = visual({"face": face}), face_mask
-    heard = audio({"mfcc": mfcc})
-    inputs = {"face": face, "face_mask": face_mask, "mfcc": mfcc, "mfcc_mask": mfcc_mask}
-    return Branches(inputs, seen, heard, has_face, mfcc_mask)
-
 
 HEAD_INPUTS = ("logits", "embedding")
 
@@ -70,16 +36,27 @@ def head_inputs(visual: keras.Model, audio: keras.Model) -> dict[str, Any]:
     return inputs
 
 
-def finish(
+def join(
     spec: ClipSpec, name: str, branches: list[keras.Model], many_frames: bool, head: keras.Model
-):
-    """The whole graph: both networks, then the head."""
-    b = join_branches(spec, branches, many_frames)
-    features = {f"face_{k}": b.face[k] for k in HEAD_INPUTS}
-    features |= {f"voice_{k}": b.voice[k] for k in HEAD_INPUTS}
-    features |= {"has_face": b.has_face, "has_voice": b.has_voice}
-    said = head(features)
-    return keras.Model(b.inputs, name_outputs(said["logits"], said["embedding"]), name=name)
+) -> keras.Model:
+    """The whole graph: both branches, then the head; of several frames outputs are averaged."""
+    visual, audio = branches
+    n_frames = (None,) if many_frames else ()
+    face = keras.Input((*n_frames, *spec.face.shape), name="face", dtype="float32")
+    face_mask = keras.Input(n_frames or (1,), name="face_mask", dtype="float32")
+    mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
+    mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
+    if "face_mask" in visual.input:  # it takes all frames itself
+        seen = visual({"face": face, "face_mask": face_mask})
+    else:
+        seen = average_frames(visual, face, face_mask) if many_frames else visual({"face": face})
+    heard = audio({"mfcc": mfcc})
+    features = {f"face_{k}": seen[k] for k in HEAD_INPUTS}
+    features |= {f"voice_{k}": heard[k] for k in HEAD_INPUTS}
+    features["has_face"] = AnyFrame(name="has_face")(face_mask) if many_frames else face_mask
+    outputs = head({**features, "has_voice": mfcc_mask})
+    inputs = {"face": face, "face_mask": face_mask, "mfcc": mfcc, "mfcc_mask": mfcc_mask}
+    return keras.Model(inputs, name_outputs(outputs["logits"], outputs["embedding"]), name=name)
 
 
 def join_embeddings(x: dict[str, Any]):
@@ -94,7 +71,7 @@ def join_embeddings(x: dict[str, Any]):
 def average_head(branches: list[keras.Model], per_class: bool, scale: float) -> keras.Model:
     """Learned weighted average of both networks' logits; embedding: both, side by side.
 
-    scale: of the average, where learning begins; stays where nobody validates.
+    scale: of the average, where learning begins; it stays without validation speakers.
     """
     x = head_inputs(*branches)
     logits = WeightedAverage(per_class, scale, name="average")(
@@ -133,7 +110,7 @@ def build_concat(
     ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
     """
     head = concat_head(branches, tuple(units), dropout, batch_norm)
-    return finish(spec, "fusion_concat", branches, True, head)
+    return join(spec, "fusion_concat", branches, True, head)
 
 
 def joint_head(branches: list[keras.Model], units: int, dropout: float) -> keras.Model:
@@ -160,7 +137,7 @@ def build_joint(
 
     Inputs and outputs as fusion_concat's.
     """
-    return finish(spec, name, branches, True, joint_head(branches, units, dropout))
+    return join(spec, name, branches, True, joint_head(branches, units, dropout))
 
 
 def build_average(
@@ -172,4 +149,4 @@ def build_average(
     scale: float,
 ) -> keras.Model:
     """Decision fusion: of one frame or of all, a learned weighted average with the voice."""
-    return finish(spec, name, branches, many_frames, average_head(branches, per_class, scale))
+    return join(spec, name, branches, many_frames, average_head(branches, per_class, scale))

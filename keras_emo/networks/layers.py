@@ -47,17 +47,17 @@ class Gray(keras.layers.Layer):
 
 @register
 class ImageNorm(keras.layers.Layer):
-    """Grey (batch, height, width, 1), 0 to 255, to zero mean and unit deviation.
+    """Gray (batch, height, width, 1), 0 to 255, to zero mean and unit deviation.
 
     Each picture by itself, so that skin and lamp count less.
     """
 
-    FLOOR = 8.0  # grey levels: a plain picture stays plain
+    FLOOR = 8.0  # gray levels: a plain picture stays plain
 
-    def call(self, grey):
-        grey = grey - ops.mean(grey, axis=(1, 2, 3), keepdims=True)
-        deviation = ops.sqrt(ops.mean(grey * grey, axis=(1, 2, 3), keepdims=True))
-        return grey / (deviation + self.FLOOR)
+    def call(self, gray):
+        gray = gray - ops.mean(gray, axis=(1, 2, 3), keepdims=True)
+        deviation = ops.sqrt(ops.mean(gray * gray, axis=(1, 2, 3), keepdims=True))
+        return gray / (deviation + self.FLOOR)
 
 
 @register
@@ -114,10 +114,10 @@ class MaskedMean(keras.layers.Layer):
         return total / ops.maximum(ops.sum(weights, axis=1), 1.0)
 
 
-def see_frames(visual: keras.Model, face, face_mask) -> dict[str, Any]:
+def average_frames(visual: keras.Model, face, face_mask) -> dict[str, Any]:
     """Mean logits and embedding of a network of single frames over the frames that count."""
-    seen = visual({"face": FoldFrames(name="fold_frames")(face)})
-    return {k: MaskedMean(name=f"mean_{k}")(seen[k], face_mask) for k in ("logits", "embedding")}
+    outputs = visual({"face": FoldFrames(name="fold_frames")(face)})
+    return {k: MaskedMean(name=f"mean_{k}")(outputs[k], face_mask) for k in ("logits", "embedding")}
 
 
 @register
@@ -125,9 +125,9 @@ class WeightedAverage(keras.layers.Layer):
     """Learned weighted average of two networks' logits, one weight a class or one for all.
 
     Inputs: logits a and b (batch, classes); presence of a and b (batch, 1), 1 or 0. A network
-    whose input is absent has no say. The scale, from ``scale`` on, is learned too, so that the
-    average stays calibrated: two that agree are surer than one. It does not change the order of
-    classes, and logits of one network alone stay as they are.
+    whose input is absent has no weight. The scale, from ``scale`` on, is learned too, so that the
+    average stays calibrated: two that agree are more certain than one. It does not change the
+    order of classes, and logits of one network alone stay as they are.
     """
 
     def __init__(self, per_class: bool = False, scale: float = 1.0, **kwargs: Any):

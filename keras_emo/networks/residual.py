@@ -34,7 +34,7 @@ def add_residual(x, filters: int, strides: int, name: str):
 def build_visual_residual(
     spec: ClipSpec, width: float, dropout: float, map_dropout: float, test_zoom: float
 ) -> keras.Model:
-    """Residual network on the grey, standardised crop, for corpora of few faces.
+    """Residual network on the gray, standardized crop, for corpora of few faces.
 
     Input ``face``: RGB (batch, size, size, 3), values 0 to 255; 64 px are enough. Outputs:
     ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, 160 * width), after ReLU and the
@@ -59,11 +59,12 @@ def build_visual_residual(
     return keras.Model({"face": face}, classify(features, embedding), name="visual_residual")
 
 
-def describe_frames(network: keras.Model) -> keras.Model:
-    """What a visual_residual sees in a face: its maps' means, (batch, 2 * 160 * width).
+def build_extractor(network: keras.Model) -> keras.Model:
+    """A visual_residual's features of a face: means of its maps, (batch, 2 * 160 * width).
 
-    Of the last block and of the one before, which knows less of FER2013's seven answers.
+    Of the last block and of the one before, which is less specific to FER2013's seven classes.
     """
     inner = keras.layers.GlobalAveragePooling2D(name="inner_mean")
-    seen = [inner(network.get_layer("block3a_relu").output), network.output["embedding"]]
-    return keras.Model(network.input, keras.layers.Concatenate(name="seen")(seen), name="backbone")
+    features = [inner(network.get_layer("block3a_relu").output), network.output["embedding"]]
+    joined = keras.layers.Concatenate(name="seen")(features)
+    return keras.Model(network.input, joined, name="backbone")

@@ -1,4 +1,4 @@
-"""A time-delay network that listens to a whole clip."""
+"""A time-delay network of a whole clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DILATIONS = (1, 2, 4)
 
 
 def convolve_time(x, filters: int, kernel: int, dilation: int, name: str):
-    """Convolution over time, batch normalisation, ReLU."""
+    """Convolution over time, batch normalization, ReLU."""
     x = keras.layers.Conv1D(
         filters, kernel, dilation_rate=dilation, padding="same", use_bias=False,
         kernel_initializer="he_normal", name=name,
@@ -36,11 +36,11 @@ def build_audio_tdnn(
     """Dilated convolutions over time, then mean, deviation and attention over all frames.
 
     After the x-vector network (Snyder et al. 2018) and attentive statistics pooling (Okabe et
-    al. 2018, arXiv:1803.10963). Input ``mfcc``: (batch, n_mfcc, n_frames), un-normalised; with
+    al. 2018, arXiv:1803.10963). Input ``mfcc``: (batch, n_mfcc, n_frames), not normalized; with
     as many coefficients as mel bands it holds all of the log-mel spectrogram. Outputs:
     ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, (2 + heads) * top_units).
-    test_mel_shifts: at inference it says the mean of what it says of the voice moved by so many
-    mel bands, see MelShifts.
+    test_mel_shifts: at inference its output is the mean over copies of the voice that are shifted by
+    so many mel bands, see MelShifts.
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     views = tuple(test_mel_shifts) != (0,)

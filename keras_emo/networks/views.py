@@ -1,6 +1,6 @@
-"""Test-time augmentation: at inference a network looks closer, or listens more than once.
+"""Test-time augmentation: a network takes a closer crop, or several copies of a voice.
 
-In training the layers here do nothing: there the data is altered instead, at random.
+In training the layers here do nothing: there the data is augmented instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def zoom_matrix(side: int, zoom: float) -> np.ndarray:
 
 
 def shift_matrix(spec: AudioSpec, bands: int) -> np.ndarray:
-    """Moves what MFCC say down the mel axis by whole bands, float32 (n_mfcc, n_mfcc).
+    """Shifts MFCC down the mel axis by whole bands, float32 (n_mfcc, n_mfcc).
 
     The edge repeats. Exact where there are as many coefficients as bands.
     """
@@ -40,7 +40,7 @@ def shift_matrix(spec: AudioSpec, bands: int) -> np.ndarray:
 
 @register
 class Zoom(keras.layers.Layer):
-    """Square pictures (batch, side, side, n) seen closer at inference, as large as before.
+    """Square pictures (batch, side, side, n) cropped closer at inference, to the same size.
 
     A network trained on crops zoomed at random knows faces larger than the plain crop shows
     them, and is right more often on those (Touvron et al. 2019, arXiv:1906.06423).
@@ -63,7 +63,7 @@ class Zoom(keras.layers.Layer):
 
 @register
 class MelShifts(keras.layers.Layer):
-    """MFCC (batch, n_mfcc, frames) heard at several heights at inference, one below the other.
+    """MFCC (batch, n_mfcc, frames) at several mel shifts at inference, stacked along the batch.
 
     Returns (len(shifts) * batch, n_mfcc, frames), all clips by the first shift first; see
     MeanOverViews. shifts: mel bands; above 0 the voice of a longer vocal tract.

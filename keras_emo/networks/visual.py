@@ -1,4 +1,4 @@
-"""Networks that look at one face crop."""
+"""Networks of one face crop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def scale_channels(channels: tuple[int, ...], width: float) -> list[int]:
 
 
 def convolve(x, filters: int, kernel, strides=1, *, batch_norm: bool, name: str):
-    """Convolution, batch normalisation where asked, ReLU."""
+    """Convolution, batch normalization where asked, ReLU."""
     x = keras.layers.Conv2D(
         filters,
         kernel,
