@@ -39,8 +39,8 @@ def build_audio_tdnn(
     al. 2018, arXiv:1803.10963). Input ``mfcc``: (batch, n_mfcc, n_frames), not normalized; with
     as many coefficients as mel bands it holds all of the log-mel spectrogram. Outputs:
     ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, (2 + heads) * top_units).
-    test_mel_shifts: at inference its output is the mean over copies of the voice that are shifted by
-    so many mel bands, see MelShifts.
+    test_mel_shifts: at inference its output is the mean over copies of the voice, each shifted
+    by so many mel bands, see MelShifts.
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     views = tuple(test_mel_shifts) != (0,)
