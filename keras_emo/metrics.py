@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
+from keras_emo.records import read_fields
 
 ABSTAINED = -1  # a clip without a prediction; it counts as wrong
 
@@ -32,15 +33,6 @@ class GroupScores(Scores):
     """Scores of one speaker, or of one gender."""
 
     n_clips: int
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> GroupScores:
-        return cls(
-            accuracy=float(data["accuracy"]),
-            uar=float(data["uar"]),
-            macro_f1=float(data["macro_f1"]),
-            n_clips=int(data["n_clips"]),
-        )
 
     def to_dict(self) -> dict[str, Any]:
         return {"n_clips": self.n_clips, **asdict(Scores(self.accuracy, self.uar, self.macro_f1))}
@@ -82,31 +74,9 @@ class Metrics(Scores):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Metrics:
         """Inverse of to_dict; other keys are ignored. Raises KeyError, TypeError or ValueError."""
-        majority = data.get("majority_accuracy")
-        groups = [
-            {name: GroupScores.from_dict(scores) for name, scores in data.get(key, {}).items()}
-            for key in ("by_gender", "by_speaker")
-        ]
-        counts = data["confusion"]["counts"] if "confusion" in data else ()
-        intervals = {}
-        for name in ("accuracy", "uar", "macro_f1"):
-            low, high = data["interval_95"][name]
-            intervals[name] = float(low), float(high)
-        return cls(
-            accuracy=float(data["accuracy"]),
-            uar=float(data["uar"]),
-            macro_f1=float(data["macro_f1"]),
-            n_clips=int(data["n_clips"]),
-            n_speakers=int(data["n_speakers"]),
-            n_abstained=int(data.get("n_abstained", 0)),
-            intervals=intervals,
-            ece=_optional(data.get("ece")),
-            recall={name: _optional(value) for name, value in data.get("recall", {}).items()},
-            by_gender=groups[0],
-            majority_accuracy=_optional(majority),
-            confusion=tuple(tuple(int(n) for n in row) for row in counts),
-            by_speaker=groups[1],
-        )
+        counts = data["confusion"]["counts"] if "confusion" in data else []
+        renamed = {"intervals": data["interval_95"], "confusion": counts}
+        return read_fields(cls, {**data, **renamed})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as metrics.json, bundle.json and ``evaluate --json`` have them."""
@@ -267,7 +237,3 @@ def measure(
         confusion=tuple(tuple(row) for row in counts.tolist()),
         by_speaker=group(speakers),
     )
-
-
-def _optional(value: Any) -> float | None:
-    return None if value is None else float(value)

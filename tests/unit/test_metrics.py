@@ -165,7 +165,7 @@ def test_dictionary_and_back(metrics):
     brief = metrics.summarize()
     assert data.keys() - brief.to_dict().keys() == {"majority_accuracy", "confusion", "by_speaker"}
     assert Metrics.from_dict(brief.to_dict()) == brief
-    with pytest.raises(KeyError, match="uar"):
+    with pytest.raises(ValueError, match="uar"):
         Metrics.from_dict({k: v for k, v in data.items() if k != "uar"})
 
 
