@@ -131,8 +131,8 @@ def translate_errors(
 
 def describe_error(error: BaseException) -> str:
     """The message of an exception, without the number and the path of an OSError."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
+    if message := getattr(error, "strerror", None):
+        return str(message)
     if isinstance(error, KeyError):
         return f"no {error}"
     return str(error) or type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from keras_emo.cli.run import require, run_command
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec
 from keras_emo.errors import ExitCode, Reason, UsageError
+from keras_emo.io import digest_file, digest_text
 from keras_emo.media.reader import check_file
 from keras_emo.progress import Progress
 from keras_emo.training.config import PRECISIONS, PRETRAIN, read_config
@@ -197,12 +197,11 @@ def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[st
     """Digests of what the face network starts from, so that a run is not resumed from another."""
     start: dict[str, str] = {}
     if init_from is not None:
-        content = check_file(init_from).read_bytes()
-        start["init_from"] = hashlib.sha256(content).hexdigest()[:16]
+        start["init_from"] = digest_file(check_file(init_from))[:16]
     if pretrain_data is not None:
         files = sorted(p for p in pretrain_data.rglob("*") if p.is_file())
         names = [f"{p.relative_to(pretrain_data)} {p.stat().st_size}" for p in files]
-        start["pretrain_data"] = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        start["pretrain_data"] = digest_text("\n".join(names))[:16]
     return start
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from keras_emo.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError, describe_error
 from keras_emo.media.reader import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -57,7 +57,7 @@ def find_recordings(root: Path) -> tuple[list[Found], list[Problem]]:
     problems: list[Problem] = []
 
     def report(error: OSError) -> None:
-        problems.append(Problem(Path(error.filename), Reason.UNREADABLE, str(error.strerror)))
+        problems.append(Problem(Path(error.filename), Reason.UNREADABLE, describe_error(error)))
 
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, onerror=report, followlinks=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from keras_emo.data.corpus import Sample
 from keras_emo.errors import Reason, UsageError
-from keras_emo.io import naming_content, read_record
+from keras_emo.io import digest_text, naming_content, read_record
 from keras_emo.labels import EMOTIONS
 
 PARTS = ("train", "val", "test")
@@ -63,7 +62,7 @@ class Split:
     def digest(self) -> str:
         """16 hexadecimal digits that name this split."""
         text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_text(text)[:16]
 
 
 def make_split(
@@ -195,7 +194,7 @@ def _draw(genders: Mapping[str, str], n: int, seed: int) -> set[str]:
         raise _bad(f"val: {n} speakers of {len(genders)} that are not tested; train needs some")
 
     def rank(speaker: str) -> str:  # not random.sample: the same in every Python
-        return hashlib.sha256(f"{seed}/{speaker}".encode()).hexdigest()
+        return digest_text(f"{seed}/{speaker}")
 
     queues = {
         g: sorted((s for s in genders if genders[s] == g), key=rank, reverse=True)

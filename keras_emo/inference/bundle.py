@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_emo.errors import BundleError, Reason
+from keras_emo.errors import BundleError, Reason, translate_errors
 from keras_emo.features.mtcnn import NETWORKS
 from keras_emo.inference.batch import Batch
 from keras_emo.inference.manifest import BundleManifest, FileEntry
@@ -79,10 +79,8 @@ def load_bundle(folder: str | os.PathLike[str] | None = None) -> Bundle:
         if name not in manifest.files:
             raise _refuse(folder / DESCRIPTION, f"{name} is not among its files")
     for name, entry in manifest.files.items():
-        try:
+        with translate_errors(BundleError, folder / name, Reason.BAD_BUNDLE):
             _verify_file(folder, name, entry)
-        except OSError as e:  # unreadable, or gone meanwhile
-            raise _refuse(folder / name, e.strerror or str(e)) from e
     return Bundle(folder, manifest)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from keras_emo.errors import ClipError, EnvironmentFailure, Reason, UsageError
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason, UsageError, translate_errors
 from keras_emo.features.face import Box
 from keras_emo.inference.predict import TrackedWindow
 from keras_emo.inference.results import Probs, Timeline
@@ -110,11 +110,9 @@ def write_annotated(
         replace_file(target) as temporary,
         av.open(str(source), options=OPEN_OPTIONS, metadata_errors="replace") as sound_file,
     ):
-        try:
-            with av.open(str(temporary), "w", format="mp4") as out:
-                _copy(source, sound_file, out, Annotations(timeline, trail), threads)
-        except av.error.FFmpegError as e:
-            raise EnvironmentFailure(target, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+        failure = EnvironmentFailure, target, Reason.WRITE_FAILED, av.error.FFmpegError
+        with translate_errors(*failure), av.open(str(temporary), "w", format="mp4") as out:
+            _copy(source, sound_file, out, Annotations(timeline, trail), threads)
 
 
 def _copy(source: Path, sound_file: Any, out: Any, notes: Annotations, threads: int) -> None:

@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from keras_emo.errors import EnvironmentFailure, ExitCode, Reason
+from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, describe_error
 from keras_emo.inference.bundle import Bundle
 from keras_emo.sandbox.limits import Limits
 from keras_emo.sandbox.sandbox import Sandbox
@@ -60,7 +60,7 @@ def listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as e:
         name = f"{settings.host}:{settings.port}"
-        raise EnvironmentFailure(name, Reason.CANNOT_LISTEN, e.strerror or str(e)) from None
+        raise EnvironmentFailure(name, Reason.CANNOT_LISTEN, describe_error(e)) from None
 
 
 def format_address(listener: socket.socket) -> str:

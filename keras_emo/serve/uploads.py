@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from keras_emo.errors import EnvironmentFailure, Reason
+from keras_emo.errors import EnvironmentFailure, Reason, describe_error, translate_errors
 from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.settings import Settings
 
@@ -47,11 +47,9 @@ class UploadFolder:
     def __init__(self, parent: Path | None = None):
         self._numbers = count()
         parent = Path(tempfile.gettempdir()) if parent is None else parent
-        try:
+        with translate_errors(EnvironmentFailure, parent, Reason.WRITE_FAILED):
             remove_leftovers(parent)
             self.path, self._lock = _make_folder(parent)
-        except OSError as e:
-            raise EnvironmentFailure(parent, Reason.WRITE_FAILED, e.strerror or str(e)) from None
 
     def close(self) -> None:
         """Remove the folder and everything in it."""
@@ -93,7 +91,7 @@ async def _store_file(request: Request, settings: Settings, path: Path) -> str:
     except MultiPartException as e:
         raise Refusal(RefusalReason.BAD_REQUEST, e.message) from None
     except OSError as e:
-        raise EnvironmentFailure("upload", Reason.WRITE_FAILED, e.strerror or str(e)) from None
+        raise EnvironmentFailure("upload", Reason.WRITE_FAILED, describe_error(e)) from None
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from keras_emo.data.pipeline import stream_images
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import softmax
-from keras_emo.io import write_json
+from keras_emo.io import digest_file, write_json
 from keras_emo.labels import EMOTION_INDEX, EMOTIONS
 from keras_emo.media.reader import IMAGE_SUFFIXES, read_image
 from keras_emo.metrics import score
@@ -98,7 +97,7 @@ def read_images_by_class(root: Path, size_px: int) -> tuple[np.ndarray, np.ndarr
         names = [p.name.lower() for p in path.relative_to(root).parents]
         label = next((EMOTION_INDEX[n] for n in names if n in EMOTION_INDEX), None)
         if label is not None:
-            found.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), (path, label))
+            found.setdefault(digest_file(path), (path, label))
     if not found:
         cause = f"no pictures in folders named {', '.join(EMOTIONS)}"
         raise UsageError(root, Reason.NO_CLIPS, cause)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,16 @@ import keras
 from keras_emo.data.clips import Clips, StoredClip
 from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import SPLIT_FILE, check_scored, read_split
-from keras_emo.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.io import naming_content, read_record, sweep_drafts, write_json, write_text
+from keras_emo.errors import Reason, UsageError
+from keras_emo.io import (
+    digest_text,
+    make_folder,
+    naming_content,
+    read_record,
+    sweep_drafts,
+    write_json,
+    write_text,
+)
 from keras_emo.metrics import Metrics, format_percent
 from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.training.checkpoint import Checkpoints
@@ -165,10 +172,7 @@ def open_run(
     if config.xla and replicas is not None and replicas.many:
         cause = "XLA compiles the step of one replica, not together with --distribute"
         raise UsageError("--xla", Reason.BAD_CONFIG, cause)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
+    make_folder(folder)
     run = Run(folder, config, prepared, replicas, hold(folder))
     manifest = RunManifest(
         config, prepared.split, prepared.corpus.name, digest_clips(prepared), start or {}
@@ -234,7 +238,7 @@ def check_models(config: TrainConfig) -> None:
 def digest_clips(prepared: Prepared) -> str:
     """Sixteen hex digits of which clips, by content, were prepared."""
     names = [f"{sample} {path.name}" for sample, path in sorted(prepared.cache.files.items())]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return digest_text("\n".join(names))[:16]
 
 
 def summarize(folder: Path) -> str:

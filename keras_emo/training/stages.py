@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +14,7 @@ import numpy as np
 from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import predict_clips
-from keras_emo.io import naming_content, read_record
+from keras_emo.io import digest_text, naming_content, read_record
 from keras_emo.networks import MODELS, ModelEntry, load_weights
 from keras_emo.training import clip_head, features
 from keras_emo.training.callbacks import save_model
@@ -84,7 +83,7 @@ def _is_finished(folder: Path) -> bool:
 
 def seed_stage(seed: int, name: str) -> int:
     """A stage's own seed, below 2**31."""
-    return int(hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()[:7], 16)
+    return int(digest_text(f"{seed}/{name}")[:7], 16)
 
 
 def train_network(run: Run, name: str, init_from: Path | None = None) -> None:

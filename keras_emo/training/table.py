@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.data.corpus import Sample
-from keras_emo.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError, describe_error
 from keras_emo.io import naming_content, read_record, write_json, write_text
 from keras_emo.labels import EMOTION_INDEX, EMOTIONS, N_EMOTIONS
 from keras_emo.metrics import Metrics, format_percent, measure, measure_reliability
@@ -54,7 +54,7 @@ def read_predictions(path: Path) -> Answers:
                 np.array(values, np.float64).reshape(-1, N_EMOTIONS),
             )
     except OSError as e:
-        raise UsageError(path, Reason.MISSING_STAGE, e.strerror or str(e)) from None
+        raise UsageError(path, Reason.MISSING_STAGE, describe_error(e)) from None
 
 
 def average(answers: Sequence[Answers]) -> Answers:
