@@ -110,8 +110,7 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
         "--shard-clips",
         type=positive_count,
         metavar="N",
-        help="with --format parquet: clips per file, which a restart may have to repeat "
-        "(default: 256, with --timeline 16)",
+        help="with --format parquet: clips per file (default: 256, with --timeline 16)",
     )
 
 
@@ -119,9 +118,7 @@ def run(options: argparse.Namespace) -> int:
     """Predict every clip; one that fails is reported and the rest go on."""
     _check_options(options)
     if options.format == "parquet":
-        from keras_emo.cli.bulk import run_bulk
-
-        return run_bulk(options)
+        return _predict_into_folder(options)
     from keras_emo.render.writers import find_prediction_format, find_timeline_format
 
     make_writer: Callable[[TextIO], Any]
@@ -268,6 +265,47 @@ def _predict_timeline(
             write_annotated(path, options.annotate, timeline, trail, model.threads)
     check_predicted(timeline)
     return timeline.degraded
+
+
+def _predict_into_folder(options: argparse.Namespace) -> int:
+    """Predict the clips that the folder options.out lacks, in this process or on Ray."""
+    from keras_emo.inference.bundle import DESCRIPTION, load_bundle
+    from keras_emo.inference.predict import choose_lengths
+    from keras_emo.io import digest_file
+    from keras_emo.scale.bulk import ClipPredictor, Job, Outcome, predict_into
+    from keras_emo.scale.cluster import ray_map
+
+    bundle = load_bundle(options.bundle)
+    lengths_s: tuple[float | None, float | None] = (None, None)
+    if options.timeline:
+        lengths_s = choose_lengths(bundle, options.window_s, options.hop_s)
+    digest = digest_file(bundle.folder / DESCRIPTION)
+    job = Job(digest, *lengths_s, options.sandbox, options.timeout_s, options.memory_mb)
+    clips, problems = find_clips(options.clips)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    on_ray = options.engine == "ray"
+    settings = argparse.Namespace(**vars(options))
+    settings.bundle = bundle.folder.absolute()  # Ray's workers run in another folder
+    settings.threads = options.threads or int(on_ray)
+    predictor = ClipPredictor(partial(open_model, settings), job)
+    run: Callable[..., Any] = predictor.predict_all
+    if on_ray:
+        run = partial(
+            ray_map,
+            predictor,
+            workers=options.workers or 0,
+            threads=settings.threads,
+            address=options.address,
+            on_death=predictor.report_death,
+        )
+    counts = predict_into(options.out, job, clips, run, options.shard_clips)
+    degraded, late = counts[Outcome.DEGRADED], counts[Outcome.TIMED_OUT]
+    if degraded:
+        columns = "see the columns states, damaged_packets and missing_s"
+        print(f"warning: {degraded} clips predicted in part, {columns}", file=sys.stderr)
+    failed = counts[Outcome.FAILED] + late + len(problems)
+    return exit_code_for(counts[Outcome.PREDICTED] + degraded, failed, degraded > 0, late)
 
 
 def _warn(path: Path, warnings: Iterable[str]) -> None:

@@ -34,11 +34,10 @@ from keras_emo.inference.model import Model
 from keras_emo.inference.predict import TimelineBuilder, check_predicted
 from keras_emo.inference.results import Prediction, Timeline, flatten
 from keras_emo.io import (
-    DRAFT,
     digest_file,
     make_folder,
     open_draft,
-    read_json,
+    read_record,
     sweep_drafts,
     write_json,
 )
@@ -85,7 +84,6 @@ SCHEMA = pa.schema(
         _column("version", pa.string(), "of keras_emo"),
     ]
 )
-_DAMAGED = "damaged; delete it and run again ({})"
 _OUTCOME_COLUMNS = ["path", "size_bytes", "states", "damaged_packets", "missing_s", "reason"]
 
 
@@ -148,14 +146,18 @@ class ClipPredictor:
             rows.append({"reason": str(e.reason), "cause": _to_utf8(e.cause)})
         return self._complete(path, rows)
 
+    def predict_all(self, paths: Iterable[Path]) -> Generator[tuple[Path, list[Row]], None, None]:
+        """Yield (path, rows) in this process; the model, if it was loaded, is closed at the end."""
+        try:
+            for path in paths:
+                yield path, self(path)
+        finally:
+            if "model" in self.__dict__:
+                self.model.close()
+
     def report_death(self, path: Path) -> list[Row]:
         """The rows of a clip that killed its worker."""
         return self._complete(path, [{"reason": str(Reason.WORKER_DIED), "cause": DIED}])
-
-    def close(self) -> None:
-        """Close the model, if it was loaded."""
-        if "model" in self.__dict__:
-            self.model.close()
 
     def _append_windows(self, path: Path, rows: list[Row]) -> None:
         """Append a row per window, also of those before a failure. Raises ClipError."""
@@ -221,135 +223,122 @@ def find_outcome(rows: Iterable[Row]) -> Outcome:
     return outcome
 
 
-class PredictionFolder:
-    """The Parquet files of a job, see open_folder. Each holds all rows of its clips."""
+def predict_into(
+    folder: Path,
+    job: Job,
+    clips: Iterable[Path],
+    run: Callable[[list[Path]], Generator[tuple[Path, list[Row]], None, None]],
+    clips_per_file: int | None = None,
+) -> Counter[Outcome]:
+    """Predict the clips that a job's folder lacks; counts of all clips.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.files = sorted(folder.glob("*.parquet"))
-
-    def read_outcomes(self, clips: Iterable[Path]) -> dict[Path, Outcome]:
-        """The outcomes of the clips that have rows.
-
-        Raises UsageError for a damaged file, and for a clip whose size has changed.
-        """
-        paths = {_to_utf8(path): path for path in clips}
-        outcomes: dict[Path, Outcome] = {}
-        for name, rows in groupby(self._read_rows(), itemgetter("path")):
-            if name not in paths:
-                continue
-            path, clip_rows = paths[name], list(rows)
-            if clip_rows[0]["size_bytes"] != _read_size(path):
-                cause = f"changed after its prediction in {str(self.folder)!r}; use another folder"
-                raise UsageError(path, Reason.BAD_CONFIG, cause)
-            outcomes[path] = find_outcome(clip_rows)
-        return outcomes
-
-    def write(self, rows: list[Row]) -> None:
-        """Add a file with the rows of some clips, in one step."""
-        number = int(self.files[-1].stem.rpartition("-")[2]) + 1 if self.files else 0
-        path = self.folder / f"predictions-{number:06d}.parquet"
-        with open_draft(path) as f:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), f, compression="zstd")
-        self.files.append(path)
-
-    def _read_rows(self) -> Iterator[Row]:
-        for file in self.files:
-            with translate_errors(
-                UsageError, file, Reason.UNREADABLE, OSError, ValueError, cause=_DAMAGED
+    run: yields (path, rows) of absolute paths, in any order. A clip that fails is one line on
+    stderr. Whatever stops the work, rows that are complete are written. Raises UsageError for a
+    folder of other files, of another job, or in use, and for a clip that has changed,
+    EnvironmentFailure where the folder cannot be made.
+    """
+    if clips_per_file is None:
+        clips_per_file = CLIPS_PER_FILE if job.window_s is None else RECORDINGS_PER_FILE
+    paths = sorted({Path(os.path.abspath(path)) for path in clips})
+    with _lock_folder(folder):
+        sweep_drafts(folder)
+        _check_job(folder, job)
+        outcomes = _read_outcomes(folder, paths)
+        if outcomes:
+            print(f"{len(outcomes)} of {len(paths)} clips were predicted before", file=sys.stderr)
+        rest = [path for path in paths if path not in outcomes]
+        pending: list[list[Row]] = []
+        try:
+            with (
+                Progress("predicted", "clips", lines=True) as progress,
+                closing(run(rest)) as results,
             ):
-                rows = pq.read_table(file, columns=_OUTCOME_COLUMNS).to_pylist()
-            yield from rows
+                progress(len(outcomes), len(paths))
+                for path, rows in results:
+                    pending.append(rows)
+                    outcomes[path] = find_outcome(rows)
+                    if (reason := rows[-1].get("reason")) is not None:
+                        progress.clear()
+                        error = ClipError(path, Reason(reason), rows[-1]["cause"])
+                        print(f"error: {error}", file=sys.stderr)
+                    if len(pending) == clips_per_file:
+                        complete, pending = pending, []  # first: a signal must not write it twice
+                        _write_file(folder, complete)
+                    progress(len(outcomes), len(paths))
+        finally:
+            _write_file(folder, pending)
+            if len(outcomes) < len(paths):
+                line = f"{len(outcomes)} of {len(paths)} clips are predicted"
+                print(f"{line}; run the same command again for the rest", file=sys.stderr)
+    return Counter(outcomes.values())
 
 
 @contextmanager
-def open_folder(folder: Path, job: Job) -> Iterator[PredictionFolder]:
-    """A job's folder, locked for this process; a new one is made.
-
-    Raises UsageError for a folder of other files, of another job or in use, EnvironmentFailure
-    where it cannot be made.
-    """
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made, for this process. Raises UsageError where it is in use."""
     make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        _lock(folder, handle)
-        sweep_drafts(folder)
-        _check_job(folder, job)
-        yield PredictionFolder(folder)
+        with suppress(OSError):  # a file system without locks: two at once do the work twice
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                cause = "another process writes predictions into it"
+                raise UsageError(folder, Reason.BAD_CONFIG, cause) from None
+        yield
     finally:
         os.close(handle)
 
 
-def predict_rest(
-    folder: PredictionFolder,
-    clips: Iterable[Path],
-    run: Callable[[list[Path]], Generator[tuple[Path, list[Row]], None, None]],
-    clips_per_file: int,
-) -> Counter[Outcome]:
-    """Predict the clips that the folder lacks; counts of all clips.
-
-    clips: absolute. run: yields (path, rows) of paths, in any order. A clip that fails is one
-    line on stderr. Whatever stops the work, rows that are complete are written.
-    """
-    clips = sorted(set(clips))
-    outcomes = folder.read_outcomes(clips)
-    rest = [path for path in clips if path not in outcomes]
-    if outcomes:
-        print(f"{len(outcomes)} of {len(clips)} clips were predicted before", file=sys.stderr)
-    rows: list[Row] = []
-    n_pending = 0
-    try:
-        with (
-            Progress("predicted", "clips", lines=True) as progress,
-            closing(run(rest)) as results,
-        ):
-            progress(len(outcomes), len(clips))
-            for path, clip_rows in results:
-                outcomes[path] = find_outcome(clip_rows)
-                rows += clip_rows
-                n_pending += 1
-                if (reason := clip_rows[-1].get("reason")) is not None:
-                    progress.clear()
-                    error = ClipError(path, Reason(reason), clip_rows[-1]["cause"])
-                    print(f"error: {error}", file=sys.stderr)
-                if n_pending == clips_per_file:
-                    folder.write(rows)
-                    rows, n_pending = [], 0
-                progress(len(outcomes), len(clips))
-    finally:
-        if rows:
-            folder.write(rows)
-        if len(outcomes) < len(clips):
-            line = f"{len(outcomes)} of {len(clips)} clips are predicted"
-            print(f"{line}; run the same command again for the rest", file=sys.stderr)
-    return Counter(outcomes.values())
-
-
-def _lock(folder: Path, handle: int) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        cause = "another process writes predictions into it"
-        raise UsageError(folder, Reason.BAD_CONFIG, cause) from None
-    except OSError:  # a file system without locks: two at once do the work twice
-        pass
-
-
 def _check_job(folder: Path, job: Job) -> None:
-    """Write the job into a new folder. Raises UsageError for one of another job."""
+    """Write the job into a new folder. Raises UsageError for a folder of anything else."""
     path, values = folder / JOB, asdict(job)
-    if path.exists():
-        found = read_json(path)
-        if not isinstance(found, dict):
-            raise UsageError(path, Reason.BAD_CONFIG, "not a description of a job")
-        if differing := [k for k in {**found, **values} if found.get(k) != values.get(k)]:
-            cause = f"it holds predictions with another {', '.join(differing)}; use another folder"
+    if not path.exists():
+        if any(folder.iterdir()):
+            cause = "it has other files; use a new folder, or one with predictions of the same job"
             raise UsageError(folder, Reason.BAD_CONFIG, cause)
-        return
-    if any(not p.name.startswith(DRAFT) for p in folder.iterdir()):
-        cause = "it has other files; use a new folder, or one with predictions of the same job"
+        write_json(path, values)
+    found = read_record(path)
+    if differing := [k for k in {**found, **values} if found.get(k) != values.get(k)]:
+        cause = f"it holds predictions with another {', '.join(differing)}; use another folder"
         raise UsageError(folder, Reason.BAD_CONFIG, cause)
-    write_json(path, values)
+
+
+def _read_outcomes(folder: Path, paths: Iterable[Path]) -> dict[Path, Outcome]:
+    """The outcomes of those paths that have rows.
+
+    Raises UsageError for a damaged file, and for a clip whose size has changed.
+    """
+    by_name = {_to_utf8(path): path for path in paths}
+    outcomes: dict[Path, Outcome] = {}
+    for file in _list_files(folder):
+        errors, cause = (OSError, ValueError), "damaged; delete it and run again ({})"
+        with translate_errors(UsageError, file, Reason.UNREADABLE, *errors, cause=cause):
+            table = pq.read_table(file, columns=_OUTCOME_COLUMNS).to_pylist()
+        for name, group in groupby(table, itemgetter("path")):
+            if name not in by_name:
+                continue
+            path, rows = by_name[name], list(group)
+            if rows[0]["size_bytes"] != _read_size(path):
+                cause = f"changed after its prediction in {str(folder)!r}; use another folder"
+                raise UsageError(path, Reason.BAD_CONFIG, cause)
+            outcomes[path] = find_outcome(rows)
+    return outcomes
+
+
+def _write_file(folder: Path, clips: list[list[Row]]) -> None:
+    """Add a file with all rows of some clips, in one step."""
+    if not clips:
+        return
+    files = _list_files(folder)
+    number = int(files[-1].stem.rpartition("-")[2]) + 1 if files else 0
+    with open_draft(folder / f"predictions-{number:06d}.parquet") as f:
+        table = pa.Table.from_pylist([row for rows in clips for row in rows], SCHEMA)
+        pq.write_table(table, f, compression="zstd")
+
+
+def _list_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("predictions-*.parquet"))
 
 
 def _read_size(path: Path) -> int | None:

@@ -63,43 +63,33 @@ def ray_map(
     if not items:
         return
     with open_cluster(address, workers, threads) as n_workers:
-        yield from map_items(function, items, n_workers, threads, on_death)
+        import ray
+        from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 
-
-def map_items(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    workers: int,
-    threads: int,
-    on_death: Callable[[Item], Result],
-) -> Generator[tuple[Item, Result], None, None]:
-    """As ray_map, on the cluster that is connected."""
-    import ray
-    from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
-
-    worker: Any = ray.remote(Worker).options(num_cpus=threads, max_restarts=-1, max_task_retries=1)
-    idle = [worker.remote(function, threads) for _ in range(min(workers, len(items)))]
-    running: dict[Any, tuple[Any, Item]] = {}
-    waiting = iter(items)
-    while True:
-        for item in islice(waiting, len(idle)):
-            actor = idle.pop()
-            running[actor.call.remote(item)] = actor, item
-        if not running:
-            return
-        (done,), _ = ray.wait(list(running))
-        actor, item = running.pop(done)
-        idle.append(actor)
-        try:
-            result = ray.get(done)
-        except (ActorUnavailableError, OutOfMemoryError):
-            result = on_death(item)
-        except RayTaskError as e:
-            raise (e.cause if isinstance(e.cause, EmoError) else e) from None
-        except RayError as e:
-            cause = f"Ray stopped the work: {type(e).__name__}: {e}"
-            raise EnvironmentFailure("ray", Reason.WORKER_DIED, cause) from e
-        yield item, result
+        actor_class: Any = ray.remote(Worker)
+        worker = actor_class.options(num_cpus=threads, max_restarts=-1, max_task_retries=1)
+        idle = [worker.remote(function, threads) for _ in range(min(n_workers, len(items)))]
+        running: dict[Any, tuple[Any, Item]] = {}
+        waiting = iter(items)
+        while True:
+            for item in islice(waiting, len(idle)):
+                actor = idle.pop()
+                running[actor.call.remote(item)] = actor, item
+            if not running:
+                return
+            (done,), _ = ray.wait(list(running))
+            actor, item = running.pop(done)
+            idle.append(actor)
+            try:
+                result = ray.get(done)
+            except (ActorUnavailableError, OutOfMemoryError):
+                result = on_death(item)
+            except RayTaskError as e:
+                raise (e.cause if isinstance(e.cause, EmoError) else e) from None
+            except RayError as e:
+                cause = f"Ray stopped the work: {type(e).__name__}: {e}"
+                raise EnvironmentFailure("ray", Reason.WORKER_DIED, cause) from e
+            yield item, result
 
 
 class Worker:

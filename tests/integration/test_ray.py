@@ -27,7 +27,7 @@ from keras_emo.cli import main as cli
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import EmoError, Reason, UsageError
 from keras_emo.labels import EMOTIONS
-from keras_emo.scale.cluster import map_items, open_cluster
+from keras_emo.scale.cluster import ray_map
 
 pytestmark = pytest.mark.slow
 
@@ -182,16 +182,10 @@ def test_a_signal_while_ray_starts_ends_all_processes(clips, tmp_path, number, c
     assert err.splitlines()[-1] == "stopped"
 
 
-@pytest.fixture(scope="module")
-def n_workers():
-    with open_cluster(None, 2, 1) as n_workers:
-        yield n_workers
-
-
-def test_an_item_that_kills_its_worker_fails_alone(n_workers):
+def test_an_item_that_kills_its_worker_fails_alone():
     deadly = "__import__('os').kill(__import__('os').getpid(), 9)"
     items = [deadly if i == 9 else f"{i} + 1" for i in range(48)]
-    done = list(map_items(eval, items, n_workers, 1, lambda text: "died"))
+    done = list(ray_map(eval, items, 2, 1, None, lambda text: "died"))
     assert len(done) == 48
     assert dict(done) == {item: "died" if item == deadly else eval(item) for item in items}
 
@@ -204,9 +198,9 @@ def refuse(value: int) -> None:
     ("function", "kind", "match"),
     [(refuse, EmoError, "1 is refused"), (str.upper, Exception, "TypeError")],
 )
-def test_an_error_of_a_worker_is_raised_here(n_workers, function, kind, match):
+def test_an_error_of_a_worker_is_raised_here(function, kind, match):
     with pytest.raises(kind, match=match):
-        list(map_items(function, [1], n_workers, 1, str))
+        list(ray_map(function, [1], 1, 1, None, str))
 
 
 def test_preprocess_fills_the_same_cache(clips, tmp_path):

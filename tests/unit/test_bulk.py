@@ -25,8 +25,7 @@ from keras_emo.scale.bulk import (
     Job,
     Outcome,
     find_outcome,
-    open_folder,
-    predict_rest,
+    predict_into,
 )
 
 WHOLE = Job("b" * 64)
@@ -64,8 +63,8 @@ def test_a_restart_predicts_only_the_rest(tmp_path, capsys):
         yield from predict(paths[:5])
         raise KeyboardInterrupt
 
-    with open_folder(out, WHOLE) as folder, pytest.raises(KeyboardInterrupt):
-        predict_rest(folder, clips, stop_after_five, 2)
+    with pytest.raises(KeyboardInterrupt):
+        predict_into(out, WHOLE, clips, stop_after_five, 2)
     files = [f"predictions-{i:06d}.parquet" for i in range(3)]
     assert sorted(os.listdir(out)) == [JOB, *files]  # the third holds one clip
     assert "5 of 7 clips are predicted; run the same command again" in capsys.readouterr().err
@@ -76,8 +75,7 @@ def test_a_restart_predicts_only_the_rest(tmp_path, capsys):
         given.extend(paths)
         yield from predict(reversed(paths))
 
-    with open_folder(out, WHOLE) as folder:
-        counts = predict_rest(folder, [*reversed(clips), clips[2]], record, 2)
+    counts = predict_into(out, WHOLE, [*reversed(clips), clips[2]], record, 2)
     assert given == clips[5:]
     assert {name: (out / name).stat().st_ino for name in files} == kept
     assert sorted(read_names(out)) == [f"{i:02d}" for i in range(7)]
@@ -87,14 +85,12 @@ def test_a_restart_predicts_only_the_rest(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "5 of 7 clips were predicted before" in err
     assert "error: " not in err  # the first run reported both failures
-    with open_folder(out, WHOLE) as folder:
-        assert predict_rest(folder, clips, predict, 2) == counts
+    assert predict_into(out, WHOLE, clips, predict, 2) == counts
 
 
 def test_failures_are_reported(tmp_path, capsys):
     clips = write_clips(tmp_path, 5)
-    with open_folder(tmp_path / "out", WHOLE) as folder:
-        predict_rest(folder, clips, predict, 2)
+    predict_into(tmp_path / "out", WHOLE, clips, predict, 2)
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert errors == [
         f"error: {str(clips[3])!r}: not_media: noise",
@@ -105,33 +101,29 @@ def test_failures_are_reported(tmp_path, capsys):
 def test_more_clips_may_follow(tmp_path):
     clips, out = write_clips(tmp_path, 3), tmp_path / "out"
     for given in (clips[:1], clips):
-        with open_folder(out, WHOLE) as folder:
-            counts = predict_rest(folder, given, predict, 2)
+        counts = predict_into(out, WHOLE, given, predict, 2)
         assert counts.total() == len(given)
     assert sorted(read_names(out)) == ["00", "01", "02"]
 
 
 def test_a_damaged_file_is_an_error_until_it_is_deleted(tmp_path):
     clips, out = write_clips(tmp_path, 3), tmp_path / "out"
-    with open_folder(out, WHOLE) as folder:
-        predict_rest(folder, clips, predict, 1)
+    predict_into(out, WHOLE, clips, predict, 1)
     damaged = out / "predictions-000001.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    with open_folder(out, WHOLE) as folder, pytest.raises(UsageError, match="damaged; delete it"):
-        predict_rest(folder, clips, predict, 1)
+    with pytest.raises(UsageError, match="damaged; delete it"):
+        predict_into(out, WHOLE, clips, predict, 1)
     damaged.unlink()
-    with open_folder(out, WHOLE) as folder:
-        predict_rest(folder, clips, predict, 1)
+    predict_into(out, WHOLE, clips, predict, 1)
     assert sorted(read_names(out)) == ["00", "01", "02"]
 
 
 def test_a_clip_that_changed_is_refused(tmp_path):
     clips, out = write_clips(tmp_path, 2), tmp_path / "out"
-    with open_folder(out, WHOLE) as folder:
-        predict_rest(folder, clips, predict, 2)
+    predict_into(out, WHOLE, clips, predict, 2)
     clips[1].write_bytes(bytes(99))
-    with open_folder(out, WHOLE) as folder, pytest.raises(UsageError, match=r"01\.mp4.*changed"):
-        predict_rest(folder, clips, predict, 2)
+    with pytest.raises(UsageError, match=r"01\.mp4.*changed"):
+        predict_into(out, WHOLE, clips, predict, 2)
 
 
 @pytest.mark.parametrize(
@@ -144,27 +136,30 @@ def test_a_clip_that_changed_is_refused(tmp_path):
     ],
 )
 def test_a_folder_of_another_job_is_refused(tmp_path, other, names):
-    with open_folder(tmp_path, WHOLE):
-        assert json.loads((tmp_path / JOB).read_text())["bundle"] == "b" * 64
-    with pytest.raises(UsageError, match=f"another {names}; "), open_folder(tmp_path, other):
-        pass
+    predict_into(tmp_path, WHOLE, [], predict)
+    assert json.loads((tmp_path / JOB).read_text())["bundle"] == "b" * 64
+    with pytest.raises(UsageError, match=f"another {names}; "):
+        predict_into(tmp_path, other, [], predict)
 
 
 def test_folders_that_are_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match="other files"), open_folder(tmp_path, WHOLE):
-        pass
+    with pytest.raises(UsageError, match="other files"):
+        predict_into(tmp_path, WHOLE, [], predict)
     assert os.listdir(tmp_path) == ["notes.txt"]
-    within_a_file = tmp_path / "notes.txt/out"
-    with pytest.raises(EnvironmentFailure), open_folder(within_a_file, WHOLE):
-        pass
-    out = tmp_path / "out"
-    with open_folder(out, WHOLE):  # noqa: SIM117
-        with pytest.raises(UsageError, match="another process"), open_folder(out, WHOLE):
-            pass
+    with pytest.raises(EnvironmentFailure):
+        predict_into(tmp_path / "notes.txt/out", WHOLE, [], predict)
+    clips, out = write_clips(tmp_path, 1), tmp_path / "out"
+
+    def use_it_again(paths):
+        with pytest.raises(UsageError, match="another process"):
+            predict_into(out, WHOLE, clips, predict)
+        yield from predict(paths)
+
+    assert predict_into(out, WHOLE, clips, use_it_again).total() == 1
     (out / JOB).write_text("[]")
-    with pytest.raises(UsageError, match="not a description"), open_folder(out, WHOLE):
-        pass
+    with pytest.raises(UsageError, match=JOB):
+        predict_into(out, WHOLE, clips, predict)
 
 
 def stream_windows(path: Path):
@@ -232,8 +227,7 @@ def test_a_clip_is_one_row(tmp_path):
     assert (row["duration_s"], row["damaged_packets"], row["missing_s"]) == (2.5, 3, 0.5)
     assert (row["path"], row["size_bytes"], len(row["clip_digest"])) == (str(clip), 1, 24)
     assert (row.get("reason"), row.get("x_px")) == (None, None)
-    predictor(clip)
-    predictor.close()
+    assert list(predictor.predict_all([clip])) == [(clip, rows)]
     assert [model.closed for model in loaded] == [True]  # one model for both
 
 
@@ -292,12 +286,11 @@ def load_nothing():
 def test_a_predictor_is_pickled_without_its_model():
     copy = pickle.loads(pickle.dumps(ClipPredictor(load_nothing, WHOLE)))
     assert (copy.load, copy.job) == (load_nothing, WHOLE)
-    copy.close()
+    assert list(copy.predict_all([])) == []
 
 
 def test_units_are_in_the_file(tmp_path):
-    with open_folder(tmp_path / "out", WHOLE) as folder:
-        predict_rest(folder, write_clips(tmp_path, 1), predict, 2)
+    predict_into(tmp_path / "out", WHOLE, write_clips(tmp_path, 1), predict, 2)
     read = pq.read_schema(tmp_path / "out/predictions-000000.parquet")
     assert read.names == SCHEMA.names
     assert set(EMOTIONS) < set(read.names)

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from keras_emo.cli import bulk
 from keras_emo.cli import main as cli
+from keras_emo.cli import predict
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import ClipError, Reason
+from keras_emo.inference import bundle as bundles
 from keras_emo.inference.results import Damage, FaceCount, Prediction
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec, FaceSpec
@@ -50,8 +51,8 @@ def stub(monkeypatch, tmp_path):
         def close(self):
             pass
 
-    monkeypatch.setattr(bulk, "load_bundle", lambda folder: bundle)
-    monkeypatch.setattr(bulk, "open_model", StubModel)
+    monkeypatch.setattr(bundles, "load_bundle", lambda folder: bundle)
+    monkeypatch.setattr(predict, "open_model", StubModel)
     clips = tmp_path / "clips"
     clips.mkdir()
     for name in "abc":
