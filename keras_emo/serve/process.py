@@ -52,12 +52,10 @@ def serve(bundle: Bundle, settings: Settings) -> int:
 
 def listen(settings: Settings) -> socket.socket:
     """A listening socket. Raises EnvironmentFailure."""
+    address = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as e:
         name = f"{settings.host}:{settings.port}"
         raise EnvironmentFailure(name, Reason.CANNOT_LISTEN, describe_error(e)) from None

@@ -161,15 +161,11 @@ def _exceeds(limit: int) -> Refusal:
 
 
 def _make_folder(parent: Path) -> tuple[Path, int]:
-    for _ in range(10):
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        with suppress(OSError):  # another service is just removing it as a leftover
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.stat(path / _LOCK), os.fstat(lock)):
-                return path, lock
-        os.close(lock)
-    raise OSError("no folder for uploads")
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    lock = os.open(path / "new", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(path / "new", path / _LOCK)  # a folder without a lock is no leftover
+    return path, lock
 
 
 def remove_leftovers(parent: Path) -> int:
