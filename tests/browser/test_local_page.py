@@ -1,4 +1,4 @@
-"""The page that answers in the browser alone, in Chromium, from a plain file server."""
+"""The page that predicts in the browser alone, in Chromium, from a plain file server."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ pytest.importorskip("keras")
 from keras_emo import load
 from keras_emo.errors import EnvironmentFailure
 from keras_emo.export.browser import find_wasm, write_browser
-from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.model import Model
-from keras_emo.labels import EMOTIONS
 from keras_emo.networks import MODELS
 
 from .conftest import BUNDLE, ROOT, Clips
@@ -32,14 +30,13 @@ from .visitor import Visitor
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 RAVDESS = ROOT.parent / "shared" / "data" / "ravdess"
-SPLIT = {"train": ["a"], "val": ["b"], "test": []}
 TOLERANCE = 0.01  # of probabilities: int8, as shipped, rounds in its own way in WebAssembly
 NO_WEBCODECS = "delete window.VideoDecoder;"
 
 
 @dataclass(frozen=True)
 class Site:
-    """A folder under `python -m http.server`, and what was asked of it so far."""
+    """A folder under `python -m http.server`, and its access log."""
 
     address: str
     folder: Path
@@ -67,8 +64,8 @@ def run_site(folder: Path, log: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Model:
-    return load(load_bundle(BUNDLE), threads=1)
+def model() -> Model:
+    return load(BUNDLE, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +77,9 @@ def wasm() -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(wasm: Path, predictor: Model, tmp_path_factory) -> Iterator[Site]:
+def site(wasm: Path, model: Model, tmp_path_factory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("page") / "default"
-    write_browser(folder, MODELS[predictor.bundle.manifest.model], predictor)
+    write_browser(folder, MODELS[model.bundle.manifest.model], model)
     with run_site(folder, folder.with_name("log")) as site:
         yield site
 
@@ -93,12 +90,12 @@ def visitor(chromium, site: Site) -> Visitor:
 
 
 @pytest.fixture
-def ask(visitor: Visitor, downloads: Path):
-    return partial(ask_page, visitor, downloads)
+def predict(visitor: Visitor, downloads: Path):
+    return partial(predict_on_page, visitor, downloads)
 
 
-def ask_page(visitor: Visitor, downloads: Path, clip: Path) -> dict:
-    """Choose a clip and read what the page says of it from the JSON it offers."""
+def predict_on_page(visitor: Visitor, downloads: Path, clip: Path) -> dict:
+    """Choose a clip on the page and read the JSON that it offers for download."""
     visitor.choose(clip)
     visitor.wait("#overall")
     path = downloads / f"{clip.stem}.json"
@@ -108,36 +105,28 @@ def ask_page(visitor: Visitor, downloads: Path, clip: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def list_probs(said: dict) -> list[float]:
-    return [said[e] for e in EMOTIONS]
-
-
-def check_label(said: dict, probs: dict | None, tolerance: float) -> None:
-    """The most likely emotion, or one that is as likely but for what the two may differ by."""
+def check_label(result: dict, probs: dict | None, tolerance: float) -> None:
+    """The most probable emotion, or one whose probability differs by no more than the tolerance."""
     if probs is None:
-        assert said["label"] is None
+        assert result["label"] is None
     else:
-        assert said["probs"][said["label"]] == max(list_probs(said["probs"]))
-        assert probs[said["label"]] >= max(probs.values()) - 2 * tolerance
+        assert result["probs"][result["label"]] == max(result["probs"].values())
+        assert probs[result["label"]] >= max(probs.values()) - 2 * tolerance
 
 
-def check_same(said: dict, predictor: Model, clip: Path, tolerance: float = TOLERANCE) -> None:
-    """The page's answer is Python's, of the clip and of each of its windows."""
-    expected = predictor.predict(clip)
-    check_label(said, expected.probs, tolerance)
-    assert list_probs(said["probs"]) == pytest.approx(list(expected.probs.values()), abs=tolerance)
-    windows = [w.to_dict() for w in predictor.stream(clip, parts=True)]
-    assert len(said["windows"]) == len(windows)
-    for ours, theirs in zip(said["windows"], windows, strict=True):
+def check_same(result: dict, model: Model, clip: Path, tolerance: float = TOLERANCE) -> None:
+    """The page's prediction equals Python's, for the clip and for each of its windows."""
+    expected = model.predict(clip)
+    check_label(result, expected.probs, tolerance)
+    assert result["probs"] == pytest.approx(expected.probs, abs=tolerance)
+    windows = [w.to_dict() for w in model.stream(clip, parts=True)]
+    assert len(result["windows"]) == len(windows)
+    for ours, theirs in zip(result["windows"], windows, strict=True):
         check_label(ours, theirs["probs"], tolerance)
         for key in ("modalities", "states"):
             assert ours[key] == theirs[key]
         for key in ("probs", "probs_face", "probs_voice"):
-            if theirs[key] is None:
-                assert ours[key] is None
-            else:
-                near = pytest.approx(list_probs(theirs[key]), abs=tolerance)
-                assert list_probs(ours[key]) == near
+            assert ours[key] == (theirs[key] and pytest.approx(theirs[key], abs=tolerance))
         if theirs["face"] is None:
             assert ours["face"] is None
         else:
@@ -145,44 +134,33 @@ def check_same(said: dict, predictor: Model, clip: Path, tolerance: float = TOLE
             assert ours["face"]["box"] == pytest.approx(theirs["face"]["box"], abs=0.5)
 
 
-def test_it_says_what_python_says(ask, visitor, site, predictor, clips):
-    check_same(ask(clips.talk), predictor, clips.talk)
+def test_the_page_predicts_as_python_does(predict, visitor, site, model, clips):
+    check_same(predict(clips.talk), model, clips.talk)
     visitor.wait_until(lambda: visitor.find_all(".uplot canvas"))
     assert len(visitor.find_all(".moment .figure")) == 21
     assert visitor.read_log() == []
 
 
 @pytest.mark.usefixtures("wasm")
-def test_in_float32_it_says_so_to_a_thousandth(chromium, downloads, clips, tmp_path):
+def test_float32_agrees_to_a_thousandth(chromium, downloads, clips, tmp_path):
     """The same path without int8, whose rounding would hide small faults."""
-    import keras
-
     from keras_emo.export.bundle import export_bundle
-    from keras_emo.networks import build
-    from keras_emo.networks.layers import Standardize
     from keras_emo.spec import ClipSpec, FaceSpec
 
+    from ..contract.small_networks import FACTS, build_tiny
+
     name, spec = "fusion_multi_tdnn", ClipSpec(face=FaceSpec(size_px=64))
-    keras.utils.set_random_seed(5)
-    model = build(name, "compact", {}, spec)
-    rng = np.random.default_rng(5)
-    for weight in model.weights:
-        if weight.path.rsplit("/", 1)[-1] in ("bias", "beta", "moving_mean"):
-            weight.assign(rng.normal(0, 0.2, weight.shape))
-    for layer in model._flatten_layers():
-        if isinstance(layer, Standardize):
-            layer.adapt(rng.normal(0, 100, (8, *spec.audio.shape)))
-    facts = {"preset": "compact", "metrics": {}, "corpus": {"name": "builtin", "split": SPLIT}}
-    export_bundle(model, MODELS[name], spec, facts, tmp_path / "net", ("onnx",))
-    predictor = load(load_bundle(tmp_path / "net"), threads=1)
-    folder = write_browser(tmp_path / "page", MODELS[name], predictor)
+    network = build_tiny(name, seed=5, spec=spec)
+    export_bundle(network, MODELS[name], spec, FACTS, tmp_path / "net", ("onnx",))
+    model = load(tmp_path / "net", threads=1)
+    folder = write_browser(tmp_path / "page", MODELS[name], model)
     with run_site(folder, tmp_path / "log") as site:
         visitor = Visitor(chromium, site.address)
-        check_same(ask_page(visitor, downloads, clips.talk), predictor, clips.talk, 1e-3)
+        check_same(predict_on_page(visitor, downloads, clips.talk), model, clips.talk, 1e-3)
 
 
 def turn_upright(path: Path) -> None:
-    """Say in the file that its picture is to be turned by a quarter to the left."""
+    """Set the rotation in the track header: a quarter turn to the left."""
     data = path.read_bytes()
     upright, turned = (
         np.array(m, ">i4").tobytes()
@@ -207,7 +185,7 @@ def write_mp3(path: Path, sound: np.ndarray) -> None:
     "kind",
     ["vp9.webm", "stereo.mp4", "fast.mp4", "large.mp4", "turned.mp4", "sound.wav", "sound.mp3"],
 )
-def test_other_codings_make_no_difference(ask, predictor, clips, make, tmp_path, kind):
+def test_other_codecs_make_no_difference(predict, model, clips, make, tmp_path, kind):
     """VP9 and Opus, two channels at 44.1 kHz, 50 pictures a second, 720 rows, an upright phone."""
     import cv2
 
@@ -235,44 +213,44 @@ def test_other_codings_make_no_difference(ask, predictor, clips, make, tmp_path,
         make.wav(clip, sound)
     else:
         write_mp3(clip, sound)
-    said = ask(clip)
-    assert kind.startswith("sound") or said["windows"][0]["face"] is not None
-    check_same(said, predictor, clip)
+    result = predict(clip)
+    assert kind.startswith("sound") or result["windows"][0]["face"] is not None
+    check_same(result, model, clip)
 
 
-def test_real_clips_too(ask, visitor, predictor):
-    """The contract on people: clips of RAVDESS, where they are."""
+def test_real_clips(predict, visitor, model):
+    """The same for people: clips of RAVDESS, if they are there."""
     found = [p for n in (1, 21) for p in sorted(RAVDESS.glob(f"**/Actor_{n:02d}/01-*.mp4"))[:1]]
     if not found:
         pytest.skip("no RAVDESS")
     for clip in found:
-        check_same(ask(clip), predictor, clip)
+        check_same(predict(clip), model, clip)
         visitor.click("Another clip")
         visitor.wait(".zone")
 
 
-def test_without_a_face_and_without_sound(ask, visitor, predictor, clips: Clips):
-    check_same(ask(clips.faceless), predictor, clips.faceless)
+def test_without_a_face_and_without_sound(predict, visitor, model, clips: Clips):
+    check_same(predict(clips.faceless), model, clips.faceless)
     assert "No face was found in this clip." in visitor.find(".notices").text
     visitor.click("Another clip")
     visitor.wait(".zone")
-    check_same(ask(clips.soundless), predictor, clips.soundless)
+    check_same(predict(clips.soundless), model, clips.soundless)
     assert "This clip has no sound." in visitor.find(".notices").text
 
 
 def test_a_broken_file_is_explained(visitor, clips):
     visitor.drop(clips.broken)
     assert visitor.wait("#failure").text == "This file cannot be read"
-    visitor.choose(clips.talk)  # the page goes on
+    visitor.choose(clips.talk)  # the page still works
     visitor.wait("#overall")
 
 
-def test_nothing_leaves_the_folder(ask, visitor, site, clips):
+def test_nothing_leaves_the_folder(predict, visitor, site, clips):
     n_before = len(site.list_requests())
-    ask(clips.talk)
-    asked = site.list_requests()[n_before:]
-    assert all(line.startswith("GET /") for line in asked)
-    names = {line.split()[1].lstrip("/") for line in asked}
+    predict(clips.talk)
+    requests = site.list_requests()[n_before:]
+    assert all(line.startswith("GET /") for line in requests)
+    names = {line.split()[1].lstrip("/") for line in requests}
     known = {p.relative_to(site.folder).as_posix() for p in site.folder.rglob("*")}
     assert names <= known
     assert visitor.list_hosts() <= {site.address, "null"}
@@ -304,7 +282,7 @@ def test_a_changed_file_is_refused(chromium, site, clips, tmp_path):
         assert "rnet.onnx" in visitor.find(".failure").text
 
 
-def test_a_browser_without_webcodecs_is_told(chromium, site, clips):
+def test_a_browser_without_webcodecs(chromium, site, clips):
     command = "Page.addScriptToEvaluateOnNewDocument"
     number = chromium.execute_cdp_cmd(command, {"source": NO_WEBCODECS})["identifier"]
     try:

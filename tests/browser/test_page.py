@@ -1,4 +1,4 @@
-"""A clip on the page of keras-emo serve, in Chromium: what is shown, heard, drawn and written."""
+"""A clip on the page of keras-emo serve, in Chromium: what it shows, plays, draws and offers for download."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fetch(visitor, downloads):
     return fetch
 
 
-def test_a_clip_is_answered_and_shown(visitor, clips):
+def test_the_prediction_is_shown(visitor, clips):
     visitor.choose(clips.talk)
     headline = visitor.wait("#overall").text
     assert "Face and voice together" in visitor.find(".overall").text
@@ -60,13 +60,13 @@ def test_a_clip_is_answered_and_shown(visitor, clips):
     assert visitor.list_hosts() <= {visitor.address}, "something came from outside"
 
 
-def test_the_files_say_what_the_command_line_says(visitor, fetch, clips):
+def test_the_downloads_match_the_command_line(visitor, fetch, clips):
     visitor.choose(clips.talk)
     visitor.wait("#overall")
-    answer = json.loads(fetch("Download JSON", "talk.json").read_text())
-    assert answer["schema"] == 1
-    assert answer["path"] == "talk.mp4"
-    assert answer["windows"][0]["probs_face"] != answer["windows"][0]["probs_voice"]
+    result = json.loads(fetch("Download JSON", "talk.json").read_text())
+    assert result["schema"] == 1
+    assert result["path"] == "talk.mp4"
+    assert result["windows"][0]["probs_face"] != result["windows"][0]["probs_voice"]
     rows = list(csv.reader(fetch("Download CSV", "talk.csv").read_text().splitlines()))
     command = "from keras_emo.cli.main import main; raise SystemExit(main())"
     options = ["predict", str(clips.talk), "--timeline", "--format", "csv", "--bundle", str(BUNDLE)]
@@ -92,9 +92,9 @@ def is_number(cell: str) -> bool:
 def test_the_box_lies_on_the_face(visitor, fetch, clips):
     visitor.choose(clips.talk)
     visitor.wait("#overall")
-    answer = json.loads(fetch("Download JSON", "talk.json").read_text())
+    result = json.loads(fetch("Download JSON", "talk.json").read_text())
     visitor.wait_until(lambda: visitor.find(".stage video").get_property("readyState") >= 2)
-    x, y, width, height = box = answer["windows"][0]["face"]["box"]
+    x, y, width, height = box = result["windows"][0]["face"]["box"]
     visitor.wait_until(lambda: visitor.find(".stage canvas").get_property("width") > 300)
     assert visitor.read_frame(box) == pytest.approx([x, x + width, y + height], abs=4)
 
@@ -113,7 +113,7 @@ def test_chart_and_video_go_together(visitor, clips):
     assert head == pytest.approx(100 / length_s, abs=0.5)
 
 
-def test_a_clip_without_a_face_is_answered_from_the_voice(visitor, clips):
+def test_a_clip_without_a_face(visitor, clips):
     visitor.choose(clips.faceless)
     notices = visitor.wait(".notices").text
     assert notices == "No face was found in this clip. The answer comes from the voice alone."
@@ -121,14 +121,14 @@ def test_a_clip_without_a_face_is_answered_from_the_voice(visitor, clips):
     assert visitor.find(".moment tbody td").get_property("textContent") == "–not used"
 
 
-def test_a_clip_without_sound_is_answered_from_the_face(visitor, clips):
+def test_a_clip_without_sound(visitor, clips):
     visitor.choose(clips.soundless)
     notices = visitor.wait(".notices").text
     assert notices == "This clip has no sound. The answer comes from the face alone."
     assert "The face alone comes across as" in visitor.find(".overall").text
 
 
-def test_a_recording_is_made_and_answered(visitor):
+def test_a_recording(visitor):
     visitor.click("Record with camera")
     visitor.wait_until(lambda: visitor.find_button("Stop and send").is_enabled())
     progress = visitor.find(".recorder progress")

@@ -1,4 +1,4 @@
-"""Clips that are not answered, and what the page makes of it."""
+"""Refused clips, and what the page shows."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def test_a_broken_file_is_explained(visitor, clips):
     alert = visitor.find("[role=alert]").get_property("textContent")
     assert alert.startswith("This file cannot be read. ")
     assert visitor.name_focus() == "This file cannot be read"
-    visitor.choose(clips.talk)  # the page goes on
+    visitor.choose(clips.talk)  # the page still works
     visitor.wait("#overall")
 
 
-def test_a_file_that_is_too_large_is_refused_and_a_key_is_asked_for(strict, clips):
+def test_a_file_that_is_too_large_and_a_missing_key(strict, clips):
     strict.choose(clips.talk)
     assert strict.wait("#failure").text == "This server asks for a key"
-    for key, answer in (("a wrong key", "The last key was not taken"), (KEY, None)):
+    for key, text in (("a wrong key", "The last key was not taken"), (KEY, None)):
         strict.find("#key").send_keys(key, Keys.ENTER)
-        if answer is not None:
-            strict.wait_until(lambda answer=answer: answer in strict.wait(".failure").text)
+        if text is not None:
+            strict.wait_until(lambda text=text: text in strict.wait(".failure").text)
     strict.wait("#overall")
     strict.click("Another clip")
     strict.choose(clips.large)
@@ -44,7 +44,7 @@ def test_a_file_that_is_too_large_is_refused_and_a_key_is_asked_for(strict, clip
     assert "More than 1.0 MB" in strict.find(".failure").text
 
 
-def test_a_busy_service_is_asked_again(strict, clips):
+def test_retry_of_a_busy_service(strict, clips):
     strict.choose(clips.talk)
     strict.wait("#key")
     with closing(occupy(strict.address)):
@@ -52,18 +52,18 @@ def test_a_busy_service_is_asked_again(strict, clips):
         strict.wait_until(lambda: strict.wait("#failure").text == "The server is busy")
         assert "Try again in " in strict.find(".failure").text
     strict.click("Try again")
-    strict.wait_until(lambda: settle(strict))
+    strict.wait_until(lambda: retry(strict))
 
 
-def settle(visitor: Visitor) -> bool:
-    """Whether the answer is there; asks again while the service is busy still."""
+def retry(visitor: Visitor) -> bool:
+    """Whether there is a prediction; retries while the service is busy."""
     if visitor.find_all("#failure"):
         visitor.click("Try again")
     return bool(visitor.find_all("#overall"))
 
 
 def occupy(address: str) -> socket.socket:
-    """Take the only place with an upload that does not end."""
+    """Occupy the only slot with an upload that does not end."""
     place = urlsplit(address)
     connection = socket.create_connection((place.hostname, place.port), timeout=10)
     head = (

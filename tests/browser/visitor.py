@@ -1,4 +1,4 @@
-"""What a visitor does on the page and sees of it."""
+"""Actions of a visitor on the page, and what it shows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ return n;
 
 
 class Visitor:
-    """One person before the page of a service."""
+    """One visitor of the page of a service."""
 
     def __init__(self, driver: WebDriver, address: str):
         self.driver, self.address = driver, address
@@ -95,7 +95,7 @@ class Visitor:
             self.driver.switch_to.active_element.send_keys(key)
 
     def tab_to(self, text: str) -> None:
-        """Go on with Tab until the element with this text or label has the focus."""
+        """Press Tab until the element with this text or label has the focus."""
         for _ in range(30):
             self.press(Keys.TAB)
             if text in self.name_focus():
@@ -116,18 +116,18 @@ class Visitor:
         return self.driver.execute_script(_COUNT_COLOUR, self.find(".chart canvas"), f"--{emotion}")
 
     def read_time_s(self) -> float:
-        """Where the video is."""
+        """Position of the video."""
         return self.driver.execute_script(
             "return arguments[0].currentTime", self.find(".stage video")
         )
 
     def read_log(self) -> list[str]:
-        """What the browser complains of, but for refused requests."""
+        """Warnings of the browser, except for refused requests."""
         lines = [entry["message"] for entry in self.driver.get_log("browser")]
         return [line for line in lines if "/v1/predict" not in line]
 
     def list_hosts(self) -> set[str]:
-        """Where everything that the page loaded came from."""
+        """Hosts of everything that the page loaded."""
         script = (
             "return performance.getEntriesByType('resource').map((e) => new URL(e.name).origin)"
         )
