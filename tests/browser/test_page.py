@@ -1,4 +1,4 @@
-"""A clip on the page of keras-emo serve, in Chromium: what it shows, plays, draws and offers for download."""
+"""A clip on the page of keras-emo serve, in Chromium: pictures, sound, chart, downloads."""
 
 from __future__ import annotations
 
