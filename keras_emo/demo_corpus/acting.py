@@ -57,7 +57,7 @@ class Prosody:
     tempo: float = 0.0  # octaves: 1 is twice as fast
     tilt_db: float = 0.0  # per octave; positive: brighter
     breath: float = 0.0
-    jitter: float = 0.0  # irregular periods, share of a period
+    jitter: float = 0.0  # irregular periods, fraction of a period
     tremor_st: float = 0.0
 
 

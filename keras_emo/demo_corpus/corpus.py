@@ -95,7 +95,7 @@ def build_corpus(
     """Write the corpus below root, or what is missing of it, and return root.
 
     A complete corpus of the same spec is left as it is; one of another spec or version is
-    replaced. workers: processes, 0 for one a core, 1 for none but this one. progress is
+    replaced. workers: processes, 0 for one per core, 1 for none but this one. progress is
     called with (clips present, clips wanted). Raises UsageError where root holds recordings
     that are not this generator's, EnvironmentFailure where writing fails.
     """
@@ -126,8 +126,8 @@ def build_corpus(
 def render_clip(clip: str, spec: BuiltinSpec) -> tuple[Iterator[np.ndarray], np.ndarray]:
     """Picture and sound of one clip named as in list_clips.
 
-    Frames: RGB uint8 (360, 640, 3) at 30 a second. Sound: mono float32 at 48 kHz, 1600
-    samples a frame.
+    Frames: RGB uint8 (360, 640, 3) at 30 per second. Sound: mono float32 at 48 kHz, 1600
+    samples per frame.
     """
     code, intensity, statement, _, actor = Path(clip).stem.split("-")[2:]
     emotion, male = EMOTION_CODES[code], int(actor) % 2 == 1

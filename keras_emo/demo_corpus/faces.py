@@ -30,7 +30,7 @@ def draw_looks(rng: np.random.Generator, male: bool) -> Looks:
         iris=_IRISES[rng.integers(len(_IRISES))],
         shirt=tuple(rng.uniform(40, 150, 3)),
         wall=tuple(rng.uniform(135, 205) + rng.normal(0, 8, 3)),
-        centre_px=(320 + rng.normal(0, 14), 170 + rng.normal(0, 5)),
+        center_px=(320 + rng.normal(0, 14), 170 + rng.normal(0, 5)),
         half_width_px=rng.uniform(66, 81),
         head_height=rng.uniform(1.26, 1.38),
         eye_x=rng.uniform(0.41, 0.47),
@@ -48,15 +48,15 @@ def draw_looks(rng: np.random.Generator, male: bool) -> Looks:
 def draw_frames(
     looks: Looks, expression: Expression, loudness: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """RGB uint8 (360, 640, 3) frames at 30 a second, one for each value of loudness (0 to 1)."""
+    """RGB uint8 (360, 640, 3) frames at 30 per second, one for each value of loudness (0 to 1)."""
     n = len(loudness)
     t_s = np.arange(n) / FRAME_RATE_HZ
     rise = 0.55 + 0.45 * np.clip((t_s - 0.1) / 0.4, 0, 1)
     values = np.array(astuple(expression)) * rise[:, None]
     values = values + np.stack([_wander(rng, t_s, 0.05) for _ in range(values.shape[1])], axis=1)
     values[:, 6] = np.maximum(values[:, 6], 0) + 0.4 * loudness
-    x_px = looks.centre_px[0] + _wander(rng, t_s, 2.5)
-    y_px = looks.centre_px[1] + _wander(rng, t_s, 1.5) - 1.5 * loudness
+    x_px = looks.center_px[0] + _wander(rng, t_s, 2.5)
+    y_px = looks.center_px[1] + _wander(rng, t_s, 1.5) - 1.5 * loudness
     roll = rng.normal(0, 0.03) + _wander(rng, t_s, 0.02)
     lids = _blink(rng, t_s)
 
@@ -65,7 +65,7 @@ def draw_frames(
     grain = np.repeat(grain, 3, axis=2)
     shifts = rng.integers(0, 40, (n, 2))
     half_w, half_h = round(1.45 * looks.half_width_px), round(2.1 * looks.half_width_px)
-    left, top = round(looks.centre_px[0]) - half_w, max(0, round(looks.centre_px[1]) - half_h)
+    left, top = round(looks.center_px[0]) - half_w, max(0, round(looks.center_px[1]) - half_h)
     area = np.s_[top : top + 2 * half_h, left : left + 2 * half_w]
     for i in range(n):
         frame = room.copy()
@@ -103,15 +103,15 @@ def _draw_room(looks: Looks) -> np.ndarray:
     light = 1 + 0.5 * looks.contrast * looks.light * x
     room = np.clip(light[None, :, None] * looks.wall, 0, 250)
     room = np.ascontiguousarray(np.broadcast_to(room, (HEIGHT_PX, WIDTH_PX, 3)), np.uint8)
-    cx, cy = looks.centre_px
+    cx, cy = looks.center_px
     unit = looks.half_width_px
-    centre, axes = (round(cx), round(cy + 3.0 * unit)), (round(1.95 * unit), round(1.25 * unit))
-    cv2.ellipse(room, centre, axes, 0, 0, 360, looks.shirt, -1, cv2.LINE_AA)
+    center, axes = (round(cx), round(cy + 3.0 * unit)), (round(1.95 * unit), round(1.25 * unit))
+    cv2.ellipse(room, center, axes, 0, 0, 360, looks.shirt, -1, cv2.LINE_AA)
     return cv2.GaussianBlur(room, (0, 0), 2.0)
 
 
 def _shade_head(looks: Looks) -> np.ndarray:
-    """Light on a round head, uint8 (n, n, 3), 200 is unchanged; centred on the head."""
+    """Light on a round head, uint8 (n, n, 3), 200 is unchanged; centered on the head."""
     half = round(4.5 * looks.half_width_px)
     y, x = np.mgrid[-half : half + 1, -half : half + 1] / looks.half_width_px
     r2 = np.minimum(1.0, (x / 1.1) ** 2 + (y / 1.55) ** 2)

@@ -11,20 +11,20 @@ from keras_emo.demo_corpus.acting import Expression
 
 _SHIFT = 4  # cv2 coordinates in sixteenths of a pixel
 
-Colour = tuple[float, float, float]  # RGB, 0 to 255
+Color = tuple[float, float, float]  # RGB, 0 to 255
 
 
 @dataclass(frozen=True)
 class Looks:
     """One speaker's face and room. Lengths without _px are in half head widths."""
 
-    skin: Colour
-    hair: Colour
-    lips: Colour
-    iris: Colour
-    shirt: Colour
-    wall: Colour
-    centre_px: tuple[float, float]
+    skin: Color
+    hair: Color
+    lips: Color
+    iris: Color
+    shirt: Color
+    wall: Color
+    center_px: tuple[float, float]
     half_width_px: float
     head_height: float
     eye_x: float
@@ -41,29 +41,29 @@ class Looks:
 class Pen:
     """Draws on an RGB picture in face coordinates: half head widths, x right, y down."""
 
-    def __init__(self, picture: np.ndarray, centre_px, unit_px: float, roll: float):
+    def __init__(self, picture: np.ndarray, center_px, unit_px: float, roll: float):
         self.picture, self.unit_px, self.roll = picture, unit_px, roll
         c, s = np.cos(roll) * unit_px, np.sin(roll) * unit_px
-        self._turn, self._centre = np.array([[c, s], [-s, c]]), np.asarray(centre_px)
+        self._turn, self._center = np.array([[c, s], [-s, c]]), np.asarray(center_px)
 
     def _place(self, points) -> np.ndarray:
-        at = np.asarray(points, float) @ self._turn + self._centre
+        at = np.asarray(points, float) @ self._turn + self._center
         return np.round(at * (1 << _SHIFT)).astype(np.int32)
 
-    def ellipse(self, x, y, rx, ry, colour) -> None:
-        centre = self._place((x, y)).tolist()
+    def ellipse(self, x, y, rx, ry, color) -> None:
+        center = self._place((x, y)).tolist()
         scale = self.unit_px * (1 << _SHIFT)
         axes = (round(rx * scale), round(ry * scale))
         turn = float(np.degrees(self.roll))
-        cv2.ellipse(self.picture, centre, axes, turn, 0, 360, colour, -1, cv2.LINE_AA, _SHIFT)
+        cv2.ellipse(self.picture, center, axes, turn, 0, 360, color, -1, cv2.LINE_AA, _SHIFT)
 
-    def fill(self, points, colour) -> None:
-        cv2.fillPoly(self.picture, [self._place(points)], colour, cv2.LINE_AA, _SHIFT)
+    def fill(self, points, color) -> None:
+        cv2.fillPoly(self.picture, [self._place(points)], color, cv2.LINE_AA, _SHIFT)
 
-    def stroke(self, points, colour, width) -> None:
+    def stroke(self, points, color, width) -> None:
         thick = max(1, round(width * self.unit_px))
         line = [self._place(points)]
-        cv2.polylines(self.picture, line, False, colour, thick, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(self.picture, line, False, color, thick, cv2.LINE_AA, _SHIFT)
 
 
 _T = np.linspace(0, 1, 11)[:, None]
@@ -75,13 +75,13 @@ def arc(start, middle, end) -> np.ndarray:
     return (1 - _T) ** 2 * a + 2 * _T * (1 - _T) * (2 * m - (a + b) / 2) + _T**2 * b
 
 
-def _mix(a: Colour, b: Colour, share: float) -> Colour:
+def _mix(a: Color, b: Color, share: float) -> Color:
     r, g, c = (x + (y - x) * share for x, y in zip(a, b, strict=True))
     return (r, g, c)
 
 
-def _darken(colour: Colour, share: float) -> Colour:
-    return _mix(colour, (30, 12, 8), share)
+def _darken(color: Color, share: float) -> Color:
+    return _mix(color, (30, 12, 8), share)
 
 
 def draw_head(pen: Pen, looks: Looks, face: Expression, lids: float) -> None:

@@ -27,7 +27,7 @@ _VOWELS = {
 _UPPER_FORMANTS_HZ = (3500, 4500)
 _BANDWIDTHS_HZ = (70, 95, 130, 200, 280)
 
-# Voiced level, noise level, noise centre and width in Hz.
+# Voiced level, noise level, noise center and width in Hz.
 _CONSONANTS = {
     "b": (0.25, 0.10, 900, 700),
     "d": (0.20, 0.35, 3600, 1500),
@@ -102,7 +102,7 @@ class _Tracks:
     f0_hz: np.ndarray
     voiced: np.ndarray
     noise: np.ndarray
-    noise_centre_hz: np.ndarray
+    noise_center_hz: np.ndarray
     noise_width_hz: np.ndarray
     formants_hz: np.ndarray  # (rows, 5)
 
@@ -118,14 +118,14 @@ def _plan_syllables(voice, prosody, syllables, n, rng) -> _Tracks:
     edges = np.round((lead_s + np.concatenate([[0], np.cumsum(lengths_s)])) / row_s).astype(int)
 
     voiced, noise, accent = np.zeros(rows), np.zeros(rows), np.zeros(rows)
-    centre, width = np.full(rows, 3000.0), np.full(rows, 1500.0)
+    center, width = np.full(rows, 3000.0), np.full(rows, 1500.0)
     low = np.full((rows, 3), (500.0, 1500.0, 2500.0))
     heights = rng.normal(0, 1, len(syllables))
     for (consonant, vowel), a, b, height in zip(
         syllables, edges[:-1], edges[1:], heights, strict=True
     ):
         turn = a + max(1, round(0.3 * (b - a)))
-        voiced[a:turn], noise[a:turn], centre[a:turn], width[a:turn] = _CONSONANTS[consonant]
+        voiced[a:turn], noise[a:turn], center[a:turn], width[a:turn] = _CONSONANTS[consonant]
         voiced[turn:b] = np.sin(np.linspace(0.35 * np.pi, 0.85 * np.pi, b - turn))
         low[a:b], accent[a:b] = _VOWELS[vowel], height
     smooth = np.hanning(13) / np.hanning(13).sum()  # 48 ms
@@ -143,7 +143,7 @@ def _plan_syllables(voice, prosody, syllables, n, rng) -> _Tracks:
         f0_hz=np.clip(voice.f0_hz * 2 ** (semitones / 12), 55, 700),
         voiced=voiced,
         noise=noise,
-        noise_centre_hz=centre,
+        noise_center_hz=center,
         noise_width_hz=width,
         formants_hz=np.hstack([low, upper]) * voice.formant_scale,
     )
@@ -154,7 +154,7 @@ def _pad(x: np.ndarray) -> np.ndarray:
 
 
 def _make_pulses(f0_hz, jitter, n, rng) -> np.ndarray:
-    """Glottal pulses, one a period, as (n,) samples; placed between samples by weight."""
+    """Glottal pulses, one per period, as (n,) samples; placed between samples by weight."""
     samples = np.arange(n)
     f0 = np.interp(samples, np.arange(len(f0_hz)) * _HOP, f0_hz)
     cycles = np.cumsum(f0) / _SYNTH_HZ
@@ -183,16 +183,16 @@ def _filter_source(voice, prosody, tracks, pulses, hiss) -> np.ndarray:
 
     f = np.fft.rfftfreq(_WINDOW, 1 / _SYNTH_HZ)
     gain = np.ones((rows, len(f)))
-    for centre, width in zip(tracks.formants_hz.T, _BANDWIDTHS_HZ, strict=True):
-        c2 = centre[:, None] ** 2
+    for center, width in zip(tracks.formants_hz.T, _BANDWIDTHS_HZ, strict=True):
+        c2 = center[:, None] ** 2
         gain *= c2 / np.sqrt((f**2 - c2) ** 2 + (width * f) ** 2)
     slope_db = (prosody.tilt_db - 3.0) * np.log2(np.maximum(f, 150) / 500)
     gain *= 10 ** (slope_db / 20) * (f > 40)
     gain *= tracks.voiced[:, None]
     breath = np.clip(voice.breath + prosody.breath, 0.01, 0.8)
-    centre, width = tracks.noise_centre_hz[:, None], tracks.noise_width_hz[:, None]
-    fricative = tracks.noise[:, None] * np.exp(-0.5 * ((f - centre) / width) ** 2)
-    rise = np.clip(f / 2000, 0, 1)  # breath is heard in the upper formants
+    center, width = tracks.noise_center_hz[:, None], tracks.noise_width_hz[:, None]
+    fricative = tracks.noise[:, None] * np.exp(-0.5 * ((f - center) / width) ** 2)
+    rise = np.clip(f / 2000, 0, 1)  # breath is audible in the upper formants
     shaped = spectra(pulses) * gain
     shaped += spectra(hiss) * (0.25 * breath * gain * rise + 0.06 * fricative)
     blocks = np.fft.irfft(shaped, axis=1) * window

@@ -147,8 +147,8 @@ def measure_geometry(n: int, **changes) -> dict[str, np.ndarray]:
     found = (change_faces(np.repeat(crop[None], n, axis=0), **changes)[..., :2] - 60) / 2
     inner = slice(SIDE // 4, 3 * SIDE // 4)  # the edges repeat
     y, x = np.mgrid[inner, inner]
-    centre = (SIDE - 1) / 2
-    design = np.stack([x.ravel() - centre, y.ravel() - centre, np.ones(x.size)], axis=1)
+    center = (SIDE - 1) / 2
+    design = np.stack([x.ravel() - center, y.ravel() - center, np.ones(x.size)], axis=1)
     fits = [np.linalg.lstsq(design, f[inner, inner].reshape(-1, 2), rcond=None)[0] for f in found]
     (a0, a1, a2), (b0, b1, b2) = np.moveaxis(np.array(fits), 0, 2).transpose(1, 0, 2)
     zoom = np.hypot(a1, b1)
@@ -157,8 +157,8 @@ def measure_geometry(n: int, **changes) -> dict[str, np.ndarray]:
         "zoom": zoom,
         "aspect": np.hypot(a0, b0) / zoom,
         "mirrored": a0 * b1 - a1 * b0 < 0,
-        "shift_x": (a2 - centre) / SIDE,
-        "shift_y": (b2 - centre) / SIDE,
+        "shift_x": (a2 - center) / SIDE,
+        "shift_y": (b2 - center) / SIDE,
     }
 
 
