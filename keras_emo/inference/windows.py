@@ -35,12 +35,7 @@ class Window:
     inputs: ClipInputs
 
 
-@dataclass(frozen=True)
-class _Tracked:
-    """A sampled frame and the faces in it."""
-
-    frame: Frame
-    faces: Sequence[TrackedFace]
+_Tracked = tuple[Frame, Sequence[TrackedFace]]  # a sampled frame and the faces in it
 
 
 class WindowCutter:
@@ -85,7 +80,7 @@ class WindowCutter:
 
     def on_frame(self, frame: Frame) -> None:
         """Add the next sampled frame."""
-        tracked = _Tracked(frame, self._tracker.update(frame.rgb, frame.time_s))
+        tracked = frame, self._tracker.update(frame.rgb, frame.time_s)
         self._reached_s = frame.time_s + self._early_s
         number = self._next
         self.came_late |= self._reached_s < self._start_s(number)
@@ -94,7 +89,7 @@ class WindowCutter:
                 self._add(number, tracked)
             number += 1
         self._late.append(tracked)
-        while self._late[0].frame.time_s < frame.time_s - self._rest_s:
+        while self._late[0][0].time_s < frame.time_s - self._rest_s:
             self._late.popleft()
         self._close_ready()
 
@@ -128,7 +123,7 @@ class WindowCutter:
             end_s = self._end_s(self._next)
             if duration_s - end_s <= self._rest_s:
                 for tracked in self._late:
-                    if tracked.frame.time_s + self._early_s >= end_s:
+                    if tracked[0].time_s + self._early_s >= end_s:
                         self._add(self._next, tracked)
                 end_s = max(duration_s, self._start_s(self._next))
             yield self._close(end_s)
@@ -136,7 +131,7 @@ class WindowCutter:
     def _add(self, number: int, tracked: _Tracked) -> None:
         finder = self._open.setdefault(number, SubjectFinder(self.spec.face))
         if finder.n_examined < self.spec.face.max_frames:
-            finder.add(tracked.frame, tracked.faces)
+            finder.add(*tracked)
 
     def _start_s(self, number: int) -> float:
         return number * self.hop_s
