@@ -1,4 +1,4 @@
-"""A static page that answers clips in the browser alone: <parent>/browser/<name>/."""
+"""A static page that predicts clips in the browser alone: <parent>/browser/<name>/."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from keras_emo.errors import EnvironmentFailure, Reason, UsageError
-from keras_emo.export.bundle import any_inside, put_in_place
+from keras_emo.errors import EnvironmentFailure, Reason
+from keras_emo.export.bundle import check_place, list_files, put_in_place
 from keras_emo.export.onnx import ExportError
-from keras_emo.export.parity import sample_feed, sample_sounds
+from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds
 from keras_emo.export.waveform import PROBS_TOLERANCE, WAVEFORM, write_waveform
 from keras_emo.features.mfcc import compute_mfcc
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, MODEL, digest_file
 from keras_emo.inference.model import Model
-from keras_emo.inference.session import available_cores, open_session
-from keras_emo.io import draft_folder
+from keras_emo.io import draft_folder, write_json
 from keras_emo.networks.catalog import ModelEntry
 
 PAGE = Path(__file__).resolve().parent / "page"  # built from web/ by `make web`
@@ -33,7 +32,7 @@ _ASSET = re.compile(r"[\w./]*?([\w.]+-[\w-]{8}\.(?:js|css))\b")
 
 
 def find_wasm() -> Path:
-    """onnxruntime's wasm, the very one that the page was built for.
+    """onnxruntime's wasm of the exact build that the page needs.
 
     In the folder that KERAS_EMO_WASM names, else where npm puts it. Raises EnvironmentFailure.
     """
@@ -50,47 +49,40 @@ def find_wasm() -> Path:
     return path
 
 
-def write_browser(folder: Path, entry: ModelEntry, predictor: Model) -> Path:
-    """Put the page of a bundle in place of ``folder`` once it passed every check.
+def write_browser(folder: Path, entry: ModelEntry, model: Model) -> Path:
+    """Write the page of a bundle and put it in place of ``folder`` once it passed every check.
 
-    An older page is replaced. Returns folder. Raises ExportError where files are missing or the
-    graph answers otherwise than the bundle, UsageError where something else lies in its place,
+    An older page is replaced. Returns folder. Raises ExportError where files are missing or
+    predictions differ from the bundle's, UsageError where something else is in its place,
     EnvironmentFailure.
     """
     wasm = find_wasm()
-    if folder.exists() and not (folder / MANIFEST).is_file() and any_inside(folder):
-        cause = f"there is something that is no page (no {MANIFEST}); move it away"
-        raise UsageError(folder, Reason.BAD_CONFIG, cause)
+    check_place(folder, MANIFEST, "page")
     with draft_folder(folder) as draft:
-        fill_browser(draft, wasm, entry, predictor)
+        shutil.copytree(PAGE, draft)
+        shutil.copyfile(wasm, draft / wasm.name)
+        _copy_bundle(draft, entry, model)
+        page = {"schema": 1, "name": model.bundle.info["name"], "files": list_files(draft)}
+        write_json(draft / MANIFEST, page)
+        check_files(draft)
+        check_graphs(draft, entry, model)
         put_in_place(draft, folder)
     return folder
 
 
-def fill_browser(draft: Path, wasm: Path, entry: ModelEntry, predictor: Model) -> None:
-    """Write a page and check it. Raises ExportError."""
-    bundle = predictor.bundle
-    shutil.copytree(PAGE, draft)
-    shutil.copyfile(wasm, draft / wasm.name)
+def _copy_bundle(draft: Path, entry: ModelEntry, model: Model) -> None:
+    """bundle.json, the detector, and the network with its sound features inside."""
+    bundle = model.bundle
     shutil.copyfile(bundle.folder / DESCRIPTION, draft / DESCRIPTION)
     shutil.copytree(bundle.detector_folder, draft / DETECTOR)
     if (bundle.folder / WAVEFORM).is_file():
         shutil.copyfile(bundle.folder / WAVEFORM, draft / WAVEFORM)
     elif "mfcc" in bundle.inputs:
         proto = onnx.load(str(bundle.model_path))
-        precision = bundle.manifest.precision
-        write_waveform(proto, entry, bundle.spec, precision, draft / WAVEFORM, predictor.run)
+        precision = bundle.info.get("precision", "fp32")
+        write_waveform(proto, entry, bundle.spec, precision, draft / WAVEFORM, model.run)
     else:
         shutil.copyfile(bundle.model_path, draft / MODEL)
-    files = {
-        p.relative_to(draft).as_posix(): {"sha256": digest_file(p), "bytes": p.stat().st_size}
-        for p in sorted(draft.rglob("*"))
-        if p.is_file()
-    }
-    text = json.dumps({"schema": 1, "name": bundle.manifest.name, "files": files}, indent=1)
-    (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    check_files(draft)
-    check_graphs(draft, entry, predictor)
 
 
 def check_files(folder: Path) -> None:
@@ -112,30 +104,27 @@ def check_files(folder: Path) -> None:
         raise ExportError(folder, Reason.EXPORT_FAILED, cause)
 
 
-def check_graphs(folder: Path, entry: ModelEntry, predictor: Model) -> None:
-    """The page's graphs load, and answer as the bundle does, also where face or sound is missing.
+def check_graphs(folder: Path, entry: ModelEntry, model: Model) -> None:
+    """The page's graphs load and predict as the bundle does, also without face or sound.
 
     Raises ExportError, BundleError where one does not load.
     """
-    spec, bundle = predictor.bundle.spec, predictor.bundle
+    spec, bundle = model.bundle.spec, model.bundle
     FaceDetector(folder / DETECTOR, spec.face).warm_up()
-    heard = "mfcc" in bundle.inputs
-    path = folder / (WAVEFORM if heard else MODEL)
-    session = open_session(path, available_cores())
     sounds = sample_sounds(spec.audio)
     feed = sample_feed(entry, len(sounds), spec)  # the last two lack a face, and sound
-    given = feed
-    if heard:
+    path, given = folder / MODEL, feed
+    if "mfcc" in bundle.inputs:
+        path = folder / WAVEFORM
         silent = feed.get("mfcc_mask", np.ones((len(sounds), 1)))[:, 0] == 0
         sounds[silent] = 0.0
         mfcc = np.stack([compute_mfcc(sound, spec.audio) for sound in sounds])
-        mfcc[silent] = 0.0  # as core.inputs feeds a clip without sound
+        mfcc[silent] = 0.0  # as collate_clips does for a clip without sound
         feed = {**feed, "mfcc": mfcc}
         given = {n: a for n, a in feed.items() if n != "mfcc"} | {"waveform": sounds}
-    expected = predictor.run(feed)["probs"]
-    (probs,) = session.run(["probs"], given)
-    worst = float(np.abs(probs - expected).max())
-    limit = PROBS_TOLERANCE[bundle.manifest.precision]
+    expected = model.run(feed)["probs"]
+    worst = float(np.abs(run_onnx(path)(given)["probs"] - expected).max())
+    limit = PROBS_TOLERANCE[bundle.info.get("precision", "fp32")]
     if not worst <= limit:  # NaN is refused too
         cause = f"probs differ from the bundle's by {worst:.2e}, at most {limit:.0e}"
         raise ExportError(path, Reason.EXPORT_FAILED, cause)

@@ -1,13 +1,13 @@
-"""Write a bundle: graph, detector, description, golden values, model card; then verify it."""
+"""Write a bundle: graph, detector, bundle.json, golden values, model card; then verify it."""
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,37 @@ import keras
 import numpy as np
 import onnx
 
-from keras_emo import __version__
+import keras_emo
 from keras_emo.data.corpora import known_corpora
-from keras_emo.errors import EnvironmentFailure, Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 from keras_emo.export import OPSET
+from keras_emo.export.accuracy import Quantization, Reduced, SplitAccuracy
 from keras_emo.export.card import write_card
 from keras_emo.export.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx
-from keras_emo.export.parity import BATCHES, check_biases, compare, sample_feed
+from keras_emo.export.parity import (
+    BATCHES,
+    Parity,
+    check_biases,
+    compare,
+    run_onnx,
+    sample_feed,
+)
+from keras_emo.export.provenance import Provenance
 from keras_emo.export.saved_model import open_saved_model, write_saved_model
-from keras_emo.export.waveform import WAVEFORM, write_waveform
+from keras_emo.export.waveform import WAVEFORM, Waveform, write_waveform
 from keras_emo.features.mtcnn import NETWORKS, PACKAGE_DATA
-from keras_emo.inference.batch import Run
+from keras_emo.inference.batch import Batch, Run
 from keras_emo.inference.bundle import (
     DESCRIPTION,
     DETECTOR,
     GOLDEN,
     MODEL,
     digest_file,
-    load_bundle,
     load_golden,
 )
 from keras_emo.inference.manifest import SCHEMA
 from keras_emo.inference.model import Model
-from keras_emo.inference.session import available_cores, open_session
+from keras_emo.io import draft_folder, write_json
 from keras_emo.labels import EMOTIONS
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import ClipSpec
@@ -46,133 +54,125 @@ from keras_emo.training.evaluate import run_keras
 
 FORMATS = ("onnx", "saved_model", "keras")
 
-# from the float32 graph to the one that is shipped, with what bundle.json says of it
-Reduce = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, dict[str, Any]]]
+Reduce = Callable[[onnx.ModelProto], Reduced]  # of the float32 graph
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export took, and how near its files are to Keras."""
+
+    seconds: Mapping[str, float]
+    sizes: Mapping[str, int]
+    parity: Mapping[str, Parity]
+    accuracy: Mapping[str, SplitAccuracy] = field(default_factory=dict)
+    waveform: Waveform | None = None
 
 
 def export_bundle(
     model: keras.Model,
     entry: ModelEntry,
     spec: ClipSpec,
-    facts: dict[str, Any],
+    provenance: Provenance,
     folder: Path,
     formats: tuple[str, ...] = ("onnx", "saved_model"),
     reduce: Reduce | None = None,
     waveform: bool = False,
-    tell: Callable[[str], None] = lambda step: None,
-) -> dict[str, Any]:
-    """Export a trained network and put the bundle in place once it passed every check.
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Exported:
+    """Export a trained network and put the bundle in place once it has passed every check.
 
-    facts: corpus, split, preset, metrics and the like, as export.py collects them. reduce: makes
-    model.onnx smaller once the float32 graph agreed with Keras. waveform: adds waveform.onnx.
-    tell: called with the name of each step as it begins.
-    The bundle is written beside its place first: a refused one leaves an older one as it was.
-    Returns seconds, sizes and differences. Raises ExportError, EnvironmentFailure.
+    reduce: makes model.onnx smaller after the float32 graph was compared with Keras. waveform:
+    adds waveform.onnx. on_step: called with the name of each step as it begins. The bundle is
+    written beside its place first: where it is refused, an older one stays. Raises ExportError,
+    UsageError where something else is in the place, EnvironmentFailure.
     """
     check_biases(model)
-    check_place(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as e:
-        raise EnvironmentFailure(folder, Reason.WRITE_FAILED, e.strerror or str(e)) from e
-    try:
-        facts = {**facts, "name": folder.name}
-        figures = _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell)
-        draft.chmod(0o755)
+    check_place(folder, DESCRIPTION, "bundle")
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timing(step: str) -> Iterator[None]:
+        on_step(step)
+        started_s = time.monotonic()
+        yield
+        seconds[step] = round(time.monotonic() - started_s, 1)
+
+    with draft_folder(folder) as draft:
+        draft.mkdir()
+        name, path = folder.name, draft / MODEL
+        description = describe(model, entry, spec, provenance, name)
+        feeds = [sample_feed(entry, n, spec) for n in BATCHES]
+        reference = run_keras(model)
+        with timing("onnx"):
+            proto = convert_onnx(model, _metadata(description))
+            run = _write_graph(proto, path)
+        parity = {"onnx": compare(reference, run, feeds, f"{name}/{MODEL}")}
+        if "saved_model" in formats:
+            with timing("saved_model"):
+                write_saved_model(model, draft / "saved_model")
+                saved = open_saved_model(draft / "saved_model")
+            parity["saved_model"] = compare(reference, saved, feeds, f"{name}/saved_model")
+        if "keras" in formats:
+            model.save(draft / "model.keras")
+        quantization: Quantization | None = None
+        if reduce is not None:
+            with timing("quantize"):
+                reduced = reduce(proto)
+                proto, quantization = reduced.proto, reduced.quantization
+                description["precision"] = reduced.precision
+                description["quantisation"] = quantization.to_dict()
+                add_metadata(proto, {"precision": reduced.precision})
+                run = reference = _write_graph(proto, path)  # golden values are of this graph
+        sound: Waveform | None = None
+        if waveform:
+            with timing(WAVEFORM):
+                precision = description["precision"]
+                sound = write_waveform(proto, entry, spec, precision, draft / WAVEFORM, run)
+                description["waveform"] = sound.to_dict()
+        del proto
+        _copy_detector(draft / DETECTOR)
+        golden = sample_feed(entry, 1, spec, golden=True)
+        _write_golden(draft / GOLDEN, golden, reference(golden))
+        description["parity"] = {file: asdict(p) for file, p in parity.items()}
+        description["export_seconds"] = seconds
+        write_card(description, provenance, quantization, sound, draft / "README.md")
+        description["files"] = list_files(draft)
+        write_json(draft / DESCRIPTION, description)
+        with timing("check"):
+            check_golden(keras_emo.load(draft), draft)
+        sizes = {p.name: p.stat().st_size for p in (path, draft / WAVEFORM) if p.is_file()}
         put_in_place(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return figures
+    accuracy = quantization.accuracy if quantization is not None else {}
+    return Exported(seconds, sizes, parity, accuracy, sound)
 
 
-def check_place(folder: Path) -> None:
-    """Raise UsageError where something other than a bundle would be replaced."""
-    if folder.exists() and not (folder / DESCRIPTION).is_file() and any_inside(folder):
-        cause = f"there is something that is no bundle (no {DESCRIPTION}); name another folder"
+def check_place(folder: Path, marker: str, what: str) -> None:
+    """Raise UsageError where something would be replaced that holds no file ``marker``."""
+    occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if occupied and not (folder / marker).is_file():
+        cause = f"it exists and is no {what} (no {marker}); choose another folder"
         raise UsageError(folder, Reason.BAD_CONFIG, cause)
 
 
-def any_inside(folder: Path) -> bool:
-    """Whether a path is a file or a folder that is not empty."""
-    return not folder.is_dir() or any(folder.iterdir())
-
-
-def _fill(draft, model, entry, spec, facts, formats, reduce, waveform, tell) -> dict[str, Any]:
-    description = describe(model, entry, spec, facts)
-    name = facts["name"]
-    tell("ONNX")
-    started_s = time.monotonic()
-    proto = convert_onnx(model, _metadata(description))
-    run = _write_graph(proto, draft / MODEL)
-    seconds = {"onnx": round(time.monotonic() - started_s, 1)}
-
-    feeds = [sample_feed(entry, n, spec) for n in BATCHES]
-    ours = run_keras(model)
-    parity = {"onnx": compare(ours, run, feeds, f"{name}/{MODEL}")}
-    if "saved_model" in formats:
-        tell("SavedModel")
-        started_s = time.monotonic()
-        write_saved_model(model, draft / "saved_model")
-        seconds["saved_model"] = round(time.monotonic() - started_s, 1)
-        run_saved = open_saved_model(draft / "saved_model")
-        parity["saved_model"] = compare(ours, run_saved, feeds, f"{name}/saved_model")
-    if "keras" in formats:
-        model.save(draft / "model.keras")
-    if reduce is not None:
-        tell("smaller numbers")
-        started_s = time.monotonic()
-        proto, reduced = reduce(proto)
-        description |= reduced
-        add_metadata(proto, {"precision": reduced["precision"]})
-        ours = run = _write_graph(proto, draft / MODEL)  # it has values of its own from here
-        seconds[reduced["precision"]] = round(time.monotonic() - started_s, 1)
-    if waveform:
-        tell(WAVEFORM)
-        precision = description["precision"]
-        written = write_waveform(proto, entry, spec, precision, draft / WAVEFORM, run)
-        description["waveform"] = written
-    del proto
-    tell("last checks")
-    _copy_detector(draft / DETECTOR)
-    golden = sample_feed(entry, 1, spec, golden=True)
-    arrays: dict[str, Any] = {f"in_{k}": v for k, v in golden.items()}
-    arrays |= {f"out_{k}": v for k, v in ours(golden).items()}
-    np.savez_compressed(draft / GOLDEN, **arrays)
-    description |= {"parity": parity, "export_seconds": seconds}
-    write_card(description, draft / "README.md")
-    description["files"] = {
-        str(p.relative_to(draft)): {"sha256": digest_file(p), "bytes": p.stat().st_size}
-        for p in sorted(draft.rglob("*"))
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """sha256 and size of every file in a folder, by relative path."""
+    return {
+        p.relative_to(folder).as_posix(): {"sha256": digest_file(p), "bytes": p.stat().st_size}
+        for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
-    text = json.dumps(description, indent=1, ensure_ascii=False)
-    (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    check_golden(Model(load_bundle(draft)), draft)
-    sizes = {p: description["files"][p]["bytes"] for p in (MODEL, WAVEFORM)[: 1 + waveform]}
-    extra = {k: description[k] for k in ("quantization", "waveform") if k in description}
-    return {"seconds": seconds, "bytes": sizes, "parity": parity, **extra}
 
 
-def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:
-    """Check and write a graph; returns the written file as a function."""
-    check_proto(proto, path)
-    path.write_bytes(proto.SerializeToString())
-    session = open_session(path, available_cores())
-    names = [o.name for o in session.get_outputs()]
-    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
-
-
-def check_golden(predictor: Model, folder: Path) -> None:
-    """The finished bundle, through the predictor that serves, gives its golden values."""
+def check_golden(model: Model, folder: Path) -> None:
+    """Compare the finished bundle with its golden values. Raises ExportError."""
     feed, expected = load_golden(folder / GOLDEN)
-    compare(lambda _: expected, predictor.run, [feed], folder.name)
+    compare(lambda _: expected, model.run, [feed], folder.name)
 
 
 def describe(
-    model: keras.Model, entry: ModelEntry, spec: ClipSpec, facts: dict[str, Any]
+    model: keras.Model, entry: ModelEntry, spec: ClipSpec, provenance: Provenance, name: str
 ) -> dict[str, Any]:
-    """bundle.json without what only the finished files can say."""
+    """bundle.json without the entries that depend on the finished files."""
     ranges = {
         "face": [0, 255],
         "face_mask": [0, 1],
@@ -184,12 +184,12 @@ def describe(
         dynamic = ["batch", "frames"]
         return [dynamic[i] if n is None else int(n) for i, n in enumerate(tensor.shape)]
 
-    corpus = known_corpora().get(facts["corpus"]["name"])
+    corpus = known_corpora().get(provenance.corpus)
     return {
         "schema": SCHEMA,
-        "name": facts["name"],
+        "name": name,
         "model": entry.name,
-        "preset": facts["preset"],
+        "preset": provenance.preset,
         "precision": "fp32",
         "parameters": model.count_params(),
         "labels": list(EMOTIONS),
@@ -206,30 +206,15 @@ def describe(
         "detector": {"kind": "mtcnn", "folder": DETECTOR},
         "opset": OPSET,
         "versions": {
-            "keras_emo": __version__,
+            "keras_emo": keras_emo.__version__,
             "python": platform.python_version(),
             **{p: version(p) for p in ("keras", "tf2onnx", "onnx", "onnxruntime", "numpy")},
         },
-        "corpus": facts["corpus"],
-        "metrics": facts["metrics"],
-        **({"soup": facts["soup"]} if facts.get("soup") else {}),
-        "license": corpus.license if corpus else "unknown",
+        "corpus": provenance.corpus_to_dict(),
+        "metrics": provenance.metrics_to_dict(),
+        **({"soup": list(provenance.averaged)} if provenance.averaged else {}),
+        "licence": corpus.license if corpus else "unknown",
     }
-
-
-def _metadata(description: dict[str, Any]) -> dict[str, Any]:
-    """What a lone model.onnx says of itself."""
-    wanted = (
-        "schema", "model", "labels", "modalities", "frames", "inputs", "outputs", "clip_spec",
-        "corpus", "license",
-    )  # fmt: skip
-    return {key: description[key] for key in wanted}
-
-
-def _copy_detector(folder: Path) -> None:
-    folder.mkdir()
-    for name in (*NETWORKS, "LICENSE"):
-        shutil.copyfile(PACKAGE_DATA / name, folder / name)
 
 
 def put_in_place(draft: Path, folder: Path) -> None:
@@ -244,3 +229,32 @@ def put_in_place(draft: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _metadata(description: dict[str, Any]) -> dict[str, Any]:
+    """The metadata inside model.onnx, which describe the file without its bundle."""
+    wanted = (
+        "schema", "model", "labels", "modalities", "frames", "inputs", "outputs", "clip_spec",
+        "corpus", "licence",
+    )  # fmt: skip
+    return {key: description[key] for key in wanted}
+
+
+def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:
+    """Check and write a graph; returns the written file as a function."""
+    check_proto(proto, path)
+    path.write_bytes(proto.SerializeToString())
+    return run_onnx(path)
+
+
+def _write_golden(path: Path, feed: Batch, outputs: Batch) -> None:
+    """Inputs under in_NAME and outputs under out_NAME, as load_golden reads them."""
+    arrays = {f"in_{name}": array for name, array in feed.items()}
+    arrays |= {f"out_{name}": array for name, array in outputs.items()}
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _copy_detector(folder: Path) -> None:
+    folder.mkdir()
+    for name in (*NETWORKS, "LICENSE"):
+        shutil.copyfile(PACKAGE_DATA / name, folder / name)

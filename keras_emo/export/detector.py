@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from keras_emo.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.export import IR_VERSION, OPSET
-from keras_emo.export.half import halve_weights
+from keras_emo.export.quantize import halve_weights
 from keras_emo.features.mtcnn import PACKAGE_DATA
 
 # elements: kernels this large are stored as float16, which moves a box by 0.1 px; P-Net, whose

@@ -1,10 +1,9 @@
-"""One trained network, or several of one configuration as one."""
+"""The network of one run, or of several runs of one configuration as an ensemble."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,79 +13,86 @@ from keras_emo.io import naming_content
 from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.networks.ensemble import average_models, average_weights
-from keras_emo.spec import ClipSpec
+from keras_emo.training.config import TrainConfig
+from keras_emo.training.manifest import CONFIG_FILE, RunManifest
 from keras_emo.training.run import MODEL_FILE
 
 HEAD = "head"
+AVERAGE_WEIGHTS = "--average-weights"
 
 
 def load_network(
     runs: Sequence[Path],
     name: str,
-    asked: dict[str, Any],
-    spec: ClipSpec,
-    soup: Sequence[str] = (),
+    config: TrainConfig,
+    averaged: Sequence[str] = (),
 ) -> keras.Model:
-    """The network of a run; of several runs the mean of their logits.
+    """The network of a run; of several runs an ensemble, the mean of their logits.
 
-    asked: config.json of the first run; the others' differs in the seed alone. soup: the network
-    or parts of it of which the weights are averaged in place of the logits, see check_soup.
-    Raises UsageError where a file cannot be read, and where a soup cannot be made.
+    config: of all runs, but for the seed. averaged: the network, or branches of it, whose weights
+    are averaged instead of logits, see check_averaged. Raises UsageError where a file cannot be
+    read, or the runs cannot share a head.
     """
-    config, members = asked["config"], []
+    models = []
     for run in runs:
-        with naming_content(run / "config.json"):
-            model = build(name, config["preset"], config["model"], spec)
+        with naming_content(run / CONFIG_FILE):
+            model = build(name, config.preset, config.model, config.clip)
         load_weights(model, run / name / MODEL_FILE, f"delete {name}/ and train it again")
-        members.append(model)
-    if len(members) == 1:
-        return members[0]
-    entry = MODELS[name]
-    if name in soup:
-        return average_weights(members)
-    return _share(members, entry, config, spec, soup) if soup else average_models(members)
+        models.append(model)
+    if len(models) == 1:
+        return models[0]
+    if name in averaged:
+        return average_weights(models)
+    if averaged:
+        return _average_branches(models, MODELS[name], config, averaged)
+    return average_models(models)
 
 
-def check_soup(soup: Sequence[str], runs: Sequence[Path], name: str, asked: dict[str, Any]) -> None:
-    """Raise UsageError where weights cannot be averaged: of other networks, of a single run, or
-    where the runs did not begin from given weights or pictures."""
-    if not soup:
+def check_averaged(
+    averaged: Sequence[str], runs: Sequence[Path], name: str, manifest: RunManifest
+) -> None:
+    """Raise UsageError where weights cannot be averaged.
+
+    The mean of weights (a model soup) predicts well only for runs that were initialized from the
+    same weights or face pictures, so only their face networks can be averaged.
+    """
+    if not averaged:
         return
     entry = MODELS[name]
     own = (name, *entry.branches) if not entry.trained_head else (name,)
-    unknown = [s for s in soup if s not in own or MODELS[s].modalities != ("face",)]
+    known = [network for network in own if MODELS[network].modalities == ("face",)]
+    unknown = [network for network in averaged if network not in known]
     if unknown:
-        known = [s for s in own if MODELS[s].modalities == ("face",)]
         cause = f"{name} has no {unknown[0]} of its own; known here: {', '.join(known) or 'none'}"
-        raise UsageError("--soup", Reason.BAD_CONFIG, cause)
+        raise UsageError(AVERAGE_WEIGHTS, Reason.BAD_CONFIG, cause)
     if len(runs) < 2:
-        raise UsageError("--soup", Reason.BAD_CONFIG, "weights of one run have no mean; name more")
-    if not asked["start"]:
-        cause = "its face network did not begin from weights that another run began from too"
+        raise UsageError(AVERAGE_WEIGHTS, Reason.BAD_CONFIG, "it needs several runs to average")
+    if not manifest.start:
+        cause = "its face network was not initialized from weights that the runs share"
         raise UsageError(runs[0], Reason.BAD_CONFIG, cause)
 
 
-def _share(
-    members: Sequence[keras.Model],
+def _average_branches(
+    models: Sequence[keras.Model],
     entry: ModelEntry,
-    config: dict[str, Any],
-    spec: ClipSpec,
-    soup: Sequence[str],
+    config: TrainConfig,
+    averaged: Sequence[str],
 ) -> keras.Model:
-    """A fusion whose parts are the soup, or the mean, of the members' parts.
+    """A fusion whose branches have averaged weights, or average the logits of all runs.
 
-    Its head is linear in the logits: of one head the mean of answers is the answer to the mean.
+    Its head is linear in the logits, so one head over averaged logits computes the average of
+    the fusions' logits.
     """
-    parts = [
-        average_weights(same) if part in soup else average_models(same)
-        for part in entry.branches
-        for same in [[member.get_layer(part) for member in members]]
-    ]
-    heads = [member.get_layer(HEAD).get_weights() for member in members]
+    branches = []
+    for branch in entry.branches:
+        same = [model.get_layer(branch) for model in models]
+        average = average_weights if branch in averaged else average_models
+        branches.append(average(same))
+    heads = [model.get_layer(HEAD).get_weights() for model in models]
     if any(not np.array_equal(heads[0], other) for other in heads[1:]):
-        cause = "the runs weigh face and voice in other ways, fitted on validation speakers"
-        raise UsageError("--soup", Reason.BAD_CONFIG, cause)
-    settings = entry.settings(config["preset"], **config["model"].get(entry.name, {}))
-    fusion = entry.build(spec, branches=parts, **settings)
+        cause = "the runs weigh face and voice differently, as fitted on validation speakers"
+        raise UsageError(AVERAGE_WEIGHTS, Reason.BAD_CONFIG, cause)
+    settings = entry.settings(config.preset, **config.model.get(entry.name, {}))
+    fusion = entry.build(config.clip, branches=branches, **settings)
     fusion.get_layer(HEAD).set_weights(heads[0])
     return fusion

@@ -1,8 +1,9 @@
-"""Folders beside the bundle: <layout>/<name>/<number>/ for servers, browser/<name>/ for people."""
+"""Folders beside the bundle: <layout>/<name>/<version>/ for servers, browser/<name>/ for people."""
 
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,9 @@ import keras
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.export.browser import find_wasm, write_browser
-from keras_emo.export.tf_serving import fill_tf_serving
-from keras_emo.export.triton import check_same_signature, fill_triton
-from keras_emo.inference.bundle import load_bundle
+from keras_emo.export.parity import BATCHES, compare, sample_feed
+from keras_emo.export.saved_model import open_saved_model, write_saved_model
+from keras_emo.inference.bundle import DESCRIPTION, MODEL, load_bundle
 from keras_emo.inference.model import Model
 from keras_emo.io import draft_folder
 from keras_emo.networks.catalog import ModelEntry
@@ -21,23 +22,30 @@ from keras_emo.networks.catalog import ModelEntry
 TF_SERVING, TRITON, BROWSER = "tfserving", "triton", "browser"
 LAYOUTS = (TF_SERVING, TRITON, BROWSER)
 FIRST = "1"  # version folder within a draft
+EXTRA = "assets.extra"  # files that TensorFlow Serving leaves alone
+CONFIG = "config.pbtxt"
+# Triton takes the name from the folder, inputs and outputs from the ONNX model; left to itself it
+# would batch 4 clips at most.
+TRITON_CONFIG = """platform: "onnxruntime_onnx"
+max_batch_size: 16
+dynamic_batching { max_queue_delay_microseconds: 2000 }
+"""
 
 
 def check_layouts(layouts: Sequence[str], quantize: str | None, out: Path) -> None:
-    """Raise UsageError for a layout that is not known, or that cannot hold smaller numbers.
+    """Check that layouts are known, hold the requested precision and do not collide with ``out``.
 
-    Also where the bundle, out, would lie in the way of a layout's folder. Raises
-    EnvironmentFailure where the machine lacks what a layout is made of.
+    Raises UsageError, and EnvironmentFailure where a file that a layout needs is not installed.
     """
     unknown = [name for name in layouts if name not in LAYOUTS]
     if unknown:
         cause = f"unknown {', '.join(unknown)}; known: {', '.join(LAYOUTS)}"
         raise UsageError("--layout", Reason.BAD_CONFIG, cause)
     if quantize is not None and TF_SERVING in layouts:
-        cause = f"a SavedModel holds the float32 network, not the {quantize} one; export it apart"
+        cause = f"a SavedModel is float32, not {quantize}; export it separately"
         raise UsageError("--layout", Reason.BAD_CONFIG, cause)
     if layouts and out.name in ("", "..", *LAYOUTS):
-        cause = "beside the bundle come folders of the layouts' names: give it a name of its own"
+        cause = "the folder of a layout would be in the same place; give the bundle its own name"
         raise UsageError(out, Reason.BAD_CONFIG, cause)
     if BROWSER in layouts:
         find_wasm()
@@ -46,30 +54,34 @@ def check_layouts(layouts: Sequence[str], quantize: str | None, out: Path) -> No
 def write_layout(layout: str, model: keras.Model, entry: ModelEntry, folder: Path) -> Path:
     """Add a version of the bundle in ``folder`` to folder.parent/layout/folder.name.
 
-    The browser's page has no versions: an older one is replaced. Put in place once it was loaded
-    and answered as the bundle does. Returns the version's folder. Raises ExportError where it
-    answers otherwise, UsageError where older versions take or give something else,
-    EnvironmentFailure.
+    The browser page has no versions: an older page is replaced. Returns the version's folder.
+    Raises ExportError where its predictions differ from the bundle's, EnvironmentFailure.
     """
-    predictor = Model(load_bundle(folder))
+    bundled, place = Model(load_bundle(folder)), folder.parent / layout / folder.name
     if layout == BROWSER:
-        return write_browser(folder.parent / BROWSER / folder.name, entry, predictor)
-    with draft_version(folder.parent / layout / folder.name) as (draft, put_in_place):
+        return write_browser(place, entry, bundled)
+    with draft_version(place) as (draft, put_in_place):
         if layout == TRITON:
-            check_same_signature(folder.parent / layout / folder.name, predictor)
-            fill_triton(draft, FIRST, entry, predictor)
+            (draft / CONFIG).write_text(TRITON_CONFIG)
+            for file in (MODEL, DESCRIPTION):
+                shutil.copyfile(folder / file, draft / FIRST / file)
         else:
-            fill_tf_serving(draft / FIRST, model, entry, predictor)
+            write_saved_model(model, draft / FIRST)
+            (draft / FIRST / EXTRA).mkdir()
+            shutil.copyfile(folder / DESCRIPTION, draft / FIRST / EXTRA / DESCRIPTION)
+            feeds = [sample_feed(entry, n, bundled.bundle.spec) for n in BATCHES]
+            run = open_saved_model(draft / FIRST)
+            compare(run, bundled.run, feeds, f"{folder.name}/{layout}")
         return put_in_place()
 
 
 @contextmanager
 def draft_version(folder: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
-    """A folder to fill as a model's first version, and what puts it in place.
+    """A draft of a model folder with its first version, and the function that puts it in place.
 
-    What it holds beside the version is put in place with the first version only. An older
-    version is never touched: the next number is taken, also when another export comes first.
-    Raises EnvironmentFailure.
+    Files beside the version are used only where the model folder is new. Existing versions are
+    never overwritten: the version gets the next free number, also when another export runs at
+    the same time. Raises EnvironmentFailure.
     """
     with draft_folder(folder) as draft:
         (draft / FIRST).mkdir(parents=True)
@@ -78,22 +90,22 @@ def draft_version(folder: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
 
 def _put_in_place(draft: Path, folder: Path) -> Path:
     while True:
-        number = next_number(folder)
-        first = not folder.exists()
+        version = folder / FIRST
         try:
-            # a folder is not renamed onto one that holds something
-            if first:
+            # a rename onto a folder that is not empty fails
+            if not folder.exists():
                 draft.rename(folder)
             else:
-                (draft / FIRST).rename(folder / str(number))
+                version = folder / str(next_number(folder))
+                (draft / FIRST).rename(version)
         except OSError as e:
             if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             continue
-        return folder / (FIRST if first else str(number))
+        return version
 
 
 def next_number(folder: Path) -> int:
-    """One more than the largest number that is a name in a folder; 1 where there is none."""
-    names = (p.name for p in folder.iterdir()) if folder.is_dir() else ()
+    """One more than the largest number that names an entry of a folder; 1 where there is none."""
+    names = [p.name for p in folder.iterdir()]
     return max((int(n) for n in names if n.isascii() and n.isdecimal()), default=0) + 1

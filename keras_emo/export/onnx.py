@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 from keras_emo.errors import EmoError, ExitCode, Reason
 from keras_emo.export import IR_VERSION, OPSET
+
+if TYPE_CHECKING:
+    import keras
 
 OUTPUTS = ("probs", "logits", "embedding")
 # tf2onnx copies and folds every constant many times over: a dense kernel of 4096 x 9216 costs
@@ -20,17 +25,18 @@ LARGE_ELEMENTS = 1 << 18
 
 
 class ExportError(EmoError):
-    """A graph that cannot be exported, or does not say what Keras says."""
+    """A network that cannot be exported, or a file that computes something else."""
 
     exit_code = ExitCode.REJECTED
 
 
-def convert_onnx(model: keras.Model, metadata: dict[str, Any]) -> Any:
+def convert_onnx(model: keras.Model, metadata: Mapping[str, Any]) -> onnx.ModelProto:
     """An ONNX ModelProto of a Keras functional model with dict inputs and outputs.
 
     Opset 18, dimensions ``batch`` and ``frames`` dynamic, inputs and outputs named as in Keras,
     metadata as JSON strings in metadata_props. Raises ExportError where tf2onnx reports one.
     """
+    import keras
     import tensorflow as tf
     from tf2onnx import convert
 
@@ -64,21 +70,19 @@ def convert_onnx(model: keras.Model, metadata: dict[str, Any]) -> Any:
     return proto
 
 
-def add_metadata(proto: Any, metadata: dict[str, Any]) -> None:
-    """Put values into metadata_props, those that are no text as JSON."""
+def add_metadata(proto: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
+    """Add values to metadata_props; values that are not text as JSON."""
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key = key
         entry.value = value if isinstance(value, str) else json.dumps(value)
 
 
-def check_proto(proto: Any, path: Path) -> None:
+def check_proto(proto: onnx.ModelProto, path: Path) -> None:
     """onnx.checker with shape inference, standard operators only, no data outside the file.
 
     Raises ExportError.
     """
-    import onnx
-
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
@@ -93,10 +97,8 @@ def check_proto(proto: Any, path: Path) -> None:
         raise ExportError(path, Reason.EXPORT_FAILED, cause)
 
 
-def _insert_kernels(proto: Any, kernels: dict[str, np.ndarray]) -> None:
+def _insert_kernels(proto: onnx.ModelProto, kernels: dict[str, np.ndarray]) -> None:
     """Turn the inputs that stood for kernels back into constants of the graph."""
-    from onnx import numpy_helper
-
     graph = proto.graph
     for given in list(graph.input):
         name = given.name.removesuffix(":0")
@@ -105,7 +107,7 @@ def _insert_kernels(proto: Any, kernels: dict[str, np.ndarray]) -> None:
             graph.initializer.append(numpy_helper.from_array(kernels[name], given.name))
 
 
-def _name_dimensions(proto: Any, model: keras.Model) -> None:
+def _name_dimensions(proto: onnx.ModelProto, model: keras.Model) -> None:
     """batch and frames instead of tf2onnx's unk__N; order of inputs and outputs as in Keras."""
     graph = proto.graph
     names = {"input": list(model.input), "output": list(OUTPUTS)}

@@ -1,28 +1,51 @@
-"""The gate: a file leaves only if onnxruntime says what Keras says."""
+"""The parity check: a file is exported only if onnxruntime computes what Keras computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
+import onnx
 
 from keras_emo.errors import Reason
 from keras_emo.export.onnx import ExportError
-from keras_emo.inference.batch import Batch
+from keras_emo.inference.batch import Batch, Run
+from keras_emo.inference.session import available_cores, open_session
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import AudioSpec, ClipSpec
+
+if TYPE_CHECKING:
+    import keras
 
 BATCHES = (1, 7)
 N_FRAMES = 5
 TOLERANCE = 1e-4  # on logits, and on probs and embedding where the scale allows
 
 
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute difference of each output, the batch sizes tried, spread of the logits."""
+
+    max_difference: dict[str, float]
+    batches: list[int]
+    logits_deviation: float
+
+
+def run_onnx(graph: onnx.ModelProto | Path) -> Run:
+    """A graph, or the file of one, as a function from inputs to outputs by name."""
+    source = graph if isinstance(graph, Path) else graph.SerializeToString()
+    session = open_session(source, available_cores())
+    names = [o.name for o in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
+
+
 def sample_feed(
     entry: ModelEntry, n: int, spec: ClipSpec, golden: bool = False, seed: int = 0
 ) -> Batch:
-    """Inputs a network may meet: smooth pictures, MFCC-like values, masks with gaps.
+    """Inputs as a network may get them: smooth pictures, MFCC-like values, masks with gaps.
 
     In a batch of several the last clip lacks its face and the one before its sound, where the
     network has masks: an all-masked clip must not give NaN. golden: pictures without noise in
@@ -71,21 +94,21 @@ def sample_sounds(spec: AudioSpec) -> np.ndarray:
 
 
 def compare(
-    run_keras: Callable[[Batch], dict[str, np.ndarray]],
-    run_exported: Callable[[Batch], dict[str, np.ndarray]],
+    reference: Run,
+    exported: Run,
     feeds: Sequence[Batch],
     name: str,
     tolerance: float = TOLERANCE,
-) -> dict[str, Any]:
-    """Largest absolute difference of each output over the feeds.
+) -> Parity:
+    """Compare the outputs of two networks over the feeds.
 
-    Raises ExportError beyond the tolerance on logits or probs, on non-finite values, on another
-    shape, and where the logits hardly vary: then agreement would show nothing.
+    Raises ExportError where logits or probs differ by more than the tolerance, for non-finite
+    values, for another shape, and where the logits hardly vary: agreement would prove nothing.
     """
     worst = {"logits": 0.0, "probs": 0.0, "embedding": 0.0}
     batches, logits = [], []
     for feed in feeds:
-        ours, theirs = run_keras(feed), run_exported(feed)
+        ours, theirs = reference(feed), exported(feed)
         batches.append(len(next(iter(feed.values()))))
         logits.append(ours["logits"])
         for key in worst:
@@ -100,10 +123,10 @@ def compare(
         if worst[key] > tolerance:
             cause = f"{key} differ from Keras by {worst[key]:.2e}, at most {tolerance:.0e}"
             raise ExportError(name, Reason.EXPORT_FAILED, cause)
-    if spread < 1e-3:  # a network that says the same of everything
-        cause = f"logits vary by {spread:.1e} only; agreement would show nothing"
+    if spread < 1e-3:  # a network that predicts the same for every input
+        cause = f"logits vary by {spread:.1e} only; agreement would prove nothing"
         raise ExportError(name, Reason.EXPORT_FAILED, cause)
-    return {"max_difference": worst, "batches": batches, "logits_deviation": spread}
+    return Parity(worst, batches, spread)
 
 
 def check_biases(model: keras.Model) -> None:

@@ -1,69 +1,52 @@
-"""Smaller numbers for a network that is exported: int8 arithmetic, or float16 storage."""
+"""Smaller graphs: int8 arithmetic, or weights stored as float16."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from keras_emo.errors import Reason
 from keras_emo.export import IR_VERSION, OPSET
-from keras_emo.export.folding import (
-    constants,
-    drop_unused,
-    fold_graph,
-    fold_scaling,
-    pixel_codes,
-)
-from keras_emo.export.half import halve_weights
 from keras_emo.export.onnx import ExportError
-from keras_emo.export.parity import BATCHES, compare, sample_feed
-from keras_emo.inference.batch import Batch, Run
-from keras_emo.inference.session import available_cores, open_session
+from keras_emo.inference.batch import Batch
 from keras_emo.labels import N_EMOTIONS
-from keras_emo.networks.catalog import ModelEntry
-from keras_emo.spec import ClipSpec
 
 METHOD = "static QDQ, per channel, weights of 7 bits, activations uint8, min-max"
 QUANTIZED = ("Conv", "Gemm", "MatMul")
-# between two quantised layers these stay in integers; anywhere else they stay float
+# between two quantized layers these stay in integers; anywhere else they stay float
 CARRIERS = ("Relu", "MaxPool", "AveragePool", "Transpose", "Reshape")
-# first kernels are small and round worst: where float16 costs too much, they stay float32
-HALF_MIN_ELEMENTS = (1 << 6, 1 << 12, 1 << 16, 1 << 18)
-HALF_TOLERANCE = 1e-2  # on logits of the inputs tried: half of it, at most, on a probability
+
+
+class NothingToQuantize(ExportError):
+    """A network that does not gain from a smaller number format."""
 
 
 def quantize_int8(proto: onnx.ModelProto, feeds: Iterable[Batch], name: str) -> onnx.ModelProto:
     """The network with int8 convolutions and dense layers, by onnxruntime's static QDQ.
 
-    feeds: inputs of training speakers, one call each, of which the largest and smallest value of
-    every activation is taken. The last dense layer, recurrent layers and the average of a fusion
-    stay float. Inputs, outputs, dynamic dimensions and metadata stay. Raises ExportError where
-    there is nothing to quantise.
+    feeds: calibration inputs of training speakers, one call each; they give the range of every
+    activation. The last dense layer, recurrent layers and the average of a fusion stay float.
+    Inputs, outputs, dynamic dimensions and metadata stay. Raises NothingToQuantize where no
+    layer can be quantized.
     """
     from onnxruntime import quantization as q
 
-    folded = fold_graph(proto)
-    nodes = choose_nodes(folded.graph)
-    if not nodes:
-        cause = "it has no convolution and no dense layer that int8 would help"
-        raise NothingToQuantize(name, Reason.EXPORT_FAILED, cause)
-    codes = {k: v for k, v in pixel_codes(folded.graph).items() if _is_read(folded, k, nodes)}
-    overrides = {
-        key: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.uint8)}]
-        for key, (scale, zero) in codes.items()
-    }
-    with tempfile.TemporaryDirectory() as folder, _QuietRoot():
-        path = Path(folder) / "int8.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        given, prepared, small = (Path(folder, f"{n}.onnx") for n in ("given", "prepared", "int8"))
+        onnx.save(proto, given)  # a file: a ModelProto would be emptied of its weights
+        q.quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        nodes = choose_nodes(onnx.load(prepared).graph)
+        if not nodes:
+            cause = "it has no convolution and no dense layer that int8 would help"
+            raise NothingToQuantize(name, Reason.EXPORT_FAILED, cause)
         q.quantize_static(
-            folded,
-            path,
+            prepared,
+            small,
             _Reader(feeds),
             quant_format=q.QuantFormat.QDQ,
             op_types_to_quantize=[*QUANTIZED, *CARRIERS],
@@ -74,25 +57,22 @@ def quantize_int8(proto: onnx.ModelProto, feeds: Iterable[Batch], name: str) -> 
             weight_type=q.QuantType.QInt8,
             calibrate_method=q.CalibrationMethod.MinMax,
             extra_options={
-                "CalibMaxIntermediateOutputs": 16,  # ranges so far, not every range seen
+                "CalibMaxIntermediateOutputs": 16,  # keeps the running range, not all activations
                 "ForceQuantizeNoInputCheck": True,  # for the reshapes before a first layer
-                "TensorQuantOverrides": overrides,
             },
         )
-        small = onnx.load(path)
-    fold_scaling(small.graph, list(codes))
-    return _finish(small, proto)
+        return _finish(onnx.load(small), proto)
 
 
 def choose_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the layers to quantise and of what carries their input from one to the next."""
-    known = constants(graph)
+    """Names of the layers to quantize and of the nodes that carry integers between them."""
+    kernels = {t.name: t.dims for t in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
     chosen: dict[str, None] = {}
     for node in graph.node:
-        kernel = known.get(node.input[1]) if node.op_type in QUANTIZED else None
-        if kernel is None or (kernel.ndim == 2 and kernel.shape[1] == N_EMOTIONS):
-            continue  # the scores: a few thousand products, and the answer's own precision
+        shape = kernels.get(node.input[1]) if node.op_type in QUANTIZED else None
+        if shape is None or (len(shape) == 2 and N_EMOTIONS in shape):
+            continue  # the logits: a few thousand products that decide the precision of the result
         chosen[node.name] = None
         before = makers.get(node.input[0])
         while before is not None and before.op_type in CARRIERS:
@@ -101,68 +81,52 @@ def choose_nodes(graph: onnx.GraphProto) -> list[str]:
     return list(chosen)
 
 
-class NothingToQuantize(ExportError):
-    """A network that smaller numbers do not serve."""
-
-
-def store_half(proto: onnx.ModelProto, name: str, n_least: int) -> onnx.ModelProto:
+def store_half(proto: onnx.ModelProto, name: str, min_elements: int) -> onnx.ModelProto:
     """A copy with weights stored as float16.
 
-    n_least: a weight of fewer elements stays as it is. Raises ExportError for one that float16
-    cannot hold, NothingToQuantise where all stay.
+    min_elements: a weight of fewer elements stays float32. Raises ExportError for a weight that
+    float16 cannot hold, NothingToQuantize where all weights stay.
     """
     small = onnx.ModelProto()
     small.CopyFrom(proto)
     try:
-        n_halved = halve_weights(small.graph, n_least)
+        n_halved = halve_weights(small.graph, min_elements)
     except ValueError as e:
         raise ExportError(name, Reason.EXPORT_FAILED, str(e)) from None
     if not n_halved:
-        cause = "float16 moves its logits too far, or it has no weights that are worth it"
+        cause = "its logits change too much with float16, or it has no large weights"
         raise NothingToQuantize(name, Reason.EXPORT_FAILED, cause)
     return _finish(small, proto)
 
 
-def halve_gated(
-    proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec, name: str
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The network of store_half and what a bundle says of it.
+def halve_weights(graph: onnx.GraphProto, min_elements: int) -> int:
+    """Store the float32 weights of min_elements or more as float16, cast back when loaded.
 
-    As many weights as the logits allow, by HALF_TOLERANCE. Raises ExportError where even the
-    largest kernels alone are too many.
+    The file halves, the arithmetic stays float32. Returns the number of weights stored so.
+    Raises ValueError naming a weight that float16 cannot hold.
     """
-    feeds, run = [sample_feed(entry, n, spec) for n in BATCHES], open_run(proto)
-    for n_least in HALF_MIN_ELEMENTS:
-        small = store_half(proto, name, n_least)
-        try:
-            parity = compare(run, open_run(small), feeds, name, HALF_TOLERANCE)
-            break
-        except ExportError:
-            if n_least == HALF_MIN_ELEMENTS[-1]:
-                raise
-    facts = {
-        "method": "weights stored as float16, arithmetic in float32",
-        "least_elements": n_least,
-        "parity": parity,
-        "bytes": {"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
-    }
-    return small, {"precision": "fp16", "quantization": facts}
-
-
-def open_run(proto: onnx.ModelProto) -> Run:
-    """A graph as the predictor runs it."""
-    session = open_session(proto.SerializeToString(), available_cores())
-    names = [o.name for o in session.get_outputs()]
-    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
-
-
-def _is_read(proto: onnx.ModelProto, name: str, nodes: list[str]) -> bool:
-    return all(n.name in nodes for n in proto.graph.node if name in n.input)
+    casts = []
+    for tensor in graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype != np.float32 or value.size < min_elements:
+            continue
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ValueError(f"{tensor.name} holds {np.abs(value).max():.3g}, beyond float16")
+        stored = f"{tensor.name}/half"
+        casts.append(
+            helper.make_node("Cast", [stored], [tensor.name], stored, to=TensorProto.FLOAT)
+        )
+        tensor.CopyFrom(numpy_helper.from_array(half, stored))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return len(casts)
 
 
 def _finish(small: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Head and metadata as the network had them."""
-    drop_unused(small.graph)
+    """Restore version, producer and metadata of the original network."""
     del small.graph.value_info[:]
     del small.opset_import[:]
     small.opset_import.extend([helper.make_opsetid("", OPSET)])
@@ -174,21 +138,10 @@ def _finish(small: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Reader:
-    """What onnxruntime's calibration takes its inputs from."""
+    """onnxruntime's CalibrationDataReader over an iterable."""
 
     def __init__(self, feeds: Iterable[Batch]):
         self.feeds = iter(feeds)
 
     def get_next(self) -> Batch | None:
         return next(self.feeds, None)
-
-
-class _QuietRoot:
-    """onnxruntime.quantization advises on the root logger; nothing of it concerns a user."""
-
-    def __enter__(self) -> None:
-        self.level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().setLevel(self.level)

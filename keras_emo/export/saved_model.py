@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_emo.inference.batch import Batch
+from keras_emo.inference.batch import Batch, Run
 
 
 def write_saved_model(model: keras.Model, folder: Path) -> None:
@@ -27,7 +26,7 @@ def write_saved_model(model: keras.Model, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
 
 
-def open_saved_model(folder: Path) -> Callable[[Batch], dict[str, np.ndarray]]:
+def open_saved_model(folder: Path) -> Run:
     """A function from a feed to numpy outputs through the written signature."""
     import tensorflow as tf
 

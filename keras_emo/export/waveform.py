@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from keras_emo.errors import Reason
 from keras_emo.export import IR_VERSION, OPSET
 from keras_emo.export.onnx import ExportError, check_proto
-from keras_emo.export.parity import sample_feed, sample_sounds
+from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds
 from keras_emo.features.mfcc import AMIN, compute_mfcc, dct_matrix, hann_window, mel_filters
 from keras_emo.inference.batch import Run
-from keras_emo.inference.session import available_cores, open_session
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import AudioSpec, ClipSpec
 
@@ -27,6 +28,36 @@ FEATURES_TOLERANCE = 1e-3  # on MFCC, which reach -1131
 PROBS_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 2e-2}
 
 
+@dataclass(frozen=True)
+class Waveform:
+    """waveform.onnx: the sound it takes, and the largest differences from the numpy path."""
+
+    spec: AudioSpec
+    max_difference: Mapping[str, float]  # of features and of probs
+    batches: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry ``waveform`` of bundle.json."""
+        return {
+            "file": WAVEFORM,
+            "replaces": "mfcc",
+            "input": describe_input(self.spec),
+            "max_difference": dict(self.max_difference),
+            "batches": list(self.batches),
+        }
+
+
+def describe_input(spec: AudioSpec) -> dict[str, Any]:
+    """The input ``waveform`` as bundle.json describes inputs."""
+    return {
+        "name": "waveform",
+        "dtype": "float32",
+        "shape": ["batch", spec.n_samples],
+        "range": [-1, 1],
+        "sample_rate_hz": spec.sample_rate_hz,
+    }
+
+
 def write_waveform(
     proto: onnx.ModelProto,
     entry: ModelEntry,
@@ -34,52 +65,42 @@ def write_waveform(
     precision: str,
     path: Path,
     run: Run,
-) -> dict[str, Any]:
-    """Write waveform.onnx of a network and return what a bundle says of it.
+) -> Waveform:
+    """Write waveform.onnx of a network.
 
     run: the network on MFCC. Raises ExportError where features or probabilities differ from
-    the numpy path by more than they may, with one clip and with several.
+    the numpy path by more than the tolerance, for one clip or for several.
     """
-    shape = ["batch", spec.audio.n_samples]
-    given: dict[str, Any] = {
-        "name": "waveform",
-        "dtype": "float32",
-        "shape": shape,
-        "range": [-1, 1],
-    }
-    given["sample_rate_hz"] = spec.audio.sample_rate_hz
     whole = join_waveform(proto, spec.audio)
     for text in whole.metadata_props:
         if text.key == "inputs":
-            described = json.loads(text.value)
-            text.value = json.dumps([given if i["name"] == "mfcc" else i for i in described])
+            given = describe_input(spec.audio)
+            inputs = [given if i["name"] == "mfcc" else i for i in json.loads(text.value)]
+            text.value = json.dumps(inputs)
     check_proto(whole, path)
     path.write_bytes(whole.SerializeToString())
-    features = open_session(build_features(spec.audio).SerializeToString(), available_cores())
-    session = open_session(path, available_cores())
-    worst = {"features": 0.0, "probs": 0.0}
+    features, joined = run_onnx(build_features(spec.audio)), run_onnx(path)
     sounds = sample_sounds(spec.audio)
-    for chosen in (sounds[:1], sounds):
-        mfcc = np.stack([compute_mfcc(sound, spec.audio) for sound in chosen])
-        (found,) = features.run(None, {"waveform": chosen})
-        worst["features"] = max(worst["features"], float(np.abs(found - mfcc).max()))
-        feed = sample_feed(entry, len(chosen), spec)
-        expected = run({**feed, "mfcc": mfcc})["probs"]
-        del feed["mfcc"]
-        (probs,) = session.run(["probs"], {**feed, "waveform": chosen})
-        worst["probs"] = max(worst["probs"], float(np.abs(probs - expected).max()))
+    batches = (1, len(sounds))
     limits = {"features": FEATURES_TOLERANCE, "probs": PROBS_TOLERANCE[precision]}
-    for key, limit in limits.items():
-        if not worst[key] <= limit:  # NaN is refused too
-            cause = f"{key} differ from the numpy path by {worst[key]:.2e}, at most {limit:.0e}"
-            raise ExportError(path, Reason.EXPORT_FAILED, cause)
-    return {
-        "file": path.name,
-        "replaces": "mfcc",
-        "input": given,
-        "max_difference": worst,
-        "batches": [1, len(sounds)],
-    }
+    worst = dict.fromkeys(limits, 0.0)
+    for n in batches:
+        mfcc = np.stack([compute_mfcc(sound, spec.audio) for sound in sounds[:n]])
+        feed = {**sample_feed(entry, n, spec), "mfcc": mfcc}
+        expected = {"features": mfcc, "probs": run(feed)["probs"]}
+        del feed["mfcc"]
+        feed["waveform"] = sounds[:n]
+        found = {
+            "features": features({"waveform": sounds[:n]})["mfcc"],
+            "probs": joined(feed)["probs"],
+        }
+        for key, limit in limits.items():
+            difference = float(np.abs(found[key] - expected[key]).max())
+            if not difference <= limit:  # NaN is refused too
+                cause = f"{key} differ from the numpy path by {difference:.2e}, at most {limit:.0e}"
+                raise ExportError(path, Reason.EXPORT_FAILED, cause)
+            worst[key] = max(worst[key], difference)
+    return Waveform(spec.audio, worst, batches)
 
 
 def join_waveform(proto: onnx.ModelProto, spec: AudioSpec) -> onnx.ModelProto:

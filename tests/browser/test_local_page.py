@@ -147,11 +147,11 @@ def test_float32_agrees_to_a_thousandth(chromium, downloads, clips, tmp_path):
     from keras_emo.export.bundle import export_bundle
     from keras_emo.spec import ClipSpec, FaceSpec
 
-    from ..contract.small_networks import FACTS, build_tiny
+    from ..contract.small_networks import PROVENANCE, build_tiny
 
     name, spec = "fusion_multi_tdnn", ClipSpec(face=FaceSpec(size_px=64))
     network = build_tiny(name, seed=5, spec=spec)
-    export_bundle(network, MODELS[name], spec, FACTS, tmp_path / "net", ("onnx",))
+    export_bundle(network, MODELS[name], spec, PROVENANCE, tmp_path / "net", ("onnx",))
     model = load(tmp_path / "net", threads=1)
     folder = write_browser(tmp_path / "page", MODELS[name], model)
     with run_site(folder, tmp_path / "log") as site:

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_emo.data.splits import Split
+from keras_emo.export.provenance import Provenance
 from keras_emo.networks import build
 from keras_emo.networks.clip import ClipStatistics
 from keras_emo.networks.layers import Standardize
@@ -22,11 +24,7 @@ TINY = {
     "fusion_joint": {"units": 8},
     "fusion_joint_ensemble": {"units": 8},
 }
-FACTS = {
-    "preset": "compact",
-    "corpus": {"name": "builtin", "split": {"train": ["a"], "val": ["b"], "test": []}},
-    "metrics": {},
-}
+PROVENANCE = Provenance("compact", "builtin", Split(train=("a",), val=("b",), test=()))
 
 
 def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:

@@ -12,7 +12,7 @@ from keras_emo.networks import MODELS
 from keras_emo.networks.ensemble import average_models
 from keras_emo.training.evaluate import run_keras
 
-from .small_networks import FACTS, build_tiny
+from .small_networks import PROVENANCE, build_tiny
 from .small_networks import SHORT_SPEC as SPEC
 
 pytestmark = pytest.mark.tensorflow
@@ -30,7 +30,7 @@ def test_logits_are_the_members_mean_and_the_bundle_says_the_same(tmp_path):
     said = run_keras(together)(feed)
     np.testing.assert_allclose(said["logits"], alone.mean(axis=0), atol=1e-5)
     assert np.abs(alone[0] - alone[1]).max() > 1e-2  # else their mean would show nothing
-    export_bundle(together, MODELS["fusion_joint"], SPEC, FACTS, tmp_path / "b", ("onnx",))
+    export_bundle(together, MODELS["fusion_joint"], SPEC, PROVENANCE, tmp_path / "b", ("onnx",))
     served = load(tmp_path / "b").run(feed)
     np.testing.assert_allclose(served["logits"], said["logits"], atol=1e-4)
 

@@ -22,7 +22,7 @@ from keras_emo.spec import ClipSpec  # noqa: E402
 from keras_emo.training import config as training  # noqa: E402
 from keras_emo.training.evaluate import run_keras  # noqa: E402
 
-from .small_networks import FACTS, SPEC, TINY, build_tiny  # noqa: E402
+from .small_networks import PROVENANCE, SPEC, TINY, build_tiny  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -32,7 +32,9 @@ def case(request, tmp_path_factory):
     """(entry, model, bundle folder, figures) for each registered network."""
     model, entry = build_tiny(request.param), MODELS[request.param]
     folder = tmp_path_factory.mktemp("bundles") / request.param
-    figures = export_bundle(model, entry, SPEC, FACTS, folder, ("onnx", "saved_model", "keras"))
+    figures = export_bundle(
+        model, entry, SPEC, PROVENANCE, folder, ("onnx", "saved_model", "keras")
+    )
     return entry, model, folder, figures
 
 
@@ -164,7 +166,7 @@ def test_gate_refuses_an_untrained_network(tmp_path):
         if weight.path.endswith("bias"):
             weight.assign(np.zeros(weight.shape))
     with pytest.raises(ExportError, match="every bias is zero") as caught:
-        export_bundle(model, MODELS["audio_lstm"], SPEC, FACTS, tmp_path / "b", ("onnx",))
+        export_bundle(model, MODELS["audio_lstm"], SPEC, PROVENANCE, tmp_path / "b", ("onnx",))
     assert caught.value.exit_code == ExitCode.REJECTED
     assert not (tmp_path / "b").exists()
 
@@ -174,7 +176,7 @@ def test_gate_refuses_a_graph_that_disagrees(tmp_path, monkeypatch):
     from keras_emo.export import bundle, onnx
 
     entry, model = MODELS["audio_cnn"], build_tiny("audio_cnn")
-    export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",))
+    export_bundle(model, entry, SPEC, PROVENANCE, tmp_path / "b", ("onnx",))
     before = (tmp_path / "b" / "bundle.json").read_bytes()
 
     def convert_wrong(model, metadata):
@@ -186,7 +188,7 @@ def test_gate_refuses_a_graph_that_disagrees(tmp_path, monkeypatch):
 
     monkeypatch.setattr(bundle, "convert_onnx", convert_wrong)
     with pytest.raises(ExportError, match="differ from Keras"):
-        export_bundle(model, entry, SPEC, FACTS, tmp_path / "b", ("onnx",))
+        export_bundle(model, entry, SPEC, PROVENANCE, tmp_path / "b", ("onnx",))
     assert (tmp_path / "b" / "bundle.json").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
 

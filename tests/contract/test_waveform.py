@@ -21,7 +21,7 @@ from keras_emo.inference.session import open_session  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
 from keras_emo.spec import AudioSpec  # noqa: E402
 
-from .small_networks import FACTS, SPEC, build_tiny  # noqa: E402
+from .small_networks import PROVENANCE, SPEC, build_tiny  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -68,7 +68,9 @@ def test_standard_operators_without_a_transform():
 @pytest.mark.parametrize("name", ["audio_cnn", "fusion_multi_lstm"])
 def test_bundle_with_waveform(name, tmp_path):
     entry = MODELS[name]
-    export_bundle(build_tiny(name), entry, SPEC, FACTS, tmp_path / "b", ("onnx",), waveform=True)
+    export_bundle(
+        build_tiny(name), entry, SPEC, PROVENANCE, tmp_path / "b", ("onnx",), waveform=True
+    )
     info = json.loads((tmp_path / "b/bundle.json").read_text())
     known = info["waveform"]
     assert known["max_difference"]["features"] <= 1e-3

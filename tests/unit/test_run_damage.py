@@ -14,11 +14,10 @@ from keras_emo.cli.run import run_command
 from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import Split
 from keras_emo.errors import ExitCode
-from keras_emo.export.provenance import collect_facts, read_runs
+from keras_emo.export.provenance import collect_provenance, read_runs
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.metrics import measure
-from keras_emo.spec import ClipSpec
 
 keras = pytest.importorskip("keras")
 from keras_emo.training.config import TrainConfig  # noqa: E402
@@ -91,9 +90,9 @@ def begin_from(folder: Path) -> None:
 READERS = {
     "config.json, training": ("config.json", take_up),
     "config.json, export": ("config.json", lambda f: read_runs([f])),
-    "split.json": ("split.json", lambda f: collect_facts([f], NAME, read_runs([f]))),
+    "split.json": ("split.json", lambda f: collect_provenance([f], NAME, read_runs([f]))),
     "metrics.json, export": (
-        f"{NAME}/metrics.json", lambda f: collect_facts([f], NAME, read_runs([f])),
+        f"{NAME}/metrics.json", lambda f: collect_provenance([f], NAME, read_runs([f])),
     ),
     "metrics.json, summary": (f"{NAME}/metrics.json", summarize),
     "metrics.json, table": (
@@ -107,7 +106,7 @@ READERS = {
         f"{NAME}/training.json", lambda f: Run(f, TrainConfig(), prepared()).noted(NAME),
     ),
     "table.json": (
-        "table.json", lambda f: collect_facts([f], NAME, read_runs([f]), f / "table.json"),
+        "table.json", lambda f: collect_provenance([f], NAME, read_runs([f]), f / "table.json"),
     ),
 }  # fmt: skip
 
@@ -133,7 +132,7 @@ def test_a_damaged_file_is_named(run, reader, harm, capsys):
     name, read = reader
     (run / name).write_bytes(harm)
     if name == "table.json" and harm == HARMS["other"]:
-        assert f"no figures of {NAME}" in fails_by_name(run / name, lambda: read(run), capsys)
+        assert f"no metrics of {NAME}" in fails_by_name(run / name, lambda: read(run), capsys)
         return
     fails_by_name(run / name, lambda: read(run) and None, capsys)
 
@@ -172,7 +171,7 @@ def test_one_value_of_another_kind(run, name, place, value, capsys):
     path.write_text(json.dumps(data))
     table = run / "table.json"
     fails_by_name(
-        path, lambda: collect_facts([run], NAME, read_runs([run]), table) and None, capsys
+        path, lambda: collect_provenance([run], NAME, read_runs([run]), table) and None, capsys
     )
 
 
@@ -199,8 +198,8 @@ def test_weights_that_are_damaged(run, harm, capsys):
 
     path = run / NAME / "model.keras"
     path.write_bytes(harm)
-    asked = json.loads((run / "config.json").read_text())
-    fails_by_name(path, lambda: load_network([run], NAME, asked, ClipSpec()) and None, capsys)
+    config = TrainConfig(stages=(NAME,))
+    fails_by_name(path, lambda: load_network([run], NAME, config) and None, capsys)
 
 
 def test_what_pretraining_says_of_itself(run, capsys):

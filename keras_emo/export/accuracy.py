@@ -1,0 +1,319 @@
+"""Smaller networks are exported only where they predict as well as the float32 network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from keras_emo.data.corpus import Corpus
+from keras_emo.data.samples import Sample
+from keras_emo.data.splits import assert_disjoint
+from keras_emo.errors import Reason, UsageError
+from keras_emo.export.ensemble import load_network
+from keras_emo.export.onnx import ExportError, convert_onnx
+from keras_emo.export.parity import BATCHES, compare, run_onnx, sample_feed
+from keras_emo.export.provenance import read_reference, read_runs
+from keras_emo.export.quantize import METHOD, quantize_int8, store_half
+from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips, predict_clips
+from keras_emo.labels import EMOTIONS
+from keras_emo.metrics import ABSTAINED, score
+from keras_emo.networks.catalog import ModelEntry
+from keras_emo.spec import ClipSpec
+from keras_emo.training.config import TrainConfig
+from keras_emo.training.data import Prepared, prepare
+from keras_emo.training.manifest import RunManifest
+from keras_emo.training.run import digest_clips
+
+MAX_DROP_POINTS = 1.0
+CLIPS_PER_CLASS = 20
+BLOCK = 8  # clips in memory at a time
+# small kernels lose most by rounding: where float16 costs too much, they stay float32
+HALF_MIN_ELEMENTS = (1 << 6, 1 << 12, 1 << 16, 1 << 18)
+HALF_TOLERANCE = 1e-2  # on logits; a probability then changes by half of it at most
+
+
+@dataclass(frozen=True)
+class SplitAccuracy:
+    """Accuracy per clip of the float32 and the int8 network, and how often they agree."""
+
+    n_clips: int
+    fp32: float
+    int8: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a smaller network was made and checked, as bundle.json records it.
+
+    sizes: graph bytes by precision. speakers, n_clips: whom int8 was calibrated on. references:
+    how many reference models were scored in place of the network; their validation speakers.
+    min_elements: fp16: the smallest weight stored so. max_difference: fp16, by output.
+    """
+
+    method: str
+    sizes: dict[str, int]
+    n_clips: int = 0
+    speakers: tuple[str, ...] = ()
+    max_drop_points: float = MAX_DROP_POINTS
+    accuracy: dict[str, SplitAccuracy] = field(default_factory=dict)
+    n_references: int = 0
+    reference_speakers: tuple[str, ...] = ()
+    min_elements: int = 0
+    max_difference: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without what does not apply."""
+        made: dict[str, Any] = {"method": self.method, "bytes": self.sizes}
+        if not self.accuracy:
+            differences = dict(self.max_difference)
+            return {**made, "min_elements": self.min_elements, "max_difference": differences}
+        made["calibration"] = {"n_clips": self.n_clips, "speakers": list(self.speakers)}
+        made["max_drop_points"] = self.max_drop_points
+        made["accuracy"] = {split: asdict(a) for split, a in self.accuracy.items()}
+        if self.n_references:
+            speakers = list(self.reference_speakers)
+            made["references"] = {"n_networks": self.n_references, "speakers": speakers}
+        return made
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A smaller graph, its precision, and how it was made."""
+
+    proto: onnx.ModelProto
+    precision: str
+    quantization: Quantization
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A network trained like the exported one, but with validation speakers held out."""
+
+    prepared: Prepared
+    convert: Callable[[str], onnx.ModelProto]  # network name to float32 graph
+
+
+@dataclass(frozen=True)
+class AccuracyCheck:
+    """The clips of the exported network, and how many points of accuracy int8 may cost.
+
+    references: empty where the network itself is scored on the validation speakers of its run.
+    """
+
+    prepared: Prepared
+    max_drop_points: float = MAX_DROP_POINTS
+    clips_per_class: int = CLIPS_PER_CLASS
+    references: tuple[Reference, ...] = ()
+
+
+def open_check(
+    runs: Sequence[Path],
+    references: Sequence[Path],
+    corpus: Corpus,
+    cache: Path,
+    workers: int = 0,
+    max_drop_points: float = MAX_DROP_POINTS,
+) -> AccuracyCheck:
+    """The accuracy check of the network that runs become.
+
+    references: runs of the same configuration. By default each of several runs is a reference:
+    the validation speakers of one run are training speakers of another. Raises UsageError for a
+    run of another corpus or other clips, or without the validation speakers that it needs.
+    """
+    first = read_runs(runs)
+    prepared = _prepare(runs[0], first, corpus, cache, workers)
+    opened: list[Reference] = []
+    chosen = [*references] or ([*runs] if len(runs) > 1 else [])
+    for run in chosen:
+        manifest = read_reference(run, first, runs[0])
+        own = prepared
+        if run != runs[0]:
+            own = _prepare(run, manifest, corpus, cache, workers)
+        _check_validates(own, run)
+        opened.append(Reference(own, partial(_convert, run, manifest.config)))
+    if not chosen:
+        _check_validates(prepared, runs[0])
+    return AccuracyCheck(prepared, max_drop_points, references=tuple(opened))
+
+
+def quantize_checked(proto: onnx.ModelProto, entry: ModelEntry, check: AccuracyCheck) -> Reduced:
+    """The int8 network, calibrated on training speakers.
+
+    Raises ExportError where accuracy on validation speakers, of the network or of all reference
+    models together, drops by more than the check allows. Test speakers are scored afterwards
+    and only recorded.
+    """
+    prepared, name = check.prepared, entry.name
+    if not check.references:
+        _check_validates(prepared, name)
+    samples, small, graphs = _quantize(proto, entry, prepared, check.clips_per_class)
+    if check.references:
+        accuracy = {"val": _average(list(_score_references(entry, check)))}
+    else:
+        accuracy = {"val": score_split(graphs, entry, prepared, "val")}
+    check_drop(accuracy["val"], check.max_drop_points, name)
+    if prepared.split.test:
+        accuracy["test"] = score_split(graphs, entry, prepared, "test")
+    known = {s for reference in check.references for s in reference.prepared.split.val}
+    quantization = Quantization(
+        METHOD,
+        {"fp32": proto.ByteSize(), "int8": small.ByteSize()},
+        len(samples),
+        tuple(sorted({s.speaker for s in samples})),
+        check.max_drop_points,
+        accuracy,
+        len(check.references),
+        tuple(sorted(known)),
+    )
+    return Reduced(small, "int8", quantization)
+
+
+def halve_checked(proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec) -> Reduced:
+    """The network with as many weights in float16 as HALF_TOLERANCE on its logits allows.
+
+    Raises ExportError where even the largest kernels alone change them too much.
+    """
+    feeds, run = [sample_feed(entry, n, spec) for n in BATCHES], run_onnx(proto)
+    for min_elements in HALF_MIN_ELEMENTS:
+        small = store_half(proto, entry.name, min_elements)
+        try:
+            parity = compare(run, run_onnx(small), feeds, entry.name, HALF_TOLERANCE)
+            break
+        except ExportError:
+            if min_elements == HALF_MIN_ELEMENTS[-1]:
+                raise
+    quantization = Quantization(
+        "weights stored as float16, arithmetic in float32",
+        {"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
+        min_elements=min_elements,
+        max_difference=parity.max_difference,
+    )
+    return Reduced(small, "fp16", quantization)
+
+
+def choose_samples(prepared: Prepared, entry: ModelEntry, n_per_class: int) -> list[Sample]:
+    """Samples of training speakers that the network can predict, equally many of each class.
+
+    The choice is the same for the same corpus and split. Raises UsageError where there are none.
+    """
+    ranked = sorted(
+        (s for s in prepared.samples("train") if s.sample_id in prepared.cache.files),
+        key=lambda s: hashlib.sha256(s.sample_id.encode()).digest(),
+    )
+    chosen: list[Sample] = []
+    for emotion in EMOTIONS:
+        usable = (
+            s
+            for s in ranked
+            if s.emotion == emotion and can_predict(prepared.load(s), entry.inputs)
+        )
+        chosen += [s for s, _ in zip(usable, range(n_per_class), strict=False)]
+    held_out = {*prepared.split.val, *prepared.split.test}
+    if not chosen or any(s.speaker in held_out for s in chosen):
+        cause = "calibration needs clips of training speakers, and of nobody else"
+        raise UsageError(entry.name, Reason.NO_CLIPS, cause)
+    return chosen
+
+
+def read_feeds(samples: list[Sample], entry: ModelEntry, prepared: Prepared) -> Iterator[Batch]:
+    """The network's inputs for one clip after another."""
+    for sample in samples:
+        yield collate_clips([prepared.load(sample)], entry.inputs, entry.frames, prepared.spec)
+
+
+def score_split(
+    runs: dict[str, Run], entry: ModelEntry, prepared: Prepared, split: str
+) -> SplitAccuracy:
+    """Accuracy per clip of the networks ``fp32`` and ``int8`` on a split.
+
+    A clip that failed or lacks the modality counts as wrong.
+    """
+    samples = prepared.samples(split)
+    labels = np.array([s.label for s in samples], np.int64)
+    predicted = {key: np.full(len(samples), ABSTAINED) for key in runs}
+    ready = [i for i, s in enumerate(samples) if s.sample_id in prepared.cache.files]
+    for start in range(0, len(ready), BLOCK):
+        block = ready[start : start + BLOCK]
+        clips = [prepared.load(samples[i]) for i in block]
+        for key, run in runs.items():
+            probs = predict_clips(run, clips, entry.inputs, entry.frames, prepared.spec, BLOCK)
+            known = np.isfinite(probs).all(axis=1)
+            predicted[key][block] = np.where(known, probs.argmax(axis=1), ABSTAINED)
+    before, after = predicted["fp32"], predicted["int8"]
+    return SplitAccuracy(
+        n_clips=len(samples),
+        fp32=score(labels, before).accuracy,
+        int8=score(labels, after).accuracy,
+        agreement=float((before == after).mean()),
+    )
+
+
+def check_drop(scores: SplitAccuracy, max_drop_points: float, name: str) -> None:
+    """Raise ExportError where int8 costs more points of validation accuracy than allowed."""
+    before, after = 100 * scores.fp32, 100 * scores.int8
+    if before - after > max_drop_points + 1e-9:
+        cause = (
+            f"accuracy on validation clips drops from {before:.2f} % (fp32) to {after:.2f} % "
+            f"(int8), more than {max_drop_points:g} points; nothing was written"
+        )
+        raise ExportError(name, Reason.ACCURACY_DROP, cause)
+
+
+def _prepare(
+    run: Path, manifest: RunManifest, corpus: Corpus, cache: Path, workers: int
+) -> Prepared:
+    """A run's own clips, from the cache it was trained from."""
+    if corpus.name != manifest.corpus:
+        cause = f"it was trained on {manifest.corpus}, --data is {corpus.name}"
+        raise UsageError(run, Reason.BAD_CONFIG, cause)
+    assert_disjoint(manifest.split, corpus.samples)
+    prepared = prepare(corpus, manifest.split, manifest.config.clip, cache, workers)
+    if digest_clips(prepared) != manifest.clips:
+        cause = "the clips of --data are not those of the run: other files, or other speakers"
+        raise UsageError(run, Reason.BAD_CONFIG, cause)
+    return prepared
+
+
+def _check_validates(prepared: Prepared, run: Path | str) -> None:
+    if not prepared.split.val:
+        cause = (
+            "int8 is checked on validation speakers and this run has none; name runs of the "
+            "same configuration that have some with --reference-run"
+        )
+        raise UsageError(run, Reason.BAD_SPLIT, cause)
+
+
+def _convert(run: Path, config: TrainConfig, name: str) -> onnx.ModelProto:
+    return convert_onnx(load_network([run], name, config), {})
+
+
+def _quantize(
+    proto: onnx.ModelProto, entry: ModelEntry, prepared: Prepared, n_per_class: int
+) -> tuple[list[Sample], onnx.ModelProto, dict[str, Run]]:
+    """The calibration samples, the int8 graph, and both graphs as functions."""
+    samples = choose_samples(prepared, entry, n_per_class)
+    small = quantize_int8(proto, read_feeds(samples, entry, prepared), entry.name)
+    return samples, small, {"fp32": run_onnx(proto), "int8": run_onnx(small)}
+
+
+def _score_references(entry: ModelEntry, check: AccuracyCheck) -> Iterator[SplitAccuracy]:
+    """Each reference, calibrated on its training and scored on its validation speakers."""
+    for reference in check.references:
+        proto, prepared = reference.convert(entry.name), reference.prepared
+        _, _, graphs = _quantize(proto, entry, prepared, check.clips_per_class)
+        yield score_split(graphs, entry, prepared, "val")
+
+
+def _average(scores: Sequence[SplitAccuracy]) -> SplitAccuracy:
+    """Accuracy over all clips of all references."""
+    weights = [s.n_clips for s in scores]
+    rows = [(s.fp32, s.int8, s.agreement) for s in scores]
+    return SplitAccuracy(sum(weights), *map(float, np.average(rows, axis=0, weights=weights)))

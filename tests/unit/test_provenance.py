@@ -1,0 +1,89 @@
+"""Which runs may become one network, which may be a reference, and what a bundle records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from keras_emo.data.splits import Split
+from keras_emo.errors import Reason, UsageError
+from keras_emo.export.provenance import Provenance, collect_provenance, read_reference, read_runs
+
+pytest.importorskip("keras")
+from keras_emo.training.config import StageConfig, TrainConfig
+from keras_emo.training.manifest import RunManifest
+
+pytestmark = pytest.mark.tensorflow
+
+PLAIN = TrainConfig(seed=0, val=0, stages=("audio_cnn",))
+SPLIT = Split(train=("builtin/01",), val=(), test=("builtin/03",))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name: str, config=PLAIN, corpus="builtin", split=SPLIT) -> Path:
+        manifest = RunManifest(config, split, corpus, "5" * 16, {})
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(manifest.to_dict()))
+        written = {**split.to_dict(), "digest": split.digest()}
+        (tmp_path / name / "split.json").write_text(json.dumps(written))
+        return tmp_path / name
+
+    return write
+
+
+def read_second(first: Path, other: Path) -> RunManifest:
+    return read_reference(other, read_runs([first]), first)
+
+
+def test_runs_and_references_may_have_another_seed(write):
+    first, other = write("a"), write("b", replace(PLAIN, seed=1))
+    assert read_runs([first, other]).config.seed == 0
+    assert read_second(first, other).config.seed == 1
+
+
+@pytest.mark.parametrize("change", [{"val": 2}, {"stages": ("audio_cnn", "audio_lstm")}])
+def test_references_may_differ_in_more_than_runs(write, change):
+    first, other = write("a"), write("b", replace(PLAIN, **change))
+    with pytest.raises(UsageError, match="another config") as caught:
+        read_runs([first, other])
+    assert caught.value.reason is Reason.BAD_CONFIG
+    assert read_second(first, other).split == SPLIT
+
+
+@pytest.mark.parametrize(
+    "change", [{"preset": "faithful"}, {"stage": {"audio_cnn": StageConfig(epochs=2)}}]
+)
+def test_other_settings_are_refused(write, change):
+    first, other = write("a"), write("b", replace(PLAIN, **change))
+    with pytest.raises(UsageError, match=r"b.*another config than .*a"):
+        read_second(first, other)
+
+
+def test_another_corpus_or_other_test_speakers_are_refused(write):
+    first, other = write("a"), write("b", corpus="savee")
+    with pytest.raises(UsageError, match="another corpus"):
+        read_second(first, other)
+    third = write("c", split=replace(SPLIT, test=("builtin/04",)))
+    with pytest.raises(UsageError, match="other test speakers"):
+        read_runs([first, third])
+
+
+def test_speakers_of_several_runs_are_joined(write):
+    """Whoever trained one of the runs counts as a training speaker of the network."""
+    splits = (
+        Split(train=("1", "2"), val=("3",), test=("9",)),
+        Split(train=("2", "3"), val=("4",), test=("9",)),
+    )
+    runs = [write(name, split=split) for name, split in zip("ab", splits, strict=True)]
+    made = collect_provenance(runs, "audio_cnn", read_runs(runs))
+    assert made == Provenance(
+        preset="compact",
+        corpus="builtin",
+        split=Split(train=("1", "2", "3"), val=("4",), test=("9",)),
+        run_splits=splits,
+        clips="5" * 16,
+    )
