@@ -51,9 +51,9 @@ def train_nothing(name: str, folder: Path) -> tuple[Path, Path]:
     import keras
     import numpy as np
 
-    from keras_emo.data.splits import Split
     from keras_emo.export.bundle import export_bundle
     from keras_emo.export.provenance import Provenance
+    from keras_emo.inference.manifest import Split, TrainingCorpus
     from keras_emo.networks import MODELS, build
     from keras_emo.spec import ClipSpec
 
@@ -62,7 +62,7 @@ def train_nothing(name: str, folder: Path) -> tuple[Path, Path]:
     for weight in model.weights:
         if weight.path.endswith(("bias", "beta")):
             weight.assign(rng.normal(0, 0.2, weight.shape))
-    provenance = Provenance("compact", "builtin", Split(("a",), ("b",), ()))
+    provenance = Provenance("compact", TrainingCorpus("builtin", Split(("a",), ("b",), ())))
     bundle = folder / "bundle"
     export_bundle(model, MODELS[name], ClipSpec(), provenance, bundle, ("onnx", "keras"))
     return bundle, bundle / "model.keras"

@@ -26,7 +26,7 @@ from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import format_interval, format_percent
 from keras_emo.progress import Progress
 
-SAME_IN_FOLDS = ("model", "preset", "precision", "soup", "clip_spec")
+SAME_IN_FOLDS = ("model", "preset", "precision", "averaged", "clip_spec")
 
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
@@ -191,7 +191,7 @@ def summarize_folds(scored: Sequence[Scored], evaluation: CorpusEvaluation) -> d
         "made": {
             "model": manifest.model,
             "precision": manifest.precision,
-            **({"soup": list(manifest.soup)} if manifest.soup else {}),
+            **({"averaged": list(manifest.averaged)} if manifest.averaged else {}),
             "n_networks": max(1, len(manifest.corpus.split.members)),
         },
     }

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from keras_emo.data.corpus import Corpus
-from keras_emo.data.samples import Sample
+from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.data.splits import assert_disjoint
 from keras_emo.errors import Reason, UsageError
 from keras_emo.export.ensemble import load_network

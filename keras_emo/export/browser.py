@@ -19,6 +19,7 @@ from keras_emo.export.waveform import PROBS_TOLERANCE, WAVEFORM, write_waveform
 from keras_emo.features.mfcc import compute_mfcc
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, MODEL, digest_file
+from keras_emo.inference.manifest import write_value
 from keras_emo.inference.model import Model
 from keras_emo.io import draft_folder, write_json
 from keras_emo.networks.catalog import ModelEntry
@@ -62,7 +63,11 @@ def write_browser(folder: Path, entry: ModelEntry, model: Model) -> Path:
         shutil.copytree(PAGE, draft)
         shutil.copyfile(wasm, draft / wasm.name)
         _copy_bundle(draft, entry, model)
-        page = {"schema": 1, "name": model.bundle.info["name"], "files": list_files(draft)}
+        page = {
+            "schema": 1,
+            "name": model.bundle.manifest.name,
+            "files": write_value(list_files(draft)),
+        }
         write_json(draft / MANIFEST, page)
         check_files(draft)
         check_graphs(draft, entry, model)
@@ -79,7 +84,7 @@ def _copy_bundle(draft: Path, entry: ModelEntry, model: Model) -> None:
         shutil.copyfile(bundle.folder / WAVEFORM, draft / WAVEFORM)
     elif "mfcc" in bundle.inputs:
         proto = onnx.load(str(bundle.model_path))
-        precision = bundle.info.get("precision", "fp32")
+        precision = bundle.manifest.precision
         write_waveform(proto, entry, bundle.spec, precision, draft / WAVEFORM, model.run)
     else:
         shutil.copyfile(bundle.model_path, draft / MODEL)
@@ -124,7 +129,7 @@ def check_graphs(folder: Path, entry: ModelEntry, model: Model) -> None:
         given = {n: a for n, a in feed.items() if n != "mfcc"} | {"waveform": sounds}
     expected = model.run(feed)["probs"]
     worst = float(np.abs(run_onnx(path)(given)["probs"] - expected).max())
-    limit = PROBS_TOLERANCE[bundle.info.get("precision", "fp32")]
+    limit = PROBS_TOLERANCE[bundle.manifest.precision]
     if not worst <= limit:  # NaN is refused too
         cause = f"probs differ from the bundle's by {worst:.2e}, at most {limit:.0e}"
         raise ExportError(path, Reason.EXPORT_FAILED, cause)

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,36 +23,23 @@ from keras_emo.export import OPSET
 from keras_emo.export.accuracy import Quantization, Reduced, SplitAccuracy
 from keras_emo.export.card import write_card
 from keras_emo.export.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx
-from keras_emo.export.parity import (
-    BATCHES,
-    Parity,
-    check_biases,
-    compare,
-    run_onnx,
-    sample_feed,
-)
+from keras_emo.export.parity import BATCHES, check_biases, compare, run_onnx, sample_feed
 from keras_emo.export.provenance import Provenance
 from keras_emo.export.saved_model import open_saved_model, write_saved_model
 from keras_emo.export.waveform import WAVEFORM, Waveform, write_waveform
 from keras_emo.features.mtcnn import NETWORKS, PACKAGE_DATA
 from keras_emo.inference.batch import Batch, Run
-from keras_emo.inference.bundle import (
-    DESCRIPTION,
-    DETECTOR,
-    GOLDEN,
-    MODEL,
-    digest_file,
-    load_golden,
-)
-from keras_emo.inference.manifest import SCHEMA
+from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, GOLDEN, MODEL, load_golden
+from keras_emo.inference.manifest import SCHEMA, BundleManifest, FileEntry, Parity, TensorSpec
 from keras_emo.inference.model import Model
-from keras_emo.io import draft_folder, write_json
+from keras_emo.io import digest_file, draft_folder, write_json
 from keras_emo.labels import EMOTIONS
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import ClipSpec
 from keras_emo.training.evaluate import run_keras
 
 FORMATS = ("onnx", "saved_model", "keras")
+RANGES = {"face": (0, 255), "face_mask": (0, 1), "mfcc": (-1200, 400), "mfcc_mask": (0, 1)}
 
 Reduce = Callable[[onnx.ModelProto], Reduced]  # of the float32 graph
 
@@ -99,19 +86,19 @@ def export_bundle(
 
     with draft_folder(folder) as draft:
         draft.mkdir()
-        name, path = folder.name, draft / MODEL
-        description = describe(model, entry, spec, provenance, name)
+        path = draft / MODEL
+        manifest = describe(model, entry, spec, provenance, folder.name)
         feeds = [sample_feed(entry, n, spec) for n in BATCHES]
         reference = run_keras(model)
         with timing("onnx"):
-            proto = convert_onnx(model, _metadata(description))
+            proto = convert_onnx(model, _metadata(manifest))
             run = _write_graph(proto, path)
-        parity = {"onnx": compare(reference, run, feeds, f"{name}/{MODEL}")}
+        parity = {"onnx": compare(reference, run, feeds, f"{folder.name}/{MODEL}")}
         if "saved_model" in formats:
             with timing("saved_model"):
                 write_saved_model(model, draft / "saved_model")
                 saved = open_saved_model(draft / "saved_model")
-            parity["saved_model"] = compare(reference, saved, feeds, f"{name}/saved_model")
+            parity["saved_model"] = compare(reference, saved, feeds, f"{folder.name}/saved_model")
         if "keras" in formats:
             model.save(draft / "model.keras")
         quantization: Quantization | None = None
@@ -119,25 +106,24 @@ def export_bundle(
             with timing("quantize"):
                 reduced = reduce(proto)
                 proto, quantization = reduced.proto, reduced.quantization
-                description["precision"] = reduced.precision
-                description["quantisation"] = quantization.to_dict()
+                manifest = replace(
+                    manifest, precision=reduced.precision, quantization=quantization.to_dict()
+                )
                 add_metadata(proto, {"precision": reduced.precision})
                 run = reference = _write_graph(proto, path)  # golden values are of this graph
         sound: Waveform | None = None
         if waveform:
             with timing(WAVEFORM):
-                precision = description["precision"]
+                precision = manifest.precision
                 sound = write_waveform(proto, entry, spec, precision, draft / WAVEFORM, run)
-                description["waveform"] = sound.to_dict()
+                manifest = replace(manifest, waveform=sound.to_dict())
         del proto
         _copy_detector(draft / DETECTOR)
         golden = sample_feed(entry, 1, spec, golden=True)
         _write_golden(draft / GOLDEN, golden, reference(golden))
-        description["parity"] = {file: asdict(p) for file, p in parity.items()}
-        description["export_seconds"] = seconds
-        write_card(description, provenance, quantization, sound, draft / "README.md")
-        description["files"] = list_files(draft)
-        write_json(draft / DESCRIPTION, description)
+        write_card(manifest, quantization, sound, draft / "README.md")
+        manifest = replace(manifest, parity=parity, export_seconds=seconds, files=list_files(draft))
+        write_json(draft / DESCRIPTION, manifest.to_dict())
         with timing("check"):
             check_golden(keras_emo.load(draft), draft)
         sizes = {p.name: p.stat().st_size for p in (path, draft / WAVEFORM) if p.is_file()}
@@ -154,10 +140,10 @@ def check_place(folder: Path, marker: str, what: str) -> None:
         raise UsageError(folder, Reason.BAD_CONFIG, cause)
 
 
-def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+def list_files(folder: Path) -> dict[str, FileEntry]:
     """sha256 and size of every file in a folder, by relative path."""
     return {
-        p.relative_to(folder).as_posix(): {"sha256": digest_file(p), "bytes": p.stat().st_size}
+        p.relative_to(folder).as_posix(): FileEntry(digest_file(p), p.stat().st_size)
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
@@ -171,50 +157,42 @@ def check_golden(model: Model, folder: Path) -> None:
 
 def describe(
     model: keras.Model, entry: ModelEntry, spec: ClipSpec, provenance: Provenance, name: str
-) -> dict[str, Any]:
-    """bundle.json without the entries that depend on the finished files."""
-    ranges = {
-        "face": [0, 255],
-        "face_mask": [0, 1],
-        "mfcc": [-1200, 400],
-        "mfcc_mask": [0, 1],
-    }
+) -> BundleManifest:
+    """The manifest of a float32 bundle, before its files are written."""
+    dynamic = ("batch", "frames")
 
-    def shape(tensor) -> list[str | int]:
-        dynamic = ["batch", "frames"]
-        return [dynamic[i] if n is None else int(n) for i, n in enumerate(tensor.shape)]
+    def tensor(name: str, value: Any) -> TensorSpec:
+        shape = tuple(dynamic[i] if n is None else int(n) for i, n in enumerate(value.shape))
+        return TensorSpec(name, "float32", shape, RANGES.get(name))
 
-    corpus = known_corpora().get(provenance.corpus)
-    return {
-        "schema": SCHEMA,
-        "name": name,
-        "model": entry.name,
-        "preset": provenance.preset,
-        "precision": "fp32",
-        "parameters": model.count_params(),
-        "labels": list(EMOTIONS),
-        "modalities": list(entry.modalities),
-        "frames": entry.frames,
-        "inputs": [
-            {"name": n, "dtype": "float32", "shape": shape(t), "range": ranges[n]}
-            for n, t in model.input.items()
-        ],
-        "outputs": [
-            {"name": n, "dtype": "float32", "shape": shape(model.output[n])} for n in OUTPUTS
-        ],
-        "clip_spec": spec.to_dict(),
-        "detector": {"kind": "mtcnn", "folder": DETECTOR},
-        "opset": OPSET,
-        "versions": {
+    corpus = known_corpora().get(provenance.corpus.name)
+    packages = ("keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+    return BundleManifest(
+        schema=SCHEMA,
+        name=name,
+        model=entry.name,
+        preset=provenance.preset,
+        parameters=model.count_params(),
+        labels=EMOTIONS,
+        modalities=entry.modalities,
+        frames=entry.frames,
+        inputs=tuple(tensor(name, value) for name, value in model.input.items()),
+        outputs=tuple(tensor(name, model.output[name]) for name in OUTPUTS),
+        clip_spec=spec,
+        detector={"kind": "mtcnn", "folder": DETECTOR},
+        opset=OPSET,
+        versions={
             "keras_emo": keras_emo.__version__,
             "python": platform.python_version(),
-            **{p: version(p) for p in ("keras", "tf2onnx", "onnx", "onnxruntime", "numpy")},
+            **{package: version(package) for package in packages},
         },
-        "corpus": provenance.corpus_to_dict(),
-        "metrics": provenance.metrics_to_dict(),
-        **({"soup": list(provenance.averaged)} if provenance.averaged else {}),
-        "licence": corpus.license if corpus else "unknown",
-    }
+        corpus=provenance.corpus,
+        metrics=provenance.metrics,
+        averaged=provenance.averaged,
+        license=corpus.license if corpus else "unknown",
+        parity={},
+        files={},
+    )
 
 
 def put_in_place(draft: Path, folder: Path) -> None:
@@ -231,13 +209,14 @@ def put_in_place(draft: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _metadata(description: dict[str, Any]) -> dict[str, Any]:
+def _metadata(manifest: BundleManifest) -> dict[str, Any]:
     """The metadata inside model.onnx, which describe the file without its bundle."""
     wanted = (
         "schema", "model", "labels", "modalities", "frames", "inputs", "outputs", "clip_spec",
-        "corpus", "licence",
+        "corpus", "license",
     )  # fmt: skip
-    return {key: description[key] for key in wanted}
+    described = manifest.to_dict()
+    return {key: described[key] for key in wanted}
 
 
 def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from keras_emo.data.corpora import known_corpora
 from keras_emo.export.accuracy import Quantization
-from keras_emo.export.provenance import Provenance
 from keras_emo.export.waveform import Waveform
-from keras_emo.metrics import Metrics, format_percent
+from keras_emo.inference.manifest import BundleManifest, Evaluation
+from keras_emo.metrics import format_percent
 
 LIMITS = """
 ## Limits
@@ -28,52 +27,48 @@ must be informed (Article 50(3)). Not for decisions about persons.
 
 
 def write_card(
-    description: dict[str, Any],
-    provenance: Provenance,
+    manifest: BundleManifest,
     quantization: Quantization | None,
     waveform: Waveform | None,
     path: Path,
 ) -> None:
     """README.md of a bundle, with the front matter that model hubs read."""
-    license = description["licence"]
+    license, split = manifest.license, manifest.corpus.split
     hub = license.lower() if license.startswith(("CC", "Apache")) else "other"
-    corpus = known_corpora().get(provenance.corpus)
-    split = provenance.split
+    corpus = known_corpora().get(manifest.corpus.name)
     lines = [
         "---",
         f"license: {hub}",
         "tags: [emotion-recognition, audio-visual, onnx, keras]",
         "---",
-        f"# {description['name']}",
+        f"# {manifest.name}",
         "",
-        f"`{description['model']}` ({provenance.preset} preset, "
-        f"{description['parameters']:,} parameters), exported by keras_emo "
-        f"{description['versions']['keras_emo']}.",
+        f"`{manifest.model}` ({manifest.preset} preset, {manifest.parameters:,} parameters), "
+        f"exported by keras_emo {manifest.versions['keras_emo']}.",
         "",
-        f"From {' and '.join(description['modalities'])} of one person speaking it predicts one "
-        f"of: {', '.join(description['labels'])}.",
+        f"From {' and '.join(manifest.modalities)} of one person speaking it predicts one of: "
+        f"{', '.join(manifest.labels)}.",
         "",
         "## Data",
-        corpus.about if corpus else provenance.corpus,
+        corpus.about if corpus else manifest.corpus.name,
         f"Training speakers: {_join(split.train)}. Validation: {_join(split.val)}. "
         f"Test, never used for a choice: {_join(split.test)}.",
     ]
-    if provenance.pretrained:
+    if manifest.corpus.pretrained:
         lines.append(
             "The face network was first trained on pictures of faces in the wild "
-            f"({provenance.pretrained})."
+            f"({manifest.corpus.pretrained})."
         )
-    if provenance.run_splits:
+    if split.members:
         averaged = ""
-        if provenance.averaged:
-            averaged = f"; the weights of {_join(provenance.averaged)} are averaged"
+        if manifest.averaged:
+            averaged = f"; the weights of {_join(manifest.averaged)} are averaged"
         lines.append(
-            f"It is an ensemble: the mean of the logits of {len(provenance.run_splits)} "
-            f"networks{averaged}."
+            f"It is an ensemble: the mean of the logits of {len(split.members)} networks{averaged}."
         )
-    lines += ["", "## Metrics", *format_metrics(provenance)]
+    lines += ["", "## Metrics", *format_metrics(manifest.metrics)]
     if quantization is not None:
-        lines += ["", *_describe_quantization(quantization, provenance)]
+        lines += ["", *_describe_quantization(quantization, manifest.metrics.get("folds"))]
     if waveform is not None:
         sound = waveform.spec
         lines += [
@@ -90,45 +85,44 @@ def write_card(
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def format_metrics(provenance: Provenance) -> list[str]:
+def format_metrics(metrics: Mapping[str, Evaluation]) -> list[str]:
     """Lines of a Markdown table with a row for each split, and one for folds."""
-    rows: list[tuple[str, Metrics]] = []
-    for split, metrics in provenance.metrics.items():
-        fitted = split == "val" and provenance.fitted
-        rows.append((f"{split} (fitted the fusion)" if fitted else split, metrics))
-    if folds := provenance.folds:
-        made = f"{folds.n_folds} bundles ({folds.precision})" if folds.precision else "networks"
-        title = (
-            f"{made} trained in the same way, {folds.n_seeds} networks averaged, each tested on "
-            f"the held-out speakers of one of {folds.n_folds} folds"
-        )
-        rows.append((title, folds.metrics))
-    if not rows:
+    if not metrics:
         return ["None: it was trained on all speakers, and not tested over folds."]
     return [
         "Per clip, in percent; 95 % interval by resampling speakers.",
         "",
         "| split | speakers | clips | accuracy | UAR | macro-F1 | accuracy by gender |",
         "|---|---|---|---|---|---|---|",
-        *(_format_row(title, metrics) for title, metrics in rows),
+        *(_format_row(split, evaluation) for split, evaluation in metrics.items()),
     ]
 
 
-def _format_row(title: str, m: Metrics) -> str:
+def _format_row(split: str, evaluation: Evaluation) -> str:
+    title, m = split, evaluation.metrics
+    if evaluation.fitted:
+        title += " (fitted the fusion)"
+    if evaluation.n_folds:
+        bundles = f"{evaluation.n_folds} bundles ({evaluation.precision})"
+        title = (
+            f"{bundles if evaluation.precision else 'networks'} trained in the same way, "
+            f"{evaluation.n_seeds} networks averaged, each tested on the held-out speakers of "
+            f"one of {evaluation.n_folds} folds"
+        )
     genders = [f"{name} {format_percent(g.accuracy)}" for name, g in m.by_gender.items()]
     scores = [m.format(), format_percent(m.uar), format_percent(m.macro_f1)]
     cells = [title, str(m.n_speakers), str(m.n_clips), *scores, ", ".join(genders)]
     return f"| {' | '.join(cells)} |"
 
 
-def _describe_quantization(made: Quantization, provenance: Provenance) -> list[str]:
+def _describe_quantization(made: Quantization, folds: Evaluation | None) -> list[str]:
     if not made.accuracy:
         return [f"`model.onnx`: {made.method}."]
     lines = [
         f"`model.onnx` computes in int8 ({made.method}), calibrated on {made.n_clips} clips of "
         f"{len(made.speakers)} training speakers."
     ]
-    scored = (provenance.folds and provenance.folds.precision) or "float32"
+    scored = (folds and folds.precision) or "float32"
     if scored != "int8":
         lines.append(f"The table above is of {scored}.")
     lines += [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import onnx
 from keras_emo.errors import Reason
 from keras_emo.export.onnx import ExportError
 from keras_emo.inference.batch import Batch, Run
+from keras_emo.inference.manifest import Parity
 from keras_emo.inference.session import available_cores, open_session
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import AudioSpec, ClipSpec
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 BATCHES = (1, 7)
 N_FRAMES = 5
 TOLERANCE = 1e-4  # on logits, and on probs and embedding where the scale allows
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Largest absolute difference of each output, the batch sizes tried, spread of the logits."""
-
-    max_difference: dict[str, float]
-    batches: list[int]
-    logits_deviation: float
 
 
 def run_onnx(graph: onnx.ModelProto | Path) -> Run:
@@ -126,7 +117,7 @@ def compare(
     if spread < 1e-3:  # a network that predicts the same for every input
         cause = f"logits vary by {spread:.1e} only; agreement would prove nothing"
         raise ExportError(name, Reason.EXPORT_FAILED, cause)
-    return Parity(worst, batches, spread)
+    return Parity(worst, tuple(batches), spread)
 
 
 def check_biases(model: keras.Model) -> None:

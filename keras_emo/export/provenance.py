@@ -9,78 +9,25 @@ from typing import Any
 
 from keras_emo.data.splits import PARTS, SPLIT_FILE, Split, check_scored, read_split
 from keras_emo.errors import Reason, UsageError
+from keras_emo.inference.manifest import Evaluation, MemberSplit, TrainingCorpus
+from keras_emo.inference.manifest import Split as BundleSplit
 from keras_emo.io import naming_content, read_record
 from keras_emo.metrics import Metrics
 from keras_emo.training.manifest import RunManifest, read_manifest
 
 
 @dataclass(frozen=True)
-class FoldMetrics:
-    """Metrics over the test speakers of all folds.
-
-    fold_mean, fold_deviation: of the folds' accuracies. single_mean: accuracy of one network, not
-    of n_seeds together. precision: of the bundles that were tested; "" for Keras networks.
-    """
-
-    metrics: Metrics
-    n_folds: int
-    n_seeds: int
-    fold_mean: float
-    fold_deviation: float
-    single_mean: float | None = None
-    precision: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as bundle.json has them."""
-        result = {
-            **self.metrics.to_dict(),
-            "n_folds": self.n_folds,
-            "n_seeds": self.n_seeds,
-            "fold_mean": self.fold_mean,
-            "fold_deviation": self.fold_deviation,
-        }
-        if self.single_mean is not None:
-            result["single_mean"] = self.single_mean
-        return {"bundles": self.precision, **result} if self.precision else result
-
-
-@dataclass(frozen=True)
 class Provenance:
     """Preset, corpus, speakers and metrics of an exported network.
 
-    split: of several runs, all speakers that any of them was trained or validated on. run_splits:
-    the split of each of several runs. clips: digest of the corpus. pretrained: the face pictures.
-    metrics: of the splits val and test. fitted: whether val was used to fit the fusion.
-    averaged: networks whose weights were averaged.
+    The split of several runs has all speakers that any of them was trained or validated on.
+    metrics: by "val", "test" or "folds". averaged: networks whose weights were averaged.
     """
 
     preset: str
-    corpus: str
-    split: Split
-    run_splits: tuple[Split, ...] = ()
-    clips: str = ""
-    pretrained: str = ""
-    metrics: Mapping[str, Metrics] = field(default_factory=dict)
-    fitted: bool = False
-    folds: FoldMetrics | None = None
+    corpus: TrainingCorpus
+    metrics: Mapping[str, Evaluation] = field(default_factory=dict)
     averaged: tuple[str, ...] = ()
-
-    def corpus_to_dict(self) -> dict[str, Any]:
-        """The entry ``corpus`` of bundle.json."""
-        split: dict[str, Any] = dict(self.split.to_dict())
-        if self.run_splits:
-            split["members"] = [
-                {"train": list(s.train), "val": list(s.val)} for s in self.run_splits
-            ]
-        result = {"name": self.corpus, "split": split, "clips": self.clips}
-        return {**result, "pretrained": self.pretrained} if self.pretrained else result
-
-    def metrics_to_dict(self) -> dict[str, Any]:
-        """The entry ``metrics`` of bundle.json."""
-        result = {split: m.to_dict() for split, m in self.metrics.items()}
-        if self.fitted:
-            result["val"]["fitted"] = True
-        return result if self.folds is None else {**result, "folds": self.folds.to_dict()}
 
 
 def read_runs(runs: Sequence[Path]) -> RunManifest:
@@ -142,30 +89,28 @@ def collect_provenance(
     folds, has some.
     """
     splits = [_read_split(run / SPLIT_FILE) for run in runs]
-    split, fitted = splits[0], False
-    metrics: dict[str, Metrics] = {}
+    metrics: dict[str, Evaluation] = {}
     if len(runs) == 1:
-        metrics, fitted = _read_metrics(runs[0] / name / "metrics.json", split)
-    else:
-        train = {speaker for s in splits for speaker in s.train}
-        val = {speaker for s in splits for speaker in s.val} - train
-        split = Split(tuple(train), tuple(val), split.test)
-    pretrained = ""
+        metrics |= _read_metrics(runs[0] / name / "metrics.json", splits[0])
+    if table is not None:
+        metrics["folds"] = read_folds(table, name)
+    pretrained = None
     for visual in sorted(runs[0].glob("visual_*/metrics.json")):
         if not name.startswith("audio"):
-            pretrained = str(read_record(visual).get("pretrained") or "")
-    return Provenance(
-        preset=manifest.config.preset,
-        corpus=manifest.corpus,
-        split=split,
-        run_splits=tuple(splits) if len(runs) > 1 else (),
-        clips=manifest.clips,
-        pretrained=pretrained,
-        metrics=metrics,
-        fitted=fitted,
-        folds=read_folds(table, name) if table is not None else None,
-        averaged=tuple(averaged),
-    )
+            pretrained = read_record(visual).get("pretrained")
+    split = join_splits(splits)
+    corpus = TrainingCorpus(manifest.corpus, split, manifest.clips, pretrained)
+    return Provenance(manifest.config.preset, corpus, metrics, tuple(averaged))
+
+
+def join_splits(splits: Sequence[Split]) -> BundleSplit:
+    """The split of one run; of several runs, the speakers of all of them together."""
+    if len(splits) == 1:
+        return BundleSplit(splits[0].train, splits[0].val, splits[0].test)
+    train = {speaker for split in splits for speaker in split.train}
+    val = {speaker for split in splits for speaker in split.val} - train
+    members = tuple(MemberSplit(split.train, split.val) for split in splits)
+    return BundleSplit(tuple(sorted(train)), tuple(sorted(val)), splits[0].test, members)
 
 
 def _read_split(path: Path) -> Split:
@@ -173,22 +118,22 @@ def _read_split(path: Path) -> Split:
     return Split.from_dict({part: split[part] for part in PARTS})
 
 
-def _read_metrics(path: Path, split: Split) -> tuple[dict[str, Metrics], bool]:
-    data = read_record(path)
+def _read_metrics(path: Path, split: Split) -> dict[str, Evaluation]:
+    known = read_record(path)
     with naming_content(path):
-        check_scored(data, split.to_dict())
-        metrics = {
-            part: Metrics.from_dict(data[part]).summarize()
+        check_scored(known, split.to_dict())
+        fitted = bool(known.get("fitted_on_val"))
+        return {
+            part: Evaluation(_read_summary(known[part]), fitted=fitted and part == "val")
             for part in ("val", "test")
-            if part in data
+            if part in known
         }
-        return metrics, bool(data.get("fitted_on_val")) and "val" in metrics
 
 
-def read_folds(table: Path, name: str) -> FoldMetrics:
+def read_folds(table: Path, name: str) -> Evaluation:
     """Metrics over folds: of networks, from train.py, or of bundles, from keras-emo evaluate."""
     known = read_record(table)
-    precision, rows = "", known
+    precision, rows = None, known
     with naming_content(table):
         if "made" in known:
             made = known["made"]
@@ -198,12 +143,16 @@ def read_folds(table: Path, name: str) -> FoldMetrics:
         raise UsageError(table, Reason.BAD_CONFIG, f"it has no metrics of {name}")
     with naming_content(table):
         row = rows[name]
-        return FoldMetrics(
-            Metrics.from_dict(row["all"]).summarize(),
-            n_folds=len(row["folds"]),
+        return Evaluation(
+            _read_summary(row["all"]),
+            precision=precision,
             n_seeds=int(row["n_seeds"]),
+            n_folds=len(row["folds"]),
             fold_mean=float(row["fold_mean"]),
             fold_deviation=float(row["fold_deviation"]),
             single_mean=None if precision else float(row["single_mean"]),
-            precision=precision,
         )
+
+
+def _read_summary(metrics: Mapping[str, Any]) -> Metrics:
+    return Metrics.from_dict(metrics).summarize()

@@ -16,7 +16,7 @@ from keras_emo.spec import ClipSpec
 SCHEMA = 1
 INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")  # what batch.collate_clips can make
 LOGITS = "logits"
-OLD_KEYS = {"licence": "license", "quantisation": "quantization"}
+OLD_KEYS = {"licence": "license", "quantisation": "quantization", "soup": "averaged"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class BundleManifest:
     model: the network's name in the catalog. frames: how face crops reach it, see
     batch.collate_clips. metrics: by set of speakers, "val", "test" or "folds". parity: by format.
     files: by name, all but bundle.json. quantization: how it was made smaller. waveform: what
-    waveform.onnx takes. soup: sub-networks whose weights are the mean of several.
+    waveform.onnx takes. averaged: branches whose weights are the mean of several runs.
     """
 
     schema: int
@@ -146,7 +146,7 @@ class BundleManifest:
     precision: str = "fp32"
     license: str = "unknown"
     parameters: int | None = None
-    soup: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
     quantization: Mapping[str, Any] | None = None
     waveform: Mapping[str, Any] | None = None
     export_seconds: Mapping[str, float] = field(default_factory=dict)

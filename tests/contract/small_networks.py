@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from keras_emo.data.splits import Split
 from keras_emo.export.provenance import Provenance
+from keras_emo.inference.manifest import Split, TrainingCorpus
 from keras_emo.networks import build
 from keras_emo.networks.clip import ClipStatistics
 from keras_emo.networks.layers import Standardize
@@ -24,7 +24,9 @@ TINY = {
     "fusion_joint": {"units": 8},
     "fusion_joint_ensemble": {"units": 8},
 }
-PROVENANCE = Provenance("compact", "builtin", Split(train=("a",), val=("b",), test=()))
+PROVENANCE = Provenance(
+    "compact", TrainingCorpus("builtin", Split(train=("a",), val=("b",), test=()))
+)
 
 
 def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:

@@ -15,7 +15,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import numpy_helper  # noqa: E402
 
 import keras_emo  # noqa: E402
-from keras_emo.data.samples import Sample  # noqa: E402
+from keras_emo.data.corpus import Sample  # noqa: E402
 from keras_emo.data.splits import Split, select  # noqa: E402
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, UsageError  # noqa: E402
 from keras_emo.export import accuracy  # noqa: E402
@@ -158,7 +158,7 @@ def test_int8_bundle(agreeing, network, tmp_path):
     assert exported.parity["onnx"].max_difference["logits"] <= 1e-4  # of the float32 graph
     manifest = json.loads((tmp_path / "b/bundle.json").read_text())
     assert manifest["precision"] == "int8"
-    made = manifest["quantisation"]
+    made = manifest["quantization"]
     assert made["calibration"] == {"n_clips": 13, "speakers": ["a", "b"]}  # one has no sound
     assert set(made["accuracy"]) == {"val", "test"}
     assert made["accuracy"]["val"]["n_clips"] == 7
@@ -277,7 +277,7 @@ def test_half_bundle(network, tmp_path):
     export_bundle(network[0], ENTRY, SPEC, PROVENANCE, tmp_path / "b", ("onnx",), reduce)
     manifest = json.loads((tmp_path / "b/bundle.json").read_text())
     assert manifest["precision"] == "fp16"
-    made = manifest["quantisation"]
+    made = manifest["quantization"]
     assert made["max_difference"]["logits"] <= 1e-2
     assert made["bytes"]["fp16"] < 0.65 * made["bytes"]["fp32"]
     assert "float16" in (tmp_path / "b/README.md").read_text()

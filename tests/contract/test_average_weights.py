@@ -96,7 +96,7 @@ def test_the_command_writes_a_bundle_with_the_same_logits(models, runs_of, tmp_p
     options = ["--run", *runs, "--model", NAME, "--average-weights", FACE, "--formats", "onnx"]
     assert main([*options, "--out", str(out)]) == ExitCode.OK
     known = json.loads((out / "bundle.json").read_text())
-    assert known["soup"] == [FACE]
+    assert known["averaged"] == [FACE]
     card = (out / "README.md").read_text()
     assert f"mean of the logits of 3 networks; the weights of {FACE} are averaged" in card
     feed = sample_feed(MODELS[NAME], 2, SPEC)

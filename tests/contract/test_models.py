@@ -29,13 +29,13 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def case(request, tmp_path_factory):
-    """(entry, model, bundle folder, figures) for each registered network."""
+    """(entry, model, bundle folder, exported) for each registered network."""
     model, entry = build_tiny(request.param), MODELS[request.param]
     folder = tmp_path_factory.mktemp("bundles") / request.param
-    figures = export_bundle(
+    exported = export_bundle(
         model, entry, SPEC, PROVENANCE, folder, ("onnx", "saved_model", "keras")
     )
-    return entry, model, folder, figures
+    return entry, model, folder, exported
 
 
 def test_inputs_and_outputs_are_as_registered(case):
@@ -103,11 +103,11 @@ def test_absent_modality_has_no_say(case):
 
 
 def test_export_agrees_with_keras(case):
-    entry, model, folder, figures = case
-    assert set(figures["parity"]) == {"onnx", "saved_model"}
-    for result in figures["parity"].values():
-        assert result["batches"] == [1, 7]
-        assert result["max_difference"]["logits"] <= 1e-4
+    entry, model, folder, exported = case
+    assert set(exported.parity) == {"onnx", "saved_model"}
+    for result in exported.parity.values():
+        assert result.batches == (1, 7)
+        assert result.max_difference["logits"] <= 1e-4
     feed = sample_feed(entry, 3, SPEC, seed=99)  # not what the gate saw
     ours, theirs = run_keras(model)(feed), load(folder).run(feed)
     for key, value in ours.items():

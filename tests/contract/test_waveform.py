@@ -13,8 +13,7 @@ from keras_emo import load  # noqa: E402
 from keras_emo.export import waveform  # noqa: E402
 from keras_emo.export.bundle import export_bundle  # noqa: E402
 from keras_emo.export.onnx import ExportError, convert_onnx  # noqa: E402
-from keras_emo.export.parity import sample_feed, sample_sounds  # noqa: E402
-from keras_emo.export.quantize import open_run  # noqa: E402
+from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds  # noqa: E402
 from keras_emo.export.waveform import build_features, fourier_constants  # noqa: E402
 from keras_emo.features.mfcc import compute_mfcc  # noqa: E402
 from keras_emo.inference.session import open_session  # noqa: E402
@@ -99,5 +98,5 @@ def test_a_graph_that_hears_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(waveform, "build_features", lambda spec: build(wrong))
     with pytest.raises(ExportError, match="differ from the numpy path"):
         waveform.write_waveform(
-            proto, entry, SPEC, "fp32", tmp_path / "waveform.onnx", open_run(proto)
+            proto, entry, SPEC, "fp32", tmp_path / "waveform.onnx", run_onnx(proto)
         )

@@ -31,7 +31,7 @@ class StubManifest:
     model: str = "fusion_multi_tdnn"
     preset: str = "compact"
     precision: str = "int8"
-    soup: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
     clip_spec: None = None
 
 
@@ -162,7 +162,7 @@ def score_folds(root: Path, tested: str = "2", **changes) -> list[Scored]:
 
 
 @pytest.mark.parametrize(
-    "change", [{"precision": "fp16"}, {"soup": ("visual_residual",)}, {"model": "audio_tdnn"}]
+    "change", [{"precision": "fp16"}, {"averaged": ("visual_residual",)}, {"model": "audio_tdnn"}]
 )
 def test_folds_are_made_in_one_way(tmp_path, change):
     with pytest.raises(UsageError, match=f"another {next(iter(change))}") as caught:

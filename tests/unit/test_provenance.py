@@ -10,7 +10,9 @@ import pytest
 
 from keras_emo.data.splits import Split
 from keras_emo.errors import Reason, UsageError
-from keras_emo.export.provenance import Provenance, collect_provenance, read_reference, read_runs
+from keras_emo.export.provenance import collect_provenance, read_reference, read_runs
+from keras_emo.inference.manifest import MemberSplit, TrainingCorpus
+from keras_emo.inference.manifest import Split as BundleSplit
 
 pytest.importorskip("keras")
 from keras_emo.training.config import StageConfig, TrainConfig
@@ -80,10 +82,14 @@ def test_speakers_of_several_runs_are_joined(write):
     )
     runs = [write(name, split=split) for name, split in zip("ab", splits, strict=True)]
     made = collect_provenance(runs, "audio_cnn", read_runs(runs))
-    assert made == Provenance(
-        preset="compact",
-        corpus="builtin",
-        split=Split(train=("1", "2", "3"), val=("4",), test=("9",)),
-        run_splits=splits,
+    assert made.corpus == TrainingCorpus(
+        name="builtin",
+        split=BundleSplit(
+            train=("1", "2", "3"),
+            val=("4",),
+            test=("9",),
+            members=(MemberSplit(("1", "2"), ("3",)), MemberSplit(("2", "3"), ("4",))),
+        ),
         clips="5" * 16,
     )
+    assert (made.preset, made.metrics, made.averaged) == ("compact", {}, ())
