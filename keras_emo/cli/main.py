@@ -27,7 +27,7 @@ COMMANDS = {
     "inspect": "show what a bundle contains",
     "serve": "predict over HTTP",
 }
-PACKAGES = ("numpy", "cv2", "onnxruntime", "av", "soxr")
+PACKAGES = ("numpy", "cv2", "onnxruntime", "av", "soxr", "tqdm")
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_emo.data.cache import load_clip, load_mfcc, naming_damage
+from keras_emo.data.cache import Progress, load_clip, load_mfcc, naming_damage
 from keras_emo.data.corpus import Sample
 from keras_emo.errors import ClipError
 from keras_emo.features.clip import ClipInputs
@@ -173,10 +173,19 @@ def open_clip(path: Path, spec: ClipSpec) -> StoredClip:
     return StoredClip(path, n_crops, offsets.get("face", ABSENT), offsets.get("mfcc", ABSENT))
 
 
-def open_clips(samples: Sequence[Sample], files: dict[str, Path], spec: ClipSpec) -> Clips:
+def open_clips(
+    samples: Sequence[Sample],
+    files: dict[str, Path],
+    spec: ClipSpec,
+    progress: Progress | None = None,
+) -> Clips:
     """Check the prepared files of samples; samples without a file (they failed) are left out."""
     samples = [s for s in samples if s.sample_id in files]
-    stored = [open_clip(files[s.sample_id], spec) for s in samples]
+    stored: list[StoredClip] = []
+    for sample in samples:
+        stored.append(open_clip(files[sample.sample_id], spec))
+        if progress:
+            progress(len(stored), len(samples))
     paths, count = [c.path for c in stored], np.array([c.n_crops for c in stored], np.int64)
     mfcc_at = [c.mfcc_at for c in stored]
     return Clips(

@@ -55,7 +55,8 @@ class Prepared:
 
     def training_clips(self) -> Clips:
         """All training clips, read from the cache when they are used."""
-        return open_clips(self.samples("train"), self.cache.files, self.spec)
+        with Progress("checked clips", "clips") as progress:
+            return open_clips(self.samples("train"), self.cache.files, self.spec, progress)
 
     def augment_voices(self, clips: Clips, waves: WaveSpec) -> None:
         """Add augmented versions of the sound to training clips, made on first use."""
