@@ -112,7 +112,7 @@ def test_a_clip_that_lacks_an_input_is_refused():
         (("face", "face_mask"), True, True, False, False),
     ],
 )
-def test_who_can_be_answered(names, both, face, voice, neither):
+def test_what_a_network_can_predict(names, both, face, voice, neither):
     clips = [clip(1), clip(1, voice=False), clip(0), clip(0, voice=False)]
     assert [can_predict(c, names) for c in clips] == [both, face, voice, neither]
 
@@ -122,25 +122,25 @@ def masked_network(feed) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     a, b = rng.normal(size=N_EMOTIONS), rng.normal(size=(SPEC.audio.n_mfcc, N_EMOTIONS))
     mask, crops = feed["face_mask"], feed["face"].mean(axis=(-3, -2, -1))
-    seen = (mask * crops).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
-    heard = (feed["mfcc"].mean(axis=2) @ b) * feed["mfcc_mask"]
-    return {"logits": (seen[:, None] * a / 10 + heard).astype(np.float32)}
+    face = (mask * crops).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    voice = (feed["mfcc"].mean(axis=2) @ b) * feed["mfcc_mask"]
+    return {"logits": (face[:, None] * a / 10 + voice).astype(np.float32)}
 
 
-def test_answers_do_not_depend_on_the_batch():
+def test_probabilities_do_not_depend_on_the_batch():
     clips = [clip(n % 5, voice=n % 3 > 0 or n % 5 == 0, seed=n) for n in range(19)]
-    answers = {
+    probs = {
         batch: predict_clips(masked_network, clips, BOTH, "all", SPEC, batch)
         for batch in (1, 2, 8, 100)
     }
-    assert answers[1].shape == (19, N_EMOTIONS)
-    assert answers[1].dtype == np.float32
-    np.testing.assert_allclose(answers[1].sum(axis=1), 1, rtol=1e-5)
-    assert len(np.unique(answers[1].round(4), axis=0)) > 10
+    assert probs[1].shape == (19, N_EMOTIONS)
+    assert probs[1].dtype == np.float32
+    np.testing.assert_allclose(probs[1].sum(axis=1), 1, rtol=1e-5)
+    assert len(np.unique(probs[1].round(4), axis=0)) > 10
     for batch in (2, 8, 100):
-        np.testing.assert_allclose(answers[batch], answers[1], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(probs[batch], probs[1], rtol=1e-5, atol=1e-7)
     turned = predict_clips(masked_network, clips[::-1], BOTH, "all", SPEC)[::-1]
-    np.testing.assert_allclose(turned, answers[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(turned, probs[1], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
@@ -191,7 +191,7 @@ def test_padding_content_never_changes_a_prediction(shipped, value):
     np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-5)
 
 
-def test_rows_of_nan_where_there_is_no_answer():
+def test_rows_of_nan_where_an_input_is_missing():
     calls = []
 
     def run(feed):

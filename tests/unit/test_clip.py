@@ -108,7 +108,7 @@ def test_quiet_sound_is_sound(files, make, tmp_path):
     assert prepare_clip(path, SPEC, make.detector([])).modalities == ("voice",)
 
 
-def test_largest_face_is_taken(files, make, face):
+def test_largest_face_is_chosen(files, make, face):
     others = [make.face((0, 0, 5, 30)), face, make.face((40, 20, 19, 19))]
     inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector(others))
     np.testing.assert_array_equal(inputs.boxes, [face.box] * 4)
@@ -256,7 +256,7 @@ def test_stream_without_decoder_leaves_the_other(files, make, face, tmp_path):
 
 
 def test_boxes_are_in_px_of_the_file(make, tmp_path):
-    """A large picture is shrunk before anything looks at it; no caller needs to know."""
+    """A large picture is shrunk before anything else; no caller needs to know."""
     frame = np.zeros((240, 320, 3), np.uint8)
     frame[80:160, 120:200] = 200
     path = make.video(tmp_path / "a.mp4", [frame] * 11)

@@ -267,7 +267,7 @@ def test_truncated_wav_keeps_what_is_there(make, tmp_path):
     assert len(read.waveform) == pytest.approx(25_000, abs=100)
     assert read.missing_s == pytest.approx(1 - 25_000 / 48_000, abs=0.01)
     assert read_media(path, audio_s=0.5).missing_s == 0
-    size_at = data.find(b"data") + 4  # a writer to a pipe cannot go back and say
+    size_at = data.find(b"data") + 4  # a writer to a pipe cannot go back and fill it in
     path.write_bytes(data[:size_at] + b"\xff" * 4 + data[size_at + 4 :])
     assert (read_media(path).missing_s, len(read_media(path).waveform)) == (0, 48_000)
 
@@ -379,12 +379,12 @@ def test_reading_stops_when_all_is_there(make, monkeypatch, tmp_path):
     """The sound ends after half a second; the picture goes on for 20 s."""
     frames = [np.full((48, 64, 3), 90, np.uint8)] * 600
     path = make.video(tmp_path / "a.mp4", frames, sound=make.sine(0.5), bf="0")
-    seen = []
-    monkeypatch.setattr(decoding.Decoding, "_note_end", lambda *a: seen.append(a))
+    skipped = []
+    monkeypatch.setattr(decoding.Decoding, "_note_end", lambda *a: skipped.append(a))
     read = read_media(path, max_frames=2)
     assert (len(read.frames), read.cut, read.missing_s) == (2, True, 0)
-    assert len(seen) < 100
-    assert read.duration_s == pytest.approx(20, abs=0.1)  # as the container says
+    assert len(skipped) < 100
+    assert read.duration_s == pytest.approx(20, abs=0.1)  # as the container declares
 
 
 def test_limits(clip, make, monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 60, 80
 
 
 def ramp() -> np.ndarray:
-    """Red says the column and green the row, twice over."""
+    """Red encodes the column and green the row, twice over."""
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     frame[..., 0] = 2 * np.arange(WIDTH)
     frame[..., 1] = 2 * np.arange(HEIGHT)[:, None]
@@ -37,11 +37,11 @@ def test_square_of_the_same_size_is_copied():
     ("box", "square"),
     [
         ((10, 20, 20, 20), (10, 20, 29, 39)),
-        ((10, 25, 30, 10), (10, 15, 39, 44)),  # wide: taller about its centre
-        ((30, 5, 10, 40), (15, 5, 54, 44)),  # tall: wider about its centre
+        ((10, 25, 30, 10), (10, 15, 39, 44)),  # wide: taller about its center
+        ((30, 5, 10, 40), (15, 5, 54, 44)),  # tall: wider about its center
     ],
 )
-def test_square_about_the_centre(box, square):
+def test_square_about_the_center(box, square):
     np.testing.assert_allclose(borders(crop_face(ramp(), box, SPEC)), square, atol=0.8)
 
 
@@ -162,7 +162,7 @@ def test_frames_without_a_box_take_the_nearest_within_the_gap(boxes, times_s, fi
 )
 def test_same_as_looking_at_all_frames_at_once(steps, gap_s):
     times_s = list(np.cumsum([step for step, _ in steps]) / 8)
-    boxes = [(float(i), 2.0, 3.0, 4.0) if seen else None for i, (_, seen) in enumerate(steps)]
+    boxes = [(float(i), 2.0, 3.0, 4.0) if found else None for i, (_, found) in enumerate(steps)]
     faces = [i for i, box in enumerate(boxes) if box is not None]
     expected = []
     for time_s in times_s:

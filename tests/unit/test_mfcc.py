@@ -54,10 +54,10 @@ def signal(kind: str, spec: AudioSpec, make) -> np.ndarray:
 def test_as_librosa(kind, spec, make):
     librosa = pytest.importorskip("librosa")
     waveform = signal(kind, spec, make)
-    heard = np.zeros(spec.n_samples, np.float32)
-    heard[: len(waveform)] = waveform[: spec.n_samples]
+    used = np.zeros(spec.n_samples, np.float32)
+    used[: len(waveform)] = waveform[: spec.n_samples]
     expected = librosa.feature.mfcc(
-        y=heard,
+        y=used,
         sr=spec.sample_rate_hz,
         n_mfcc=spec.n_mfcc,
         n_fft=spec.n_fft,

@@ -17,7 +17,7 @@ from keras_emo.spec import FaceSpec
 
 
 class Network:
-    """A session that answers every window or crop alike."""
+    """A session with the same output for every window or crop."""
 
     def __init__(self, boxes: list[float], score: float):
         self.boxes, self.score = boxes, score
@@ -29,11 +29,11 @@ class Network:
         shape = image.shape[:1]
         if image.shape[1:3] not in ((24, 24), (48, 48)):  # P-Net
             shape = (1, (image.shape[1] - 10) // 2, (image.shape[2] - 10) // 2)
-        answers = {
+        outputs = {
             "boxes": np.broadcast_to(np.float32(self.boxes), (*shape, 4)),
             "scores": np.full(shape, self.score, np.float32),
         }
-        return [answers[name] for name in names]
+        return [outputs[name] for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +115,11 @@ def test_refine_keeps_the_thresholds():
         faked(sure, sure, sure, FaceSpec()).refine(frame[..., 0], boxes)
 
 
-def test_refine_looks_near_the_boxes_at_faces_of_their_size():
-    """Answers in px of a large frame; of P-Net's pyramid only a small part is looked at."""
+def test_refine_searches_near_the_boxes_for_faces_of_their_size():
+    """Boxes in px of a large frame; only a small part of P-Net's pyramid is scanned."""
     sure = Network([0, 0, 0, 0], 0.99)
     pnet = Network([0, 0, 0, 0], 0.99)
-    box = (900.0, 300.0, 150.0, 180.0)  # 60 px in the picture the detector sees
+    box = (900.0, 300.0, 150.0, 180.0)  # 60 px in the shrunk picture
     faces = faked(pnet, sure, sure, FaceSpec()).refine(np.zeros((1080, 1920, 3), np.uint8), [box])
     assert 1 <= len(pnet.batches) <= 3
     assert all(max(shape[1:3]) <= 40 for shape in pnet.batches)
@@ -146,7 +146,7 @@ def test_parts_of_levels_are_cut_from_the_whole_ones():
 
 
 @pytest.mark.parametrize("size", [(360, 640), (359, 641), (358, 642)])
-def test_what_is_looked_at_is_halved_as_the_whole_picture_is(size):
+def test_coarse_levels_are_made_from_the_halved_picture(size):
     """Also where halves of the picture lie between its pixels."""
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     box = np.array([[301.7, 95.2, 481.7, 275.2]])

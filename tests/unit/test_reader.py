@@ -192,7 +192,7 @@ def test_picture_with_any_bytes(changes, suffix, tmp_path):
     data = cv2.imencode(suffix, np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))[1].tobytes()
     path.write_bytes(patch(data, changes, len(data)))
     with pytest.MonkeyPatch.context() as limits:
-        limits.setattr(reader_module, "MAX_PICTURE_PIXELS", 1 << 16)  # larger ones take their time
+        limits.setattr(reader_module, "MAX_PICTURE_PIXELS", 1 << 16)  # larger ones are slow
         try:
             picture = read_image(path)
         except ClipError:
@@ -258,14 +258,14 @@ def no_thread_is_left():
 
 
 def test_order_result_and_threads():
-    seen, here = [], threading.get_ident()
+    relayed, here = [], threading.get_ident()
 
     def on_frame(frame) -> None:
         assert threading.get_ident() == here
-        seen.append((int(frame.rgb[0, 0, 0]), frame.time_s))
+        relayed.append((int(frame.rgb[0, 0, 0]), frame.time_s))
 
     media = relay_frames(reader(40), on_frame)
-    assert seen == [(i, i / 10) for i in range(40)]
+    assert relayed == [(i, i / 10) for i in range(40)]
     assert media.duration_s == 4.0
     assert relay_frames(reader(0), on_frame).duration_s == 0.0
 
@@ -285,11 +285,11 @@ def test_few_frames_are_held():
 
 
 def test_errors_of_reading_come_after_the_frames_before_them():
-    seen, error = [], ClipError("a.mp4", Reason.DURATION_LIMIT, "too long")
+    relayed, error = [], ClipError("a.mp4", Reason.DURATION_LIMIT, "too long")
     with pytest.raises(ClipError) as caught:
-        relay_frames(reader(5, error=error), lambda frame: seen.append(frame.time_s))
+        relay_frames(reader(5, error=error), lambda frame: relayed.append(frame.time_s))
     assert caught.value is error
-    assert len(seen) == 5
+    assert len(relayed) == 5
 
 
 @pytest.mark.parametrize("failure", [ValueError("bad frame"), KeyboardInterrupt()])
@@ -302,6 +302,6 @@ def test_errors_of_looking_stop_the_reading(failure, at):
             raise failure
 
     with pytest.raises(type(failure)) as caught:
-        relay_frames(reader(100, read, RuntimeError("never reached or never seen")), on_frame)
+        relay_frames(reader(100, read, RuntimeError("never reached")), on_frame)
     assert caught.value is failure
     assert len(read) <= at + 5

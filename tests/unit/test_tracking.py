@@ -35,12 +35,12 @@ class Script:
 
 def follow(script: Script, spec: FaceSpec = SPEC, step_s: float = STEP_S):
     """Of each frame, {id: box} of the faces found."""
-    tracker, answers = FaceTracker(spec, script), []
+    tracker, found = FaceTracker(spec, script), []
     for i in range(len(script.frames)):
         script.now = i
         faces = tracker.update(FRAME, i * step_s)
-        answers.append({f.id: f.box for f in faces if f.found})
-    return answers
+        found.append({f.id: f.box for f in faces if f.found})
+    return found
 
 
 def at(x: float, y: float = 20, side: float = 30):
@@ -52,13 +52,13 @@ def at(x: float, y: float = 20, side: float = 30):
 )
 def test_full_detections_are_as_rare_as_set(make, every, full):
     script = Script(make, *[[at(40 + i)] for i in range(10)])
-    answers = follow(script, replace(SPEC, detect_every=every))
+    found = follow(script, replace(SPEC, detect_every=every))
     assert script.full == full
     assert sorted(script.full + script.near) == list(range(10))
-    assert answers == [{0: at(40 + i)} for i in range(10)]
+    assert found == [{0: at(40 + i)} for i in range(10)]
 
 
-def test_a_detector_without_refine_sees_every_frame_once(make):
+def test_a_detector_without_refine_gets_every_frame_once(make):
     detector = make.detector([make.face(at(40))])
     tracker = FaceTracker(SPEC, detector)
     for i in range(9):
@@ -70,8 +70,8 @@ def test_a_detector_without_refine_sees_every_frame_once(make):
 def test_crossing_faces_keep_their_ids(make):
     left, right = [at(10 + 9 * i) for i in range(13)], [at(118 - 9 * i, 24) for i in range(13)]
     script = Script(make, *[[a, b] for a, b in zip(left, right, strict=True)])
-    answers = follow(script)
-    assert answers == [{0: a, 1: b} for a, b in zip(left, right, strict=True)]
+    found = follow(script)
+    assert found == [{0: a, 1: b} for a, b in zip(left, right, strict=True)]
     assert script.near
 
 
@@ -79,25 +79,25 @@ def test_a_face_hidden_while_crossing_comes_out_with_its_id(make):
     left, right = [at(10 + 9 * i) for i in range(13)], [at(118 - 9 * i, 24) for i in range(13)]
     frames = [[a, b] for a, b in zip(left, right, strict=True)]
     frames[6] = [left[6]]
-    answers = follow(Script(make, *frames))
-    assert answers[6] == {0: left[6]}
-    assert answers[7:] == [{0: a, 1: b} for a, b in frames[7:]]
+    found = follow(Script(make, *frames))
+    assert found[6] == {0: left[6]}
+    assert found[7:] == [{0: a, 1: b} for a, b in frames[7:]]
 
 
-def test_the_order_of_answers_is_no_matter(make):
+def test_the_order_of_detections_is_no_matter(make):
     frames = [[at(10), at(80)], [at(81), at(11)], [at(12), at(82)], [at(83), at(13)]]
     for spec in (SPEC, replace(SPEC, detect_every=1)):
-        answers = follow(Script(make, *frames), spec)
-        assert [set(a) for a in answers] == [{0, 1}] * 4
-        assert all(a[0][0] < 20 and a[1][0] >= 80 for a in answers)
+        found = follow(Script(make, *frames), spec)
+        assert [set(a) for a in found] == [{0, 1}] * 4
+        assert all(a[0][0] < 20 and a[1][0] >= 80 for a in found)
 
 
 def test_a_lost_face_has_the_whole_frame_searched_until_it_is_given_up(make):
     frames = [[at(10), at(80)]] * 2 + [[at(10)]] * 10
     script = Script(make, *frames)
-    answers = follow(script, replace(SPEC, detect_every=100))
-    assert script.full == [0, 2, 3, 4]  # up to 1 s after it was seen at 0.33 s
-    assert answers[2:] == [{0: at(10)}] * 10
+    found = follow(script, replace(SPEC, detect_every=100))
+    assert script.full == [0, 2, 3, 4]  # up to 1 s after it was found at 0.33 s
+    assert found[2:] == [{0: at(10)}] * 10
     tracker = FaceTracker(SPEC, script)
     lost = []
     for script.now in range(12):
@@ -108,8 +108,8 @@ def test_a_lost_face_has_the_whole_frame_searched_until_it_is_given_up(make):
 
 def test_without_a_face_every_frame_is_searched(make):
     script = Script(make, [], [], [], [at(50)], [at(51)], [])
-    answers = follow(script)
-    assert answers == [{}, {}, {}, {0: at(50)}, {0: at(51)}, {}]
+    found = follow(script)
+    assert found == [{}, {}, {}, {0: at(50)}, {0: at(51)}, {}]
     assert script.full == [0, 1, 2, 3, 5]
 
 
@@ -122,8 +122,8 @@ def test_a_face_found_again_elsewhere_by_full_detection(make):
 
 def test_a_new_face_is_seen_at_the_next_full_detection(make):
     script = Script(make, [at(10)], [at(10)], *[[at(10), at(90)]] * 4)
-    answers = follow(script)
-    assert [sorted(a) for a in answers] == [[0], [0], [0], [0], [0, 1], [0, 1]]
+    found = follow(script)
+    assert [sorted(a) for a in found] == [[0], [0], [0], [0], [0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_a_new_face_is_seen_at_the_next_full_detection(make):
 )
 def test_who_comes_back(make, n_away, place, same):
     script = Script(make, [at(40)], [at(40)], *[[]] * n_away, [place], [place])
-    answers = follow(script)
-    assert [set(a) for a in answers[-2:]] == [{0 if same else 1}] * 2
+    found = follow(script)
+    assert [set(a) for a in found[-2:]] == [{0 if same else 1}] * 2
 
 
 def test_unsure_faces_are_passed_over(make):
@@ -165,8 +165,8 @@ def test_memory_is_bounded(make):
 def test_slow_frames_are_followed_too(make):
     """Frames further apart than max_gap_s: those of the frame before still count."""
     script = Script(make, *[[at(40 + i)] for i in range(5)])
-    answers = follow(script, replace(SPEC, max_gap_s=0.0), step_s=2.0)
-    assert [set(a) for a in answers] == [{0}] * 5
+    found = follow(script, replace(SPEC, max_gap_s=0.0), step_s=2.0)
+    assert [set(a) for a in found] == [{0}] * 5
     assert script.full == [0, 4]
 
 

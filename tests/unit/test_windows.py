@@ -133,10 +133,10 @@ def test_without_sound_or_picture(make, face, tmp_path):
     mute = make.video(tmp_path / "a.mkv", grey(make, 5), fps=10)
     windows = list(stream(StubModel(make.detector([face])), mute))
     assert {(*a.modalities, *a.states) for a in windows} == {("face", Reason.NO_AUDIO)}
-    heard = make.wav(tmp_path / "a.wav", noise(5))
-    windows = list(stream(StubModel(make.detector([face])), heard))
+    sound = make.wav(tmp_path / "a.wav", noise(5))
+    windows = list(stream(StubModel(make.detector([face])), sound))
     assert {(*a.modalities, *a.states) for a in windows} == {("voice", Reason.NO_VIDEO)}
-    # a network of one modality looks at nothing else
+    # a network of one modality needs nothing else
     seer = StubModel(make.detector([face]), inputs=("face",), modalities=("face",))
     assert {a.label for a in stream(seer, mute)} == {"happy"}
     with pytest.raises(ClipError):
@@ -152,7 +152,7 @@ def test_sound_that_ends_early(make, face, tmp_path):
 
 
 def test_several_faces_keep_their_numbers(make, tmp_path):
-    """The larger one is taken; when it has gone, the other, under its own number."""
+    """The larger one is the subject; when it has gone, the other, under its own number."""
     large, small = make.face((4, 4, 30, 30)), make.face((40, 4, 20, 20))
     path = make.video(tmp_path / "a.mkv", grey(make, 14), fps=10)
     detector = make.detector(*[[large, small]] * 16, [small])
