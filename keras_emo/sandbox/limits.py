@@ -1,4 +1,4 @@
-"""Walls around a process that reads untrusted recordings, put up by the process itself. Linux.
+"""Limits of a process that reads untrusted recordings, set by the process itself. Linux.
 
 Imports the standard library alone: enclose() is called before any library starts threads.
 """
@@ -33,7 +33,7 @@ class Limits:
 
     memory_bytes: of addresses beyond what the worker maps once it is ready. cpu_s, wall_s: of
     processor time and of waiting for one clip; in a timeline, from a window to the next one.
-    n_recordings: a worker ends after so many, and with it what they left behind.
+    n_recordings: a worker is replaced after so many, and with it what they left behind.
     """
 
     memory_bytes: int = 2 << 30
@@ -56,7 +56,7 @@ def enclose(parent_pid: int) -> bool:
     for option, value in ((_PR_SET_PDEATHSIG, signal.SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
         if libc.prctl(option, int(value), 0, 0, 0):
             raise OSError(ctypes.get_errno(), f"prctl {option} failed")
-    if os.getppid() != parent_pid:  # it died before it was heeded
+    if os.getppid() != parent_pid:  # it died before the prctl
         sys.exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _forbid_changes(libc)
@@ -90,7 +90,7 @@ def _forbid_changes(libc: ctypes.CDLL) -> None:
 
 
 def limit_resources(limits: Limits) -> None:
-    """From here on: so much more memory, no file that grows, few open ones."""
+    """Limit the memory from here on, the open files, and the growth of any file to none."""
     with open("/proc/self/statm", encoding="ascii") as f:
         mapped = int(f.read().split()[0]) * resource.getpagesize()
     for what, value in (
@@ -104,7 +104,7 @@ def limit_resources(limits: Limits) -> None:
 def is_memory_spent() -> bool:
     """Whether so much was in use once that the next large picture had no room.
 
-    FFmpeg tells of that as of a damaged packet.
+    FFmpeg reports that as a damaged packet.
     """
     with open("/proc/self/status", encoding="ascii") as f:
         peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmPeak:"))
@@ -112,7 +112,7 @@ def is_memory_spent() -> bool:
 
 
 def allow_cpu(more_s: float) -> None:
-    """SIGXCPU after so much more processor time, a second or less later."""
+    """Allow more processor time; SIGXCPU comes at most a second after it."""
     used_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used_s + more_s), hard))

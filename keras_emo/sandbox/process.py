@@ -24,7 +24,7 @@ cut_off = enclose(int(sys.argv[2]))
 from keras_emo.sandbox import worker as sandbox_worker
 sandbox_worker.main(not cut_off)
 """
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # nothing secret goes along
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # nothing secret is passed on
 # The kernel kills a worker once the thread that started it ends: this one ends with the process.
 _STARTER = ThreadPoolExecutor(1, "sandbox")
 
@@ -35,8 +35,8 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._process = _STARTER.submit(_start_process).result()
         self.pid = self._process.pid
-        self.n_asked = 0
-        self.busy = False  # it has not said everything yet
+        self.n_recordings = 0  # that it was sent
+        self.busy = False  # with a recording
         self.end_s = math.inf  # on the clock of time.monotonic
 
     @property
@@ -104,7 +104,7 @@ def _start_process() -> subprocess.Popen[bytes]:
 
 
 def describe_end(code: int) -> str:
-    """What a return code of a worker that died by itself says."""
+    """The cause of death of a worker, by its return code."""
     if code >= 0:
         return f"the decoder ended with exit code {code}"
     try:

@@ -1,12 +1,12 @@
 """Untrusted recordings read in a process that may be killed and may do little. Linux.
 
-What holds by the kernel: the worker's memory, open files and the size of files it writes are
+The kernel guarantees: the worker's memory, open files and the size of files it writes are
 limited, it gains no rights, it dies with the parent, and the parent kills it when the time is
-up. What it says is checked, never executed. Best effort: its processor time is limited (one that
-a recording has taken over may lift that), it is cut off from the network where the kernel grants
-a namespace (Sandbox.has_network), and changes no file and starts no program where there is
-Landlock. Not promised: it reads files with the user's rights, and one that was taken over may
-lie about the recordings after, up to Limits.n_recordings.
+up. Its messages are checked, never executed. Best effort: its processor time is limited (a
+worker that was taken over may lift that), it has no network where the kernel grants a namespace
+(Sandbox.has_network), and it changes no file and starts no program where there is Landlock. Not
+guaranteed: it reads files with the user's rights, and one that was taken over may lie about the
+recordings that follow, up to Limits.n_recordings.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
 from keras_emo.features.clip import ClipInputs
@@ -33,12 +31,13 @@ from keras_emo.inference.predict import (
 )
 from keras_emo.media.decode import MAX_DURATION_S
 from keras_emo.media.reader import ClipSource
-from keras_emo.records import read_fields, read_value
+from keras_emo.records import read_fields, read_value, write_fields
 from keras_emo.sandbox.limits import Limits
 from keras_emo.sandbox.process import WorkerProcess, describe_end
 from keras_emo.sandbox.wire import (
     Failure,
     Header,
+    Setup,
     check_values,
     decode_record,
     encode_source,
@@ -53,10 +52,10 @@ _START_S = 120.0  # until the worker is ready
 class Sandbox:
     """A worker that reads recordings for a bundle; a context that ends it.
 
-    bundle: as load_bundle verified it. threads: of decoder, detector and network. warm: every
-    network has run once when a worker is ready, also what windows need. Not to be
-    shared between threads while it reads. A worker that crashes, says nonsense or takes too
-    long is replaced for the next recording. Raises EnvironmentFailure where none starts.
+    bundle: as load_bundle verified it. threads: of decoder, detector and network. warm: a worker
+    is ready once every network has run, also what windows need. Not to be shared between threads
+    while it reads. A worker that crashes, sends nonsense or takes too long is replaced for the
+    next recording. Raises EnvironmentFailure if none starts.
     """
 
     def __init__(
@@ -68,9 +67,8 @@ class Sandbox:
     ):
         self.bundle, self.limits, self.threads = bundle, limits, threads
         self.has_network = True  # the worker reaches it
-        self.warm = self._answers = warm  # _answers: it has the network loaded
-        self._worker: WorkerProcess | None = None
-        self._start()
+        self.warm = self._has_model = warm  # _has_model: it can predict windows
+        self._worker: WorkerProcess | None = self._start()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -80,7 +78,7 @@ class Sandbox:
 
     @property
     def pid(self) -> int | None:
-        """Of the worker; None: there is none now."""
+        """Of the worker; None if there is none now."""
         return None if self._worker is None else self._worker.pid
 
     def close(self) -> None:
@@ -90,21 +88,20 @@ class Sandbox:
             worker.end()
 
     def prepare(self, source: ClipSource | Path, wall_s: float | None = None) -> ClipInputs:
-        """What Model.prepare gives, read in the worker.
+        """As Model.prepare, in the worker.
 
         wall_s: instead of limits.wall_s. Raises ClipError: as Model.prepare does, with
-        decoder_crashed where the worker died, ClipTimeout where the time is up.
+        decoder_crashed if the worker died, ClipTimeout when the time is up.
         """
         source = source if isinstance(source, ClipSource) else ClipSource(video=source)
         wall_s = self.limits.wall_s if wall_s is None else wall_s
         worker = self._ready_worker()
         with self._reading(worker, source, wall_s):
             worker.send({"source": encode_source(source)})
-            header = self._receive(worker, source)
-            found = take_object(header, "inputs")
+            found = take_object(self._receive(worker, source), "inputs")
             inputs = decode_record(ClipInputs, found, worker.read, self.bundle.spec)
             if not can_predict(inputs, self.bundle.inputs):
-                raise ValueError("a clip that the network cannot answer")
+                raise ValueError("a clip that the network cannot predict")
             worker.busy = False
         return inputs
 
@@ -116,7 +113,7 @@ class Sandbox:
         parts: bool = False,
         wall_s: float | None = None,
     ) -> WindowStream:
-        """What Model.stream gives, read and predicted in the worker.
+        """As Model.stream, read and predicted in the worker.
 
         limits.wall_s is from a window to the next one; wall_s: for all of them, None: no limit.
         Raises UsageError for lengths out of range; iterating raises ClipError as prepare does.
@@ -131,7 +128,7 @@ class Sandbox:
     ) -> Steps:
         """end_s: when the last window has to be there, on the clock of time.monotonic."""
         source, wall_s = ClipSource(video=path), self.limits.wall_s
-        worker = self._ready_worker(answers=True)
+        worker = self._ready_worker(has_model=True)
         with self._reading(worker, source, wall_s):
             worker.send({"source": encode_source(source), "windows": [window_s, hop_s, parts]})
         for number in itertools.count():
@@ -149,7 +146,7 @@ class Sandbox:
         yield None, state
 
     def _receive(self, worker: WorkerProcess, source: ClipSource) -> Header:
-        """The next message. Raises ClipError where it is one."""
+        """The next message. Raises ClipError if it is a failure."""
         header = read_header(worker.read)
         if "crash" in header:
             cause = read_value(str, check_values(header["crash"]), "crash")
@@ -165,67 +162,55 @@ class Sandbox:
 
     @contextmanager
     def _reading(self, worker: WorkerProcess, source: ClipSource, wall_s: float) -> Iterator[None]:
-        """Give the worker so much time; what goes wrong with it ends it, as a ClipError."""
+        """Limit the worker's time; what goes wrong ends it, as a ClipError."""
         worker.end_s, path = time.monotonic() + wall_s, source.path
         try:
             yield
         except TimeoutError:
             self.close()
-            raise ClipTimeout(
-                path, Reason.TIMEOUT, f"not done after {max(wall_s, 0):.3g} s"
-            ) from None
+            cause = f"not done after {max(wall_s, 0):.3g} s"
+            raise ClipTimeout(path, Reason.TIMEOUT, cause) from None
         except EOFError:
             self._worker = None
             cause = describe_end(worker.end(died=True))
             raise ClipError(path, Reason.DECODER_CRASHED, cause) from None
         except ValueError as e:
             self.close()
-            cause = f"the decoder's answer makes no sense: {e}"
+            cause = f"a malformed message of the decoder: {e}"
             raise ClipError(path, Reason.DECODER_CRASHED, cause) from None
 
-    def _start(self) -> None:
-        self.close()
-        worker = WorkerProcess()
+    def _ready_worker(self, has_model: bool = False) -> WorkerProcess:
+        """The worker, or a new one if it is gone, worn or lacks the model."""
+        worker, lacks_model = self._worker, has_model and not self._has_model
+        self._has_model |= has_model
+        worn = worker is not None and worker.n_recordings >= self.limits.n_recordings
+        if worker is None or worn or lacks_model or not worker.is_idle:
+            self.close()
+            worker = self._worker = self._start()
+        worker.n_recordings += 1
+        return worker
+
+    def _start(self) -> WorkerProcess:
+        """A new worker, ready. Raises EnvironmentFailure."""
+        folder, manifest = str(self.bundle.folder.absolute()), self.bundle.manifest
+        setup = Setup(folder, manifest, self.limits, self.threads, self._has_model, self.warm)
+        worker, header = WorkerProcess(), {}
         worker.end_s = time.monotonic() + _START_S
         try:
-            worker.send({
-                "folder": str(self.bundle.folder.absolute()),
-                "manifest": self.bundle.manifest.to_dict(),
-                "limits": asdict(self.limits),
-                "threads": self.threads, "answers": self._answers, "warm": self.warm,
-            })  # fmt: skip
+            worker.send(write_fields(setup))
             header = read_header(worker.read)
-            if "refused" in header:
-                raise ValueError(header["refused"])
+            cause = header.get("refused")
         except EOFError:
-            self._fail_start(describe_end(worker.end(died=True)))
+            cause = describe_end(worker.end(died=True))
         except TimeoutError:
-            worker.end()
-            self._fail_start(f"not ready after {_START_S:.0f} s")
+            cause = f"not ready after {_START_S:.0f} s"
         except ValueError as e:
-            worker.end()
-            self._fail_start(str(e))
+            cause = str(e)
         except BaseException:
             worker.end()
             raise
-        self.has_network = header.get("has_network") is not False
-        self._worker, worker.busy = worker, False
-
-    @staticmethod
-    def _fail_start(cause: str) -> NoReturn:
-        raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, f"it did not start: {cause}")
-
-    def _ready_worker(self, answers: bool = False) -> WorkerProcess:
-        """The worker, or a new one where it is gone, worn or lacks the network."""
-        worker, lacks = self._worker, answers and not self._answers
-        self._answers |= answers
-        if (
-            worker is None
-            or lacks
-            or not worker.is_idle
-            or worker.n_asked >= self.limits.n_recordings
-        ):
-            self._start()
-        assert self._worker is not None
-        self._worker.n_asked += 1
-        return self._worker
+        if cause is not None:
+            worker.end()
+            raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, f"it did not start: {cause}")
+        self.has_network, worker.busy = header.get("has_network") is not False, False
+        return worker

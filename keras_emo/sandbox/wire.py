@@ -19,12 +19,14 @@ import numpy as np
 
 from keras_emo.errors import Reason
 from keras_emo.features.clip import ClipInputs
+from keras_emo.inference.manifest import BundleManifest
 from keras_emo.inference.predict import TrackedWindow
 from keras_emo.inference.results import MODALITIES, find_label
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.progress import make_printable
 from keras_emo.records import read_fields
+from keras_emo.sandbox.limits import Limits
 from keras_emo.spec import ClipSpec
 
 Header = dict[str, Any]
@@ -36,6 +38,18 @@ _MAX_ITEMS, _MAX_TEXT = 64, 2000  # values in a list or object, characters
 _MAX_NUMBER = 1e12
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker starts with. has_model: it can predict windows. warm: every network has run."""
+
+    folder: str
+    manifest: BundleManifest
+    limits: Limits
+    threads: int
+    has_model: bool
+    warm: bool
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The process inside a sandbox: reads recordings as it is told, until its input ends."""
+"""The process inside a sandbox: reads recordings on request, until its input ends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from keras_emo.errors import ClipError, EmoError
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import Detector
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.manifest import BundleManifest
 from keras_emo.inference.model import Model, prepare_for_model
 from keras_emo.media.reader import ClipSource
-from keras_emo.sandbox.limits import Limits, allow_cpu, is_memory_spent, limit_resources
+from keras_emo.records import read_fields
+from keras_emo.sandbox.limits import allow_cpu, is_memory_spent, limit_resources
 from keras_emo.sandbox.wire import (
+    Failure,
     Header,
+    Setup,
     decode_source,
     encode_record,
     pack,
@@ -27,7 +29,7 @@ from keras_emo.sandbox.wire import (
 
 
 class Worker:
-    """Answers requests on two pipes.
+    """Serves requests that come on one pipe, on another.
 
     has_network: whether this process still reaches the network.
     """
@@ -37,14 +39,13 @@ class Worker:
         self._model: Model | None = None
 
     def serve(self) -> None:
-        """Load, say ready, answer; returns once no more requests come, or after a crash."""
-        setup = self._receive()
+        """Load, send that it is ready, serve; returns at the end of the requests or on a crash."""
         try:
-            self._load(setup)
+            self._load(read_fields(Setup, self._receive()))
         except EmoError as e:
             self._send({"refused": str(e)})
             return
-        os.dup2(0, 2)  # until here a defect shows its traceback; from here on strangers write it
+        os.dup2(0, 2)  # a traceback could show until here; from here on recordings may write it
         limit_resources(self.limits)
         self._send({"ready": True, "has_network": self.has_network})
         while True:
@@ -53,36 +54,34 @@ class Worker:
             allow_cpu(self.limits.cpu_s)
             crash = ""
             try:
-                self._answer(request, source)
+                self._serve(request, source)
             except Exception as e:  # memory, or a defect: whatever it left behind ends with it
                 crash = f"{type(e).__name__}: {e}"[:500]
             if crash:  # here, where what the work held is free again
                 self._send({"crash": crash})
                 return
 
-    def _answer(self, request: Header, source: ClipSource) -> None:
+    def _serve(self, request: Header, source: ClipSource) -> None:
         try:
             if "windows" in request:
-                self._answer_windows(source, *request["windows"])
+                self._predict_windows(source, *request["windows"])
             else:
                 self._prepare(source)
         except ClipError as e:
             _check_memory(damaged=True)
             names = [str(path) for path in source.files]
             number = names.index(e.path) if e.path in names else 0
-            error = {"file": number, "reason": e.reason, "cause": e.cause[:2000]}
-            self._send({"error": error})
+            self._send({"error": asdict(Failure(number, e.reason, e.cause[:2000]))})
 
-    def _load(self, setup: Header) -> None:
-        manifest = BundleManifest.from_dict(setup["manifest"])
-        self.bundle = Bundle(Path(setup["folder"]), manifest)
-        self.limits, self.threads = Limits(**setup["limits"]), setup["threads"]
-        if setup["answers"]:
+    def _load(self, setup: Setup) -> None:
+        self.bundle = Bundle(Path(setup.folder), setup.manifest)
+        self.limits, self.threads = setup.limits, setup.threads
+        if setup.has_model:
             self._model = Model(self.bundle, threads=self.threads)
             self.detector: Detector = self._model.detector
         else:
             self.detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face)
-        if setup["warm"] and self._model is not None:
+        if setup.warm and self._model is not None:
             self._model.warm_up()
 
     def _prepare(self, source: ClipSource) -> None:
@@ -91,7 +90,7 @@ class Worker:
         header, arrays = encode_record(inputs)
         self._send({"inputs": header}, arrays)
 
-    def _answer_windows(
+    def _predict_windows(
         self, source: ClipSource, window_s: float, hop_s: float, parts: bool
     ) -> None:
         assert self._model is not None
@@ -124,7 +123,7 @@ class Worker:
 
 
 def _check_memory(damaged: bool) -> None:
-    """Raise MemoryError where the damage of a recording may be the lack of it."""
+    """Raise MemoryError where the damage may come from the lack of memory."""
     if damaged and is_memory_spent():
         raise MemoryError("not enough to decode it")
 

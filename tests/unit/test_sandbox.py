@@ -175,7 +175,7 @@ def check_equal(ours: object, theirs: object) -> None:
         ("burn", "SIGXCPU"),
         ("memory", "MemoryError"),
         ("files", "Too many open files"),
-        ("garbage", "makes no sense"),
+        ("garbage", "malformed message"),
         ("endless", "a header of"),
         ("half", "exit code 0"),
         ("escape", "?[2J? gone"),
