@@ -255,7 +255,7 @@ class Model:
     ) -> Prediction:
         """Predict a clip that is prepared, here or elsewhere; path: to name.
 
-        Raises BundleError where the network gives no number.
+        Raises BundleError for a prediction that is not a number.
         """
         split = split_modalities(inputs, self.bundle.inputs) if parts else {}
         probs, *rest = self.compute_probs([inputs, *split.values()])

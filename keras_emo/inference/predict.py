@@ -58,11 +58,11 @@ def make_prediction(
     path: to name. alone: probabilities by modality, of those that split_modalities gives.
     """
     named = name_probs(probs)
-    label = find_label(named)
+    label, confidence = find_label(named)
     return Prediction(
         path=None if path is None else str(path),
         label=label,
-        confidence=named[label],
+        confidence=confidence,
         probs=named,
         modalities=tuple(inputs.modalities),
         states=tuple(inputs.states),
@@ -109,7 +109,7 @@ def pick_face(face_id: int | None, boxes: np.ndarray) -> Face | None:
 def predict_window(model: Model, window: Window, parts: bool = False) -> TrackedWindow:
     """The prediction for a window, which abstains without what the network needs.
 
-    parts: also from each modality alone. Raises BundleError where the network gives no number.
+    parts: also from each modality alone. Raises BundleError if it is not a number.
     """
     inputs, names = window.inputs, model.bundle.inputs
     probs: dict[str, float] | None = None
@@ -120,13 +120,13 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
         check_finite(rows, model.bundle, f"the window at {window.start_s:g} s")
         probs, *rest = map(name_probs, rows)
         alone = dict(zip(split, rest, strict=True))
-    label = None if probs is None else find_label(probs)
+    label, confidence = (None, None) if probs is None else find_label(probs)
     middle = choose_frame(inputs.face_found) if inputs.face is not None else 0
     return TrackedWindow(
         start_s=window.start_s,
         end_s=window.end_s,
         label=label,
-        confidence=None if probs is None or label is None else probs[label],
+        confidence=confidence,
         probs=probs,
         modalities=() if probs is None else tuple(inputs.modalities),
         states=tuple(inputs.states),
@@ -141,7 +141,7 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
 
 
 def check_finite(probs: np.ndarray, bundle: Bundle, what: str) -> None:
-    """Raise BundleError where the network gives no number. what: it was predicted for."""
+    """Raise BundleError for a prediction that is not a number. what: it is for."""
     if not np.isfinite(probs).all():
         cause = f"its prediction for {what} is not a number"
         raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)

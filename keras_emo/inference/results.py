@@ -30,9 +30,10 @@ def name_probs(probs: Iterable[float]) -> dict[str, float]:
     return dict(zip(EMOTIONS, map(float, probs), strict=True))
 
 
-def find_label(probs: Probs) -> str:
-    """The most probable emotion."""
-    return max(probs, key=probs.__getitem__)
+def find_label(probs: Probs) -> tuple[str, float]:
+    """The most probable emotion and its probability."""
+    label = max(probs, key=probs.__getitem__)
+    return label, probs[label]
 
 
 def to_plain(value: Any) -> Any:
@@ -254,7 +255,7 @@ def flatten(result: Prediction | WindowPrediction) -> dict[str, Any]:
 
 
 def make_dataframe(rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Rows as a pandas.DataFrame. Raises ImportError that says what to install."""
+    """Rows as a pandas.DataFrame. Raises ImportError with the command to install it."""
     try:
         import pandas
     except ImportError as e:

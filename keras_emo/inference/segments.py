@@ -63,7 +63,7 @@ def find_edges(n_windows: int, window_s: float, hop_s: float, duration_s: float)
 
 
 def smooth(probs: np.ndarray, n_windows: int) -> np.ndarray:
-    """Centred moving average over n_windows rows, an even number counts as one more.
+    """Centered moving average over n_windows rows, an even number counts as one more.
 
     Rows of NaN stay, and nothing is averaged across them; float64, of the same shape.
     """
@@ -87,7 +87,7 @@ def find_stretches(mask: np.ndarray) -> list[tuple[int, int]]:
 def choose_labels(probs: np.ndarray, margin: float, min_windows: int) -> np.ndarray:
     """A label for each row of smoothed probabilities, -1 for NaN; int (n_windows,).
 
-    Hysteresis as find_segments says it: every run is at least min_windows long, or as long as
+    Hysteresis as in find_segments: every run is at least min_windows long, or as long as
     the stretch between rows of NaN.
     """
     labels = np.full(len(probs), -1)

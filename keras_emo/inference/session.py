@@ -38,16 +38,14 @@ def check_providers(providers: Sequence[str]) -> None:
 def open_session(
     model: str | Path | bytes,
     threads: int,
-    allow_spinning: bool = False,
     providers: Sequence[str] = (CPU,),
 ) -> onnxruntime.InferenceSession:
     """A session on ``model`` (a path or the file's bytes) that uses ``threads`` threads.
 
     providers: execution providers, the preferred first; none of them is replaced in silence.
-    Idle threads sleep, so that several sessions share a machine; with allow_spinning they keep
-    a core busy to answer a little sooner, which only a machine with nothing else to do gains by.
-    Raises BundleError when the model does not load, EnvironmentFailure when a provider is
-    missing, ValueError when threads < 1.
+    Idle threads sleep, so that several sessions share a machine. Raises BundleError when the
+    model does not load, EnvironmentFailure when a provider is missing, ValueError when
+    threads < 1.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
@@ -55,8 +53,7 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    spinning = str(int(allow_spinning))
-    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan is kept for each input shape, and frames and crops differ in number from run to run:
     # without plans 4 MB (detector) and 14 MB (network) less, as fast. No arena: 10 to 40 MB more.
     options.enable_mem_pattern = False

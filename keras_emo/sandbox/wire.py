@@ -155,9 +155,8 @@ def check_window(window: TrackedWindow) -> None:
     for probs in (window.probs, window.probs_face, window.probs_voice):
         if probs is not None and list(probs) != list(EMOTIONS):
             raise ValueError("a probability for other than each emotion")
-    label = None if window.probs is None else find_label(window.probs)
-    confidence = None if window.probs is None or label is None else window.probs[label]
-    if (window.label, window.confidence) != (label, confidence):
+    best = (None, None) if window.probs is None else find_label(window.probs)
+    if (window.label, window.confidence) != best:
         raise ValueError("a label that is not the most probable one")
     if (window.crop is None) != (window.crop_s is None):
         raise ValueError("a crop without its time")
