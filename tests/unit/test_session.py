@@ -33,7 +33,10 @@ def test_providers_are_not_replaced(monkeypatch):
     with pytest.raises(EnvironmentFailure, match=r"available are .*CPUExecutionProvider"):
         session.open_session(path, 1, providers=["NoSuchExecutionProvider"])
     monkeypatch.setattr(session, "check_providers", lambda providers: None)
-    with pytest.warns(UserWarning), pytest.raises(EnvironmentFailure, match="could not start"):
+    with (
+        pytest.warns(UserWarning, match="NoSuch"),
+        pytest.raises(EnvironmentFailure, match="could not start"),
+    ):
         session.open_session(path, 1, providers=["NoSuchExecutionProvider"])
 
 
