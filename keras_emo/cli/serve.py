@@ -81,6 +81,6 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as e:
         raise UsageError("serve", Reason.BAD_CONFIG, str(e)) from None
     bundle = load_bundle(options.bundle)
-    from keras_emo.serve.process import serve  # here: what is refused is refused sooner
+    from keras_emo.serve.process import serve  # here: invalid options fail sooner
 
     return serve(bundle, settings)

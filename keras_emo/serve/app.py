@@ -74,7 +74,7 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
         yield
         await service.stop()
 
-    keyed = [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
+    security = [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
     app = FastAPI(
         title="keras_emo",
         version=__version__,
@@ -82,7 +82,7 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
         lifespan=run,
         docs_url=None,
         redoc_url=None,
-        dependencies=keyed if service.settings.api_key is not None else None,
+        dependencies=security if service.settings.api_key is not None else None,
     )
     for kind in (Refusal, EmoError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _handle_error)

@@ -31,7 +31,7 @@ ALLOWED = {
     "sandbox": ({"numpy", "av"}, INFERENCE | {"sandbox"}),
     "demo_corpus": ({"numpy", "cv2", "av"}, INFERENCE | {"demo_corpus", "data"}),
     "data": ({"numpy", "cv2", "av", "soxr"}, INFERENCE | {"data", "demo_corpus"}),
-    "serve": ({"numpy", *SERVER_PACKAGES}, INFERENCE | {"sandbox", "render", "serve"}),
+    "serve": ({"numpy", *SERVER_PACKAGES}, INFERENCE | {"sandbox", "serve"}),
     "scale": ({"cv2", "pyarrow"}, INFERENCE | {"render", "sandbox", "data", "scale"}),
     "networks": ({"numpy", "keras"}, BASE | {"features", "networks"}),
     "cli": (
