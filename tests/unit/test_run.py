@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow")
 from keras_emo.data.cache import CacheReport
 from keras_emo.data.pipeline import Share
 from keras_emo.data.splits import Split
-from keras_emo.errors import Reason, UsageError
+from keras_emo.errors import ClipError, Reason, UsageError
 from keras_emo.training.config import TrainConfig, read_config
 from keras_emo.training.distributed import Replicas
 from keras_emo.training.manifest import RunManifest
@@ -75,6 +75,16 @@ def test_a_value_no_network_can_have_is_told_in_one_line(name, setting, value, t
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
     assert told in str(caught.value)
+
+
+def test_a_clip_that_went_bad_during_training_is_the_error():
+    run = Run(Path("run"), TrainConfig(), SimpleNamespace())
+    run._train = SimpleNamespace(failure=ClipError("a.npz", Reason.UNREADABLE, "it is cut short"))
+    with pytest.raises(ClipError, match="cut short"), run.naming_damage():
+        raise RuntimeError("what tf.data makes of it")
+    run._train.failure = None
+    with pytest.raises(ZeroDivisionError), run.naming_damage():
+        raise ZeroDivisionError
 
 
 def prepared() -> SimpleNamespace:
