@@ -1,4 +1,4 @@
-"""Streams over prepared clips, as tf.data."""
+"""Prepared clips as streams of augmented batches, with tf.data."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ def stream_faces(
     """
     usable = np.flatnonzero(clips.has_face)
     weights = class_weights(clips.labels[usable])
-    crop_labels = clips.crop_labels
 
     def epoch(number: int) -> np.ndarray:
         rng = np.random.default_rng((seed, number))
@@ -66,56 +65,8 @@ def stream_faces(
         picks = [clips.first[i] + rng.permutation(clips.count[i])[:crops_a_clip] for i in usable]
         return rng.permutation(np.concatenate(picks))
 
-    def fetch(index: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return clips.faces[index].astype(np.float32)
-
-    return _stream(
-        "face",
-        clips.faces.shape[1:],
-        epoch,
-        fetch,
-        crop_labels,
-        weights,
-        batch,
-        seed,
-        first_epoch,
-        None if changes is None else lambda x, s, rows: augment_faces(x, s, changes, rows),
-        share,
-    )
-
-
-def stream_voices(
-    clips: Clips,
-    batch: int,
-    seed: int,
-    changes: MfccChanges | None,
-    spec: AudioSpec,
-    first_epoch: int = 0,
-    share: Share = WHOLE,
-) -> tuple[Any, int]:
-    """Endless epochs of MFCC, each clip as itself or one of its altered versions."""
-    usable = np.flatnonzero(clips.has_voice)
-    weights = class_weights(clips.labels[usable])
-
-    def epoch(number: int) -> np.ndarray:
-        return np.random.default_rng((seed, number)).permutation(usable)
-
-    def fetch(index: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        return clips.read_voices(index, draws % (clips.n_variants + 1))
-
-    return _stream(
-        "mfcc",
-        clips.mfcc.shape[1:],
-        epoch,
-        fetch,
-        clips.labels,
-        weights,
-        batch,
-        seed,
-        first_epoch,
-        None if changes is None else lambda x, s, rows: augment_mfcc(x, s, changes, spec, rows),
-        share,
-    )
+    faces, labels = clips.faces, clips.crop_labels
+    return _stream_faces(faces, labels, weights, epoch, batch, seed, changes, first_epoch, share)
 
 
 def stream_images(
@@ -132,19 +83,34 @@ def stream_images(
     def epoch(number: int) -> np.ndarray:
         return np.random.default_rng((seed, number)).permutation(len(faces))
 
-    return _stream(
-        "face",
-        faces.shape[1:],
-        epoch,
-        lambda index, draws: faces[index].astype(np.float32),
-        labels,
-        class_weights(labels),
-        batch,
-        seed,
-        first_epoch,
-        None if changes is None else lambda x, s, rows: augment_faces(x, s, changes, rows),
-        share,
-    )
+    weights = class_weights(labels)
+    return _stream_faces(faces, labels, weights, epoch, batch, seed, changes, first_epoch, share)
+
+
+def stream_voices(
+    clips: Clips,
+    batch: int,
+    seed: int,
+    changes: MfccChanges | None,
+    spec: AudioSpec,
+    first_epoch: int = 0,
+    share: Share = WHOLE,
+) -> tuple[Any, int]:
+    """Endless epochs of MFCC, each clip as itself or one of its augmented versions."""
+    usable = np.flatnonzero(clips.has_voice)
+    weights = class_weights(clips.labels[usable])
+
+    def epoch(number: int) -> np.ndarray:
+        return np.random.default_rng((seed, number)).permutation(usable)
+
+    def fetch(index: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        return clips.read_voices(index, draws % (clips.n_variants + 1))
+
+    def augment(x, s, rows):
+        return x if changes is None else augment_mfcc(x, s, changes, spec, rows)
+
+    source = "mfcc", clips.mfcc.shape[1:], epoch, fetch, clips.labels, weights
+    return _stream(*source, batch, seed, first_epoch, augment, share)
 
 
 def class_weights(labels: np.ndarray, n_classes: int = N_EMOTIONS) -> np.ndarray:
@@ -154,8 +120,23 @@ def class_weights(labels: np.ndarray, n_classes: int = N_EMOTIONS) -> np.ndarray
     return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch, change, share):
-    """tf.data over index batches: numpy picks, TensorFlow augments, both ahead of the step."""
+def _stream_faces(faces, labels, weights, epoch, batch, seed, changes, first_epoch, share):
+    def fetch(index: np.ndarray, _draws: np.ndarray) -> np.ndarray:
+        return faces[index].astype(np.float32)
+
+    def augment(x, s, rows):
+        return x if changes is None else augment_faces(x, s, changes, rows)
+
+    source = "face", faces.shape[1:], epoch, fetch, labels, weights
+    return _stream(*source, batch, seed, first_epoch, augment, share)
+
+
+def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch, augment, share):
+    """tf.data over batches of indices: NumPy reads, TensorFlow augments, both ahead of the step.
+
+    epoch: the order of an epoch by its number. fetch: rows of the array name, float32, by their
+    indices and a random number each. augment: (rows, seed, place in the whole batch).
+    """
     import tensorflow as tf
 
     n = len(epoch(0))
@@ -189,7 +170,7 @@ def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch
 
     def finish(x, y, w, s, place):
         return (
-            {name: x if change is None else change(x, s, None if share == WHOLE else place)},
+            {name: augment(x, s, None if share == WHOLE else place)},
             {"logits": tf.one_hot(y, N_EMOTIONS)},
             {"logits": w},
             tf.cast(place[1], tf.float32),
