@@ -100,15 +100,15 @@ def gather_inputs(
         face = _find_face(media.streams, finder, warnings)
     if "voice" in modalities:
         mfcc = _find_voice(media, spec.audio, sound)
-    track = face.track if isinstance(face, Person) else None
+    subject = face if isinstance(face, Person) else None
     warnings += describe_damage(media)
     if media.cut:
         warnings.append(f"only the first {spec.face.max_frames} sampled frames were used")
     return ClipInputs(
-        face=None if track is None else np.stack(track.crops),
-        face_found=np.array([] if track is None else track.found, bool),
-        times_s=np.array([] if track is None else track.times_s, np.float32),
-        boxes=np.array([] if track is None else track.boxes, np.float32).reshape(-1, 4),
+        face=None if subject is None else np.stack(subject.crops),
+        face_found=np.array([] if subject is None else subject.found, bool),
+        times_s=np.array([] if subject is None else subject.times_s, np.float32),
+        boxes=np.array([] if subject is None else subject.boxes, np.float32).reshape(-1, 4),
         mfcc=None if isinstance(mfcc, Reason) else mfcc,
         duration_s=media.duration_s,
         frames_examined=finder.n_examined,
@@ -116,7 +116,7 @@ def gather_inputs(
         warnings=tuple(warnings),
         damaged_packets=media.damaged_packets,
         missing_s=media.missing_s,
-        face_id=face.id if isinstance(face, Person) else None,
+        face_id=None if subject is None else subject.id,
     )
 
 

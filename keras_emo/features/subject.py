@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,26 +13,25 @@ from keras_emo.media.recording import Frame
 from keras_emo.spec import FaceSpec
 
 
-@dataclass
-class Person:
-    """One tracked face over a clip: what is cut out of it, and how prominent it is."""
+class Person(FaceTrack):
+    """One tracked face over a clip: its crops, and how prominent it is."""
 
-    track: FaceTrack
-    id: int
-    n_found: int = 0
-    area_px: float = 0.0  # summed over the frames it was found in
-    off_center: float = 0.0  # summed distances from the picture's center, over its diagonal
-    last_s: float = -np.inf
+    def __init__(self, spec: FaceSpec, number: int):
+        super().__init__(spec)
+        self.id, self.n_found, self.last_s = number, 0, -np.inf
+        self.area_px = 0.0  # summed over the frames it was found in
+        self.off_center = 0.0  # summed distances from the picture's center, over its diagonal
 
-    def add(self, frame: Frame, box: Box) -> None:
-        """Add a frame in which the face was found."""
-        height, width = frame.rgb.shape[:2]
-        x, y = box[0] + box[2] / 2 - width / 2, box[1] + box[3] / 2 - height / 2
-        self.track.add(frame, box)
-        self.n_found += 1
-        self.area_px += box[2] * box[3]
-        self.off_center += float(np.hypot(x, y) / np.hypot(width, height))
-        self.last_s = frame.time_s
+    def add(self, frame: Frame, box: Box | None) -> None:
+        """Add the next frame, and its face's box in px of frame.rgb if it has one."""
+        super().add(frame, box)
+        if box is not None:
+            height, width = frame.rgb.shape[:2]
+            x, y = box[0] + box[2] / 2 - width / 2, box[1] + box[3] / 2 - height / 2
+            self.n_found += 1
+            self.area_px += box[2] * box[3]
+            self.off_center += float(np.hypot(x, y) / np.hypot(width, height))
+            self.last_s = frame.time_s
 
 
 class SubjectFinder:
@@ -56,14 +54,11 @@ class SubjectFinder:
         found = {f.id: f.box for f in faces if f.found}
         self.has_several |= len(found) > 1
         for number in sorted(found.keys() - self._people.keys()):
-            self._people[number] = Person(FaceTrack(self.spec), number)
+            self._people[number] = Person(self.spec, number)
             for earlier in self._empty:
-                self._people[number].track.add(earlier, None)
+                self._people[number].add(earlier, None)
         for number, person in self._people.items():
-            if number in found:
-                person.add(frame, found[number])
-            else:
-                person.track.add(frame, None)
+            person.add(frame, found.get(number))
         if found:
             self._empty.clear()
         else:
@@ -86,5 +81,5 @@ class SubjectFinder:
             subject = min(people, key=lambda p: p.off_center / p.n_found)
         else:
             subject = max(people, key=lambda p: p.area_px)
-        subject.track.finish()
+        subject.finish()
         return subject

@@ -34,7 +34,7 @@ def test_which_of_two(speaker, box):
     spec = replace(SPEC, speaker=speaker)
     for frames in ([{0: LEFT, 1: MIDDLE}] * 5, [{0: MIDDLE, 1: LEFT}] * 5):
         finder = look(frames, spec)
-        track = finder.choose().track
+        track = finder.choose()
         assert track.boxes == [box] * 5
         assert track.found == [True] * 5
         assert (finder.has_several, finder.n_examined) == (True, 5)
@@ -43,26 +43,26 @@ def test_which_of_two(speaker, box):
 def test_size_counts_over_the_whole_clip():
     """A bystander is larger in two frames; the crops do not go to them and back."""
     frames = [{0: MIDDLE}] * 4 + [{0: MIDDLE, 1: LEFT}] * 2 + [{0: MIDDLE}] * 4
-    track = look(frames).choose().track
+    track = look(frames).choose()
     assert track.boxes == [MIDDLE] * 10
     assert levels(track) == list(range(10))
 
 
 def test_a_passer_by_in_the_middle_is_not_the_subject():
     frames = [{0: LEFT}] * 4 + [{0: LEFT, 1: MIDDLE}] + [{0: LEFT}] * 4
-    assert look(frames, replace(SPEC, speaker="central")).choose().track.boxes == [LEFT] * 9
+    assert look(frames, replace(SPEC, speaker="central")).choose().boxes == [LEFT] * 9
 
 
 def test_one_after_the_other_is_no_crowd():
     finder = look([{0: LEFT}] * 2 + [{1: MIDDLE}] * 2)
     assert not finder.has_several
-    track = finder.choose().track
+    track = finder.choose()
     assert track.boxes == [LEFT] * 4  # the neighbor's box, as for a missed face
     assert track.found == [True, True, False, False]
 
 
 def test_missed_frames_are_filled_on_both_sides():
-    track = look([{}, {0: LEFT}, {}, {0: MIDDLE}, {}]).choose().track
+    track = look([{}, {0: LEFT}, {}, {0: MIDDLE}, {}]).choose()
     assert track.found == [False, True, False, True, False]
     assert track.boxes == [LEFT, LEFT, LEFT, MIDDLE, MIDDLE]
     assert levels(track) == list(range(5))
@@ -73,12 +73,12 @@ def test_frames_from_before_a_face_are_kept_no_longer_than_the_gap():
     assert len(finder._empty) == 4
     assert finder.choose() is None
     frames = [{}] * 10 + [{0: LEFT}]
-    assert levels(look(frames).choose().track) == [7, 8, 9, 10]
+    assert levels(look(frames).choose()) == [7, 8, 9, 10]
 
 
 def test_a_face_that_leaves_and_comes_back():
     frames = [{0: LEFT}] * 2 + [{}] * 8 + [{0: LEFT}] * 2
-    track = look(frames).choose().track
+    track = look(frames).choose()
     assert levels(track) == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
     assert sum(track.found) == 4
 
@@ -88,11 +88,11 @@ def test_lost_faces_are_not_found():
     frame = np.zeros((80, 90, 3), np.uint8)
     finder.add(Frame(frame, 0.0), [TrackedFace(0, LEFT, True)])
     finder.add(Frame(frame, 0.3), [TrackedFace(0, LEFT, False)])
-    assert finder.choose().track.found == [True, False]
+    assert finder.choose().found == [True, False]
 
 
 def test_a_crowd_is_bounded_and_the_subject_stays():
     frames = [{0: LEFT, i + 1: (40.0, 40.0, 10.0, 10.0)} for i in range(30)]
     finder = look(frames)
     assert len(finder._people) <= MAX_TRACKS
-    assert finder.choose().track.boxes == [LEFT] * 30
+    assert finder.choose().boxes == [LEFT] * 30
