@@ -1,8 +1,8 @@
-"""Claim: beyond its start, Ray with one worker answers about as fast as the plain command, and
-with a worker a core about as many times faster as there are cores.
+"""Claim: apart from its start, Ray with one worker predicts about as fast as the plain command,
+and with one worker per core about as many times faster as there are cores.
 
-Every command is a process of its own with one thread a worker, on many clips and on a quarter of
-them: the difference gives clips a second, what is left of the time the start. In turn, medians.
+Every command is a process of its own with one thread per worker, on many clips and on a quarter of
+them: the difference gives clips per second, the rest of the time is the start. In turn, medians.
 With --preprocess also the preparation of the same clips, by this machine's processes and by Ray.
 
 python benchmarks/bulk.py CLIPS [--clips 96] [--rounds 1] [--workers 1 --workers 2] [--preprocess]
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, action="append", help="of Ray (default: 1 and 2)")
     parser.add_argument("--preprocess", action="store_true")
     options = parser.parse_args()
-    lacking = missing(("ray", "pyarrow"))
+    lacking = missing(("ray", "psutil", "pyarrow"))
     if lacking:
         sys.exit(f"skipped, not installed: {', '.join(lacking)}")
     workers = options.workers or [1, 2]

@@ -29,7 +29,7 @@ def main(path: Path) -> None:
     limits = {"max_px": now.face.decode_max_px}
     frames = read_media(path, **limits).frames
 
-    def follow(spec: ClipSpec) -> None:
+    def track(spec: ClipSpec) -> None:
         tracker = FaceTracker(spec.face, detector)
         for i, frame in enumerate(frames):
             tracker.update(frame.rgb, i / spec.face.frame_rate_hz)
@@ -38,8 +38,8 @@ def main(path: Path) -> None:
         "decode alone": lambda: decode(path),
         "read_media": lambda: read_media(path, on_frame=lambda frame: None, **limits),
         "of it, sound": lambda: read_media(path, frame_rate_hz=None),
-        "faces, every frame": lambda: follow(before),
-        "faces, followed": lambda: follow(now),
+        "faces, every frame": lambda: track(before),
+        "faces, tracked": lambda: track(now),
         "prepare_clip before": lambda: prepare_clip(path, before, detector),
         "prepare_clip": lambda: prepare_clip(path, now, detector),
     }

@@ -1,6 +1,6 @@
-"""Claim: int8 answers face crops at least 3.5 times as fast as float32 at batch 8.
+"""Claim: int8 predicts face crops at least 3.5 times as fast as float32 at batch 8.
 
-Measured: ``visual_alexnet`` of both presets, freshly built with weights that are no zeros, float32
+Measured: ``visual_alexnet`` of both presets, freshly built with weights other than zero, float32
 and int8 graph in onnxruntime, the same threads, in turn on the same crops; median ms a call.
 
 python benchmarks/int8.py [--preset faithful --preset compact] [--batch 1 --batch 8]

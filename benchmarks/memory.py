@@ -3,7 +3,7 @@
 python benchmarks/memory.py [--clip CLIP] [--minutes 120] [--container mkv] [--bundle DIR]
 
 The videos are one clip again and again (default: a clip of the built-in corpus), its packets
-copied. Each is answered in a process of its own; its peak resident memory is printed. In an mp4
+copied. Each is predicted in a process of its own; its peak resident memory is printed. In an mp4
 FFmpeg holds an index of every picture and packet of sound, about 40 bytes each; in an mkv it does
 not.
 """
@@ -37,10 +37,10 @@ def main() -> int:
             video = Path(folder) / f"video.{options.container}"
             repeat_clip(clip, video, minutes * 60)
             started_s = time.perf_counter()
-            peak_mib, answer = measure(video, options.bundle, Path(folder) / "answer.json")
+            peak_mib, timeline = measure(video, options.bundle, Path(folder) / "timeline.json")
             spent_s = time.perf_counter() - started_s
             peaks_mib.append(peak_mib)
-            print(f"{answer['duration_s'] / 60:7.1f} min  {len(answer['windows'])} windows  "
+            print(f"{timeline['duration_s'] / 60:7.1f} min  {len(timeline['windows'])} windows  "
                   f"{spent_s:.0f} s  peak {peak_mib:.0f} MiB", flush=True)  # fmt: skip
     ratio = peaks_mib[1] / peaks_mib[0]
     print(f"ratio {ratio:.3f}, aim at most {AIM}")
@@ -82,7 +82,7 @@ def repeat_clip(clip: Path, target: Path, length_s: float) -> None:
 
 
 def measure(video: Path, bundle: Path, out: Path) -> tuple[float, dict]:
-    """Peak resident memory in MiB of answering the video, and the answer."""
+    """Peak resident memory in MiB of predicting the video, and its timeline."""
     command = [sys.executable, "-m", "keras_emo", "predict", str(video), "--timeline",
                "--bundle", str(bundle), "--format", "json", "--out", str(out)]  # fmt: skip
     process = subprocess.Popen(command)
@@ -90,8 +90,8 @@ def measure(video: Path, bundle: Path, out: Path) -> tuple[float, dict]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 4):
         raise SystemExit(f"keras-emo ended with {process.returncode}")
-    (answer,) = json.loads(out.read_text(encoding="utf-8"))
-    return used.ru_maxrss / 1024, answer
+    (timeline,) = json.loads(out.read_text(encoding="utf-8"))
+    return used.ru_maxrss / 1024, timeline
 
 
 if __name__ == "__main__":

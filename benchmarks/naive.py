@@ -1,7 +1,7 @@
 """The pipeline others put together: mtcnn, librosa and Keras. A peer for the benchmarks.
 
-As a script, ``python benchmarks/naive.py MODEL.keras CLIP`` prints one answer: what a first answer
-costs there. MODEL: any network of this project as ``export.py --formats keras`` writes it.
+As a script, ``python benchmarks/naive.py MODEL.keras CLIP`` prints one label: what a first
+prediction costs there. MODEL: a network of this project from ``export.py --formats keras``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 
 class NaivePipeline:
-    """Loads everything once; ``answer`` decodes, detects, listens and calls Keras."""
+    """Loads everything once; ``predict`` decodes, detects, computes MFCC and calls Keras."""
 
     def __init__(self, model: Path):
         import keras
@@ -30,16 +30,16 @@ class NaivePipeline:
         self.inputs = list(self.model.input)
         self.detector = MTCNN(device="CPU:0") if "face" in self.inputs else None
 
-    def answer(self, clip: Path) -> str:
+    def predict(self, clip: Path) -> str:
         feed: dict[str, Any] = {}
         if "face" in self.inputs:
-            feed |= self._look(clip)
+            feed |= self._read_faces(clip)
         if "mfcc" in self.inputs:
-            feed |= self._listen(clip)
-        said = self.model.predict({k: feed[k] for k in self.inputs}, verbose=0)
-        return LABELS[int(said["probs"].mean(axis=0).argmax())]
+            feed |= self._read_voice(clip)
+        outputs = self.model.predict({k: feed[k] for k in self.inputs}, verbose=0)
+        return LABELS[int(outputs["probs"].mean(axis=0).argmax())]
 
-    def _look(self, clip: Path) -> dict[str, Any]:
+    def _read_faces(self, clip: Path) -> dict[str, Any]:
         """The largest face of every tenth frame."""
         import av
         import cv2
@@ -63,7 +63,7 @@ class NaivePipeline:
             return {"face": middle, "face_mask": np.ones((1, 1), np.float32)}
         return {"face": face}
 
-    def _listen(self, clip: Path) -> dict[str, Any]:
+    def _read_voice(self, clip: Path) -> dict[str, Any]:
         """MFCC of the first seconds, with the settings of this project."""
         import av
         import librosa
@@ -83,4 +83,4 @@ class NaivePipeline:
 
 
 if __name__ == "__main__":
-    print(NaivePipeline(Path(sys.argv[1])).answer(Path(sys.argv[2])))
+    print(NaivePipeline(Path(sys.argv[1])).predict(Path(sys.argv[2])))

@@ -83,7 +83,7 @@ def main() -> None:
         if naive is not None:
             print("threads all, the naive pipeline")
             peers = {
-                "naive": lambda: naive.answer(clip),
+                "naive": lambda: naive.predict(clip),
                 "predict": lambda: predictor.predict(clip),
             }
             _report(race(peers, max(2, options.rounds // 2)), "naive", "predict")

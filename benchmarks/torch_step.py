@@ -1,6 +1,6 @@
 """The networks of benchmarks/training_step.py in PyTorch, and their training step.
 
-A process that measures on request: reads ``VARIANT STEPS`` a line, answers with seconds.
+A process that measures on request: reads lines of ``VARIANT STEPS``, writes seconds.
 
 Started by training_step.py. python benchmarks/torch_step.py residual|alexnet --threads 2
 """

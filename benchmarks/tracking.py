@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame, full detection, and the mtcnn package, on the same frames.
+"""Face tracking, full detection in every frame, and the mtcnn package, on the same frames.
 
 python benchmarks/tracking.py [CLIP ...]   (default: a few clips of the built-in corpus)
 """

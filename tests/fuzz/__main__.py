@@ -3,10 +3,10 @@
 python tests/fuzz [--seconds 20] [--work build/fuzz] [TARGET ...]
 python tests/fuzz TARGET --replay FILE
 
-A reader may answer or raise an EmoError (for some a documented error besides). Anything else is
-a finding, a hang and a growing memory among them: it is printed, the input is kept in
-WORK/findings, and the exit code is 1. What was learnt stays in WORK/corpus, so the next run goes on
-from there. For a long run: make fuzz FUZZ_S=600.
+A reader may return or raise an EmoError (some have another documented error). Anything else is a
+finding, also a hang and a growing memory: it is printed, the input is kept in WORK/findings, and
+the exit code is 1. Interesting inputs stay in WORK/corpus, where the next run resumes. For a long
+run: make fuzz FUZZ_S=600.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def attack(name: str, options: argparse.Namespace) -> bool:
-    """Fuzz one target in a process of its own; whether it stood."""
+    """Fuzz one target in a process of its own; whether there was no finding."""
     found, corpus = options.work / "findings", options.work / "corpus" / name
     for folder in (found, corpus):
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def attack(name: str, options: argparse.Namespace) -> bool:
 
 
 def fuzz(name: str, arguments: list[str]) -> int:
-    """The child: instrument the readers, write the seeds, hand over to libFuzzer."""
+    """The child: instrument the readers, write the seeds, start libFuzzer."""
     import atheris
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

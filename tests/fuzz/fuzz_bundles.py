@@ -1,7 +1,7 @@
 """Bundles; contract: one that can be used, or BundleError.
 
-The first byte says which part is given: the description, whose digests of the files are right as
-long as they are not touched, the golden values or a network.
+The first byte selects the input: bundle.json, whose digests of the files are right unless
+mutated, the golden values or a network.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Recordings; contract: what could be decoded, or ClipError.
 
-The first byte says how the file is called and what is asked of it. Seeds are made on the spot.
+The first byte selects the suffix and how the file is read. Seeds are generated.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ def _record(suffix: str, picture: str | None, sound: str | None) -> bytes:
 def attack(data: bytes) -> None:
     if len(data) < 2:
         return
-    asked = data[0]
-    path = FOLDER / f"given{SUFFIXES[asked % len(SUFFIXES)]}"
+    choice = data[0]
+    path = FOLDER / f"given{SUFFIXES[choice % len(SUFFIXES)]}"
     path.write_bytes(data[1:])
     with suppress(ClipError):
         if path.suffix == ".png":
             rgb = read_image(path)
             assert rgb.dtype == np.uint8
             assert rgb.shape[2] == 3
-        elif asked & 0x80:
+        elif choice & 0x80:
             frames: list[Frame] = []
             blocks: list[np.ndarray] = []
             with open_media(path, 3.0, MOST_FRAMES, MOST_S, max_px=16) as decoding:

@@ -1,6 +1,6 @@
-"""What runs and caches leave on disk; contract: what was kept, or an EmoError.
+"""Files that runs and caches write; contract: what was saved, or an EmoError.
 
-The first byte says which file is given: the manifest of a checkpoint, a prepared clip, the mark of
+The first byte selects the input: the manifest of a checkpoint, a prepared clip, the description of
 a corpus or a split.
 """
 
@@ -48,13 +48,13 @@ def make_seeds() -> Iterator[bytes]:
 
 
 def attack(data: bytes) -> None:
-    reader = (_restore, _load, _mark, _split)[data[0] % 4] if data else _restore
+    reader = (_restore, _load, _corpus, _split)[data[0] % 4] if data else _restore
     with contextlib.suppress(EmoError), contextlib.redirect_stderr(io.StringIO()):
         reader(data[1:])
 
 
 def _restore(data: bytes) -> None:
-    """What was taken up can be gone on with."""
+    """After whatever was restored, training can resume."""
     folder = FOLDER / "stage"
     shutil.copytree(KEPT, folder)
     try:
@@ -77,7 +77,7 @@ def _load(data: bytes) -> None:
             load(path)
 
 
-def _mark(data: bytes) -> None:
+def _corpus(data: bytes) -> None:
     (CORPUS / "corpus.json").write_bytes(data)
     read_corpus(CORPUS)
 
@@ -92,7 +92,7 @@ def _split(data: bytes) -> None:
     split.digest()
 
 
-os.fsync = lambda handle: None  # a power cut is not what is tried here
+os.fsync = lambda handle: None  # power cuts are not tested here
 CORPUS.mkdir()
 (CORPUS / "01-01-05-02-01-01-03.mp4").write_bytes(b"x")
 _kept = Checkpoints(KEPT, IDENTITY)

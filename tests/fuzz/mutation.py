@@ -1,4 +1,4 @@
-"""Mutations that keep the outer form, so that what lies behind it is reached.
+"""Mutations that keep the outer format, so that the code behind the parser is reached.
 
 Each has the signature of libFuzzer's: (data, max_size, seed) -> data.
 """
@@ -28,7 +28,7 @@ def mutate_bytes(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def mutate_json(data: bytes, max_size: int, seed: int) -> bytes:
-    """Another value somewhere in it, an entry gone, renamed or copied; now and then, any bytes."""
+    """Change a value, or remove, rename or copy an entry; now and then change any bytes."""
     rng = random.Random(seed)
     try:
         value = json.loads(data)
@@ -39,11 +39,11 @@ def mutate_json(data: bytes, max_size: int, seed: int) -> bytes:
     if rng.random() < 0.01:
         return b"[" * min(max_size, 20_000)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        value = _alter(value, rng)
+        value = _change(value, rng)
     return json.dumps(value).encode()[:max_size]
 
 
-def _alter(value: Any, rng: random.Random) -> Any:
+def _change(value: Any, rng: random.Random) -> Any:
     if not isinstance(value, dict | list) or not value or rng.random() < 0.15:
         return copy.deepcopy(rng.choice(ODD))
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
@@ -55,12 +55,12 @@ def _alter(value: Any, rng: random.Random) -> Any:
     elif what < 0.3:
         value[key] = copy.deepcopy(value[rng.choice(keys)])
     else:
-        value[key] = _alter(value[key], rng)
+        value[key] = _change(value[key], rng)
     return value
 
 
 def mutate_zip(data: bytes, max_size: int, seed: int) -> bytes:
-    """Another content of one member, with the right checksum; every fourth time, any bytes."""
+    """Change one member, with the right checksum; every fourth time change any bytes."""
     rng = random.Random(seed)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as old:
@@ -82,7 +82,7 @@ def mutate_zip(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def mutate_one_of(mutations: Sequence[Mutate]) -> Mutate:
-    """For targets whose first byte says which reader gets the rest: it stays."""
+    """For targets whose first byte selects the reader: it stays."""
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         if len(data) < 2 or max_size < 3:
