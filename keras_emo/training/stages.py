@@ -16,7 +16,7 @@ from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import predict_clips
 from keras_emo.io import digest_text, naming_content, read_record
 from keras_emo.networks import MODELS, ModelEntry, load_weights
-from keras_emo.training import clip_head, features
+from keras_emo.training import features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN, StageConfig
@@ -122,7 +122,7 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
     elif MODELS[name].backbone:
         start = _find_start(run, init_from)
         assert start is not None  # see check_starts
-        model = clip_head.train_clip_head(run, MODELS[name], stage, start)
+        model = features.train_clip_head(run, MODELS[name], stage, start)
         facts["pretrained"] = _name_source(start)
     else:
         model = run.build_trainee(name)
