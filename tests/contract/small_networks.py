@@ -9,6 +9,7 @@ from keras_emo.networks import build
 from keras_emo.networks.clip import ClipStatistics
 from keras_emo.networks.layers import Standardize
 from keras_emo.spec import AudioSpec, ClipSpec, FaceSpec
+from keras_emo.training.distributed import walk_layers
 
 SPEC = ClipSpec()
 SHORT_SPEC = ClipSpec(
@@ -40,7 +41,7 @@ def build_tiny(name: str, seed: int = 7, spec: ClipSpec = SPEC) -> keras.Model:
             weight.assign(rng.normal(0, 0.2, weight.shape))
         elif kind == "moving_variance":
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-    for layer in model._flatten_layers():
+    for layer in walk_layers(model):
         if isinstance(layer, Standardize):
             layer.adapt(rng.normal(0, 25, (8, *spec.audio.shape)))
         if isinstance(layer, ClipStatistics):
