@@ -1,9 +1,9 @@
-"""Answers of a Keras network per clip, and what a run folder keeps of them."""
+"""Predictions of a Keras network, and what a run folder keeps of them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,14 @@ import numpy as np
 from keras_emo.data.clips import StoredClip
 from keras_emo.data.corpus import Sample
 from keras_emo.inference.batch import Batch, predict_clips
-from keras_emo.io import write_json
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.metrics import Metrics, measure
 from keras_emo.networks import ModelEntry
 from keras_emo.spec import ClipSpec
 
 
-def run_keras(model: keras.Model):
-    """A function from a feed to numpy outputs, traced once per input rank."""
+def run_keras(model: keras.Model) -> Callable[[Batch], dict[str, np.ndarray]]:
+    """A function from a batch to numpy outputs, traced once per input rank."""
     import tensorflow as tf
 
     specs = {
@@ -30,8 +29,8 @@ def run_keras(model: keras.Model):
     }
     step = tf.function(lambda x: model(x, training=False)).get_concrete_function(specs)
 
-    def run(feed: Batch) -> dict[str, np.ndarray]:
-        outputs = step({name: tf.constant(array) for name, array in feed.items()})
+    def run(batch: Batch) -> dict[str, np.ndarray]:
+        outputs = step({name: tf.constant(array) for name, array in batch.items()})
         return {name: value.numpy() for name, value in outputs.items()}
 
     return run
@@ -45,9 +44,9 @@ def predict_split(
 ) -> np.ndarray:
     """Probabilities (n_clips, 7); NaN rows for clips that failed or lack the modality."""
     probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
-    whole = [i for i, (_, clip) in enumerate(clips) if clip is not None]
+    known = [i for i, (_, clip) in enumerate(clips) if clip is not None]
     ready = (clip.load() for _, clip in clips if clip is not None)
-    probs[whole] = predict_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
+    probs[known] = predict_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
     return probs
 
 
@@ -63,57 +62,46 @@ def evaluate_split(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray) -> Me
 
 
 def write_predictions(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray, path: Path) -> None:
-    """One line a clip: take, true label, answer, probabilities (empty where it abstained)."""
+    """A row a clip: sample, true label, prediction, probabilities (empty where it abstained)."""
     with open(path, "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
-        writer.writerow(["take_id", "label", "answer", *EMOTIONS])
+        writer.writerow(["sample_id", "label", "prediction", *EMOTIONS])
         for (sample, _), row in zip(clips, probs, strict=True):
             known = bool(np.isfinite(row).all())
-            answer = EMOTIONS[int(row.argmax())] if known else ""
+            prediction = EMOTIONS[int(row.argmax())] if known else ""
             values = [f"{p:.6f}" for p in row] if known else [""] * N_EMOTIONS
-            writer.writerow([sample.sample_id, sample.emotion, answer, *values])
+            writer.writerow([sample.sample_id, sample.emotion, prediction, *values])
 
 
-def write_report(results: dict[str, Any], folder: Path) -> None:
-    """One picture of the confusion matrix a part, then metrics.json."""
-    for part in ("val", "test"):
-        if part in results:
-            draw_confusion(
-                results[part], f"{folder.name}, {part}", folder / f"confusion_{part}.png"
-            )
-    write_json(folder / "metrics.json", results)
-
-
-def draw_confusion(figures: dict[str, Any], title: str, path: Path) -> None:
-    """Confusion matrix as PNG: counts, shaded by share of the row."""
+def draw_confusion(metrics: Metrics, title: str, path: Path) -> None:
+    """Confusion matrix as PNG: counts, shaded by their proportion of the row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    scores = f"accuracy {figures['accuracy']:.3f}, UAR {figures['uar']:.3f}"
-    shade_confusion(figure.add_subplot(), figures, f"{title}: {scores}")
+    scores = f"accuracy {metrics.accuracy:.3f}, UAR {metrics.uar:.3f}"
+    shade_confusion(figure.add_subplot(), metrics, f"{title}: {scores}")
     figure.savefig(path, dpi=110)
 
 
-def shade_confusion(axes: Any, figures: dict[str, Any], title: str) -> None:
+def shade_confusion(axes: Any, metrics: Metrics, title: str) -> None:
     """Draw a confusion matrix on matplotlib axes; abstentions only where there are any."""
-    names = figures["confusion"]["labels"]
-    counts = np.array(figures["confusion"]["counts"])
+    names, counts = [*EMOTIONS, "abstained"], np.array(metrics.confusion)
     if not counts[:, -1].any():
         names, counts = names[:-1], counts[:, :-1]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    proportions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(proportions, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(N_EMOTIONS), EMOTIONS)
-    axes.set_xlabel("answer")
+    axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
     axes.set_title(title)
     for (i, j), n in np.ndenumerate(counts):
-        colour = "white" if shares[i, j] > 0.5 else "black"
-        axes.text(j, i, str(n), ha="center", va="center", color=colour)
+        color = "white" if proportions[i, j] > 0.5 else "black"
+        axes.text(j, i, str(n), ha="center", va="center", color=color)
 
 
 def draw_curves(history: Path, path: Path) -> None:
-    """Loss and validation figures over epochs, from a CSV history, as PNG."""
+    """Loss and validation scores over epochs, from a CSV history, as PNG."""
     from matplotlib.figure import Figure
 
     with open(history, newline="", encoding="utf-8") as f:
@@ -128,7 +116,7 @@ def draw_curves(history: Path, path: Path) -> None:
             if key in rows[0]:
                 axes.plot(epochs, [float(r[key]) for r in rows], label=key)
         axes.set_xlabel("epoch")
-        if axes.lines:  # none where nobody validates
+        if axes.lines:  # none without validation speakers
             axes.legend()
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -14,18 +14,18 @@ import numpy as np
 from keras_emo.data.pipeline import stream_faces, stream_voices
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import predict_clips
-from keras_emo.io import digest_text, naming_content, read_record
+from keras_emo.io import digest_text, naming_content, read_record, write_json
 from keras_emo.networks import MODELS, ModelEntry, load_weights
 from keras_emo.training import features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN, StageConfig
 from keras_emo.training.evaluate import (
+    draw_confusion,
     evaluate_split,
     predict_split,
     run_keras,
     write_predictions,
-    write_report,
 )
 from keras_emo.training.fit import copy_branches, fit, restore
 from keras_emo.training.pretrain import pretrain_visual
@@ -205,10 +205,12 @@ def evaluate_network(run: Run, name: str, model: keras.Model) -> None:
         "split": run.prepared.split.digest(),
         **run.noted(name),
     }
-    for part in ("val", "test"):
-        clips = run.prepared.clips(part)
+    for split in ("val", "test"):
+        clips = run.prepared.clips(split)
         if clips:
             probs = predict_split(model, MODELS[name], clips, run.config.clip)
-            results[part] = evaluate_split(clips, probs).to_dict()
-            write_predictions(clips, probs, folder / f"predictions_{part}.csv")
-    write_report(results, folder)
+            metrics = evaluate_split(clips, probs)
+            write_predictions(clips, probs, folder / f"predictions_{split}.csv")
+            draw_confusion(metrics, f"{name}, {split}", folder / f"confusion_{split}.png")
+            results[split] = metrics.to_dict()
+    write_json(folder / METRICS_FILE, results)

@@ -145,7 +145,7 @@ def test_bundle_answers_like_keras(trained, bundles, tmp_path, name):
     assert "say nothing about people" in done.stdout
     figures = json.loads(scores.read_text())
     known = {
-        r["take_id"]: r
+        r["sample_id"]: r
         for r in csv.DictReader((trained.run / name / "predictions_test.csv").open())
     }
     assert {c["sample_id"] for c in figures["clips"]} == set(known)
