@@ -42,8 +42,8 @@ def _overview(scores: Mapping[str, NetworkScore]) -> str:
     for name, score in scores.items():
         every = score.metrics
         rows.append((
-            name, format_spread(score.singles), str(every), format_percent(every.uar), format_percent(every.macro_f1),
-            f"{every.ece:.3f}",
+            name, format_spread(score.singles), str(every), format_percent(every.uar),
+            format_percent(every.macro_f1), f"{every.ece:.3f}",
         ))  # fmt: skip
     heads = ("network", "one seed %", "seeds averaged % (95 %)", "UAR %", "macro-F1 %", "ECE")
     note = (
