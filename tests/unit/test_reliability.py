@@ -1,4 +1,4 @@
-"""Cases of docs/reliability.md that no other test covers: odd files, and what comes of them."""
+"""Cases of docs/reliability.md that no other test covers: malformed files and their results."""
 
 import ast
 import hashlib
@@ -24,7 +24,7 @@ from keras_emo.errors import BundleError, ClipError, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.model import Model
-from keras_emo.media import reader as media
+from keras_emo.media.decode import Decoding
 from keras_emo.media.reader import check_file, read_media
 from keras_emo.spec import ClipSpec
 
@@ -38,7 +38,7 @@ def detector() -> FaceDetector:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Model:
+def model() -> Model:
     return load(FOLDER, threads=1)
 
 
@@ -65,12 +65,6 @@ def write_layout(path: Path, channels: np.ndarray, layout: str, codec: str, form
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-def test_picture_signature_and_junk(tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + np.random.default_rng(0).bytes(5000))
-    refused(path, Reason.NOT_MEDIA)
 
 
 def test_one_frame(make, detector, tmp_path):
@@ -108,8 +102,8 @@ def test_damage_is_counted_to_the_frame(make, tmp_path):
         assert len(read.waveform) > 0.9 * len(whole.waveform)
 
 
-def test_a_damaged_recording_is_a_partial_answer(drawn, tmp_path, capsys):
-    """Through the command, with the bundle that is shipped; what was lost is in the answer."""
+def test_a_damaged_recording_is_a_partial_result(drawn, tmp_path, capsys):
+    """Through the command, with the pretrained model; what was lost is in the prediction."""
     data, damaged, cut = drawn.read_bytes(), tmp_path / "damaged.mp4", tmp_path / "cut.mp4"
     torn = bytearray(data)
     at = (data.find(b"mdat") + len(data)) // 2
@@ -124,18 +118,18 @@ def test_a_damaged_recording_is_a_partial_answer(drawn, tmp_path, capsys):
                 new.mux(packet)
     whole = cut.read_bytes()
     cut.write_bytes(whole[: int(0.6 * len(whole))])
-    said = {}
+    found = {}
     for path in (drawn, damaged, cut):
         code = cli.main(["predict", str(path), "--bundle", str(FOLDER), "--format", "json"])
         out, err = capsys.readouterr()
-        (said[path],) = json.loads(out)
+        (found[path],) = json.loads(out)
         assert code == (0 if path == drawn else 4), err
-        assert said[path]["modalities"] == ["face", "voice"]
-    assert said[drawn]["damage"] == {"packets": 0, "missing_s": 0}
-    assert said[damaged]["damage"]["packets"] > 0
-    assert "damaged packets" in said[damaged]["warnings"][0]
-    assert said[cut]["damage"]["missing_s"] == pytest.approx(1.2, abs=0.6)
-    assert said[cut]["faces"]["examined"] < said[drawn]["faces"]["examined"]
+        assert found[path]["modalities"] == ["face", "voice"]
+    assert found[drawn]["damage"] == {"packets": 0, "missing_s": 0}
+    assert found[damaged]["damage"]["packets"] > 0
+    assert "damaged packets" in found[damaged]["warnings"][0]
+    assert found[cut]["damage"]["missing_s"] == pytest.approx(1.2, abs=0.6)
+    assert found[cut]["faces"]["examined"] < found[drawn]["faces"]["examined"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +184,7 @@ def test_a_thousand_frames_a_second(make, tmp_path):
     assert read.duration_s == pytest.approx(0.7, abs=0.02)
 
 
-def test_lengths_that_are_a_lie(make, tmp_path):
+def test_false_lengths(make, tmp_path):
     """mvhd, tkhd and mdhd say 0x7FFFFFFF: what is read counts."""
     path = make.video(tmp_path / "a.mp4", make.grey_frames(31), sound=make.sine())
     data = bytearray(path.read_bytes())
@@ -208,7 +202,7 @@ def test_lengths_that_are_a_lie(make, tmp_path):
 def test_a_picture_too_large_is_never_decoded(make, monkeypatch, tmp_path):
     path = make.video(tmp_path / "a.mp4", [np.zeros((2320, 4096, 3), np.uint8)], preset="ultrafast")
     assert path.stat().st_size < 60_000
-    monkeypatch.setattr(media.Reading, "run", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(Decoding, "run", lambda *_: pytest.fail("decoded"))
     assert "4096x2320" in refused(path, Reason.RESOLUTION_LIMIT).cause
 
 
@@ -226,7 +220,7 @@ def test_ten_hours_of_flac(make, monkeypatch, tmp_path):
     fields = int.from_bytes(data[18:26], "big") >> 36 << 36
     data[18:26] = (fields | 36_000 * 48_000).to_bytes(8, "big")
     path.write_bytes(data)
-    monkeypatch.setattr(media.Reading, "run", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(Decoding, "run", lambda *_: pytest.fail("decoded"))
     assert "36000 s" in refused(path, Reason.DURATION_LIMIT).cause
 
 
@@ -284,7 +278,7 @@ def test_archives_are_not_opened(make, tmp_path):
 
 
 def test_an_output_that_cannot_be_written(drawn, monkeypatch, tmp_path, capsys):
-    """Said before any work; root may write everywhere, so the folder's refusal is played."""
+    """Reported before any work; root may write everywhere, so the refusal is simulated."""
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", str(tmp_path))
@@ -323,9 +317,9 @@ def test_two_processes_share_a_cache(make, tmp_path):
     for process in both:
         process.stdin.write("\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=120) for process in both]
-    assert [(p.returncode, err) for p, (_, err) in zip(both, said, strict=True)] == [(0, "")] * 2
-    assert sum(int(out) for out, _ in said) >= 20
+    results = [process.communicate(timeout=120) for process in both]
+    assert [(p.returncode, err) for p, (_, err) in zip(both, results, strict=True)] == [(0, "")] * 2
+    assert sum(int(out) for out, _ in results) >= 20
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 20
     assert not list((tmp_path / "cache").rglob(".part-*"))
 
@@ -358,7 +352,7 @@ def test_no_class_is_read_from_a_file():
 
 
 def test_a_model_that_is_none(tmp_path):
-    """Its digest is right, its content is not: refused before it answers."""
+    """Its digest is right, its content is not: refused when it is loaded."""
     folder = tmp_path / "bundle"
     (folder / "detector").mkdir(parents=True)
     for path in FOLDER.rglob("*"):
@@ -374,14 +368,14 @@ def test_a_model_that_is_none(tmp_path):
         assert caught.value.exit_code == 5
 
 
-def test_sixteen_threads_say_the_same(drawn, predictor):
-    """With four predictors between them; descriptors are as many as before."""
-    expected = predictor.predict(drawn)
+def test_sixteen_threads_predict_the_same(drawn, model):
+    """With four models between them; descriptors are as many as before."""
+    expected = model.predict(drawn)
     free: queue.Queue[Model] = queue.Queue()
     for _ in range(4):
-        free.put(load(predictor.bundle, threads=1))
+        free.put(load(model.bundle, threads=1))
 
-    def answer(_: int) -> np.ndarray:
+    def predict(_: int) -> dict[str, float]:
         mine = free.get()
         try:
             return mine.predict(drawn).probs
@@ -389,42 +383,40 @@ def test_sixteen_threads_say_the_same(drawn, predictor):
             free.put(mine)
 
     with ThreadPoolExecutor(16) as threads:
-        list(threads.map(answer, range(4)))
+        list(threads.map(predict, range(4)))
         n_files = len(os.listdir("/proc/self/fd"))
-        found = list(threads.map(answer, range(16)))
+        found = list(threads.map(predict, range(16)))
         assert len(os.listdir("/proc/self/fd")) == n_files
     for probs in found:
         assert probs == expected.probs
 
 
-def test_silence_after_speech_is_silence(make, drawn, predictor, tmp_path):
-    """The answer before never comes back: not from silence, not from a face without a voice."""
-    spoken = predictor.predict(drawn)
+def test_silence_after_speech_is_silence(make, drawn, model, tmp_path):
+    """The prediction before never comes back: not from silence, not from a face without a voice."""
+    spoken = model.predict(drawn)
     assert spoken.modalities == ("face", "voice")
     silent = make.wav(tmp_path / "silent.wav", np.zeros(96_000))
-    refused(silent, Reason.NO_MODALITY, predictor.predict)
+    refused(silent, Reason.NO_MODALITY, model.predict)
     black = [np.zeros((240, 320, 3), np.uint8)] * 60
     dark = make.video(tmp_path / "dark.mp4", black, sound=np.zeros(96_000, np.float32))
-    assert "no_face and silent_audio" in refused(dark, Reason.NO_MODALITY, predictor.predict).cause
+    assert "no_face and silent_audio" in refused(dark, Reason.NO_MODALITY, model.predict).cause
     frames = [f.rgb for f in read_media(drawn, frame_rate_hz=30).frames[:60]]
     mute = make.video(tmp_path / "mute.mp4", frames,
                       sound=np.zeros(96_000, np.float32))  # fmt: skip
-    seen = predictor.predict(mute)
+    seen = model.predict(mute)
     assert (seen.modalities, seen.states) == (("face",), (Reason.SILENT_AUDIO,))
     assert seen.probs != spoken.probs
-    assert predictor.predict(drawn).probs == spoken.probs
+    assert model.predict(drawn).probs == spoken.probs
 
 
-def test_an_answer_that_is_no_number_is_none(drawn, predictor, monkeypatch):
-    monkeypatch.setattr(
-        predictor, "compute_probs", lambda clips: np.full((1, 7), np.nan, np.float32)
-    )
+def test_a_prediction_that_is_not_a_number_is_refused(drawn, model, monkeypatch):
+    monkeypatch.setattr(model, "compute_probs", lambda clips: np.full((1, 7), np.nan, np.float32))
     with pytest.raises(BundleError, match="not a number"):
-        predictor.predict(drawn)
+        model.predict(drawn)
 
 
-def test_nobody_is_told(tmp_path):
-    """onnxruntime's events are not gathered: no database of them is opened or made."""
+def test_no_telemetry(tmp_path):
+    """onnxruntime's events are not collected: no database of them is opened or made."""
     script = f"""
 import os
 from pathlib import Path
