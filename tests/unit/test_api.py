@@ -254,6 +254,13 @@ def test_a_timeline_and_its_stream(model, drawn, tmp_path):
         model.timeline(drawn, 100.0)
 
 
+def test_a_clip_of_one_window_is_predicted_as_a_whole(model, drawn):
+    (window,), p = model.stream(drawn, 5.5), model.predict(drawn)
+    assert (window.probs, window.label, window.modalities) == (p.probs, p.label, p.modalities)
+    assert window.end_s == pytest.approx(p.duration_s, abs=0.05)
+    assert len(window.times_s) == p.faces.examined
+
+
 def test_dataframes(model, drawn, monkeypatch):
     pandas = pytest.importorskip("pandas")
     p, t = model.predict(drawn), model.timeline(drawn)
