@@ -111,7 +111,7 @@ def test_a_window_is_as_prepare_clip_has_its_part(make, face, tmp_path):
 
 
 def test_a_face_that_leaves_and_a_voice_that_ends(make, face, tmp_path):
-    """4 s of face and voice, then voice alone, then neither: never a confident prediction of that."""
+    """4 s of face and voice, then voice alone, then neither, which is never predicted."""
     sound = noise(16.0)
     sound[8 * 48_000 :] = 0
     path = make.video(
