@@ -17,7 +17,8 @@ from keras_emo.progress import Progress
 
 if TYPE_CHECKING:
     from keras_emo.export.accuracy import AccuracyCheck
-    from keras_emo.export.bundle import Exported, Reduce
+    from keras_emo.export.bundle import Reduce
+    from keras_emo.inference.manifest import BundleManifest
     from keras_emo.networks.catalog import ModelEntry
     from keras_emo.spec import ClipSpec
 
@@ -159,12 +160,12 @@ def run(options: argparse.Namespace) -> int:
         provenance = collect_provenance(options.run, name, manifest, options.table, averaged)
         folder = options.out / name if options.model == "all" else options.out
         waveform = options.waveform and "mfcc" in entry.inputs
-        exported = export_bundle(
+        made = export_bundle(
             model, entry, manifest.config.clip, provenance, folder, formats, reduce, waveform,
             lambda step: progress.say(f"{name}, {step}"),
         )  # fmt: skip
         progress.clear()
-        print(_format(name, folder, exported), flush=True)
+        print(_format(made, folder), flush=True)
         for layout in layouts:
             progress.say(f"{name}, {layout}")
             written = write_layout(layout, model, entry, folder)
@@ -241,18 +242,21 @@ def _choose_reduction(
     return None
 
 
-def _format(name: str, folder: Path, exported: Exported) -> str:
-    seconds = ", ".join(f"{step} {s:.1f} s" for step, s in exported.seconds.items())
+def _format(made: BundleManifest, folder: Path) -> str:
+    seconds = ", ".join(f"{step} {s:.1f} s" for step, s in made.export_seconds.items())
     parity = ", ".join(
-        f"{file} {p.max_difference['logits']:.1e}" for file, p in exported.parity.items()
+        f"{file} {p.max_difference['logits']:.1e}" for file, p in made.parity.items()
     )
-    sizes = ", ".join(f"{n / 1e6:.1f} MB" for n in exported.sizes.values())
-    lines = [f"{name}: {folder}  {sizes}  {seconds}  largest logit difference: {parity}"]
-    for split, a in exported.accuracy.items():
+    graphs = [entry.bytes for file, entry in made.files.items() if "/" not in file
+              and file.endswith(".onnx")]  # fmt: skip
+    sizes = ", ".join(f"{n / 1e6:.1f} MB" for n in graphs)
+    lines = [f"{made.model}: {folder}  {sizes}  {seconds}  largest logit difference: {parity}"]
+    accuracy = made.quantization.accuracy if made.quantization else None
+    for split, a in (accuracy or {}).items():
         both = f"{100 * a.fp32:.2f} to {100 * a.int8:.2f} %"
         lines.append(f"  {split}: accuracy {both} of {a.n_clips} clips")
-    if exported.waveform is not None:
-        worst = exported.waveform.max_difference
+    if made.waveform is not None:
+        worst = made.waveform.max_difference
         lines.append(
             f"  waveform.onnx: features {worst['features']:.1e}, probs {worst['probs']:.1e}"
         )

@@ -77,7 +77,7 @@ def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
         f"{len(files)} files; all digests match"
     )
     if manifest.quantization is not None:
-        yield f"  quantization: {manifest.quantization.get('method')}"
+        yield f"  quantization: {manifest.quantization.method}"
     yield f"  license: {manifest.license}"
     yield from ("", "Preprocessing")
     if "face" in bundle.modalities:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +20,7 @@ from keras_emo.export.parity import BATCHES, compare, run_onnx, sample_feed
 from keras_emo.export.provenance import read_reference, read_runs
 from keras_emo.export.quantize import METHOD, quantize_int8, store_half
 from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips, predict_clips
+from keras_emo.inference.manifest import Calibration, Quantization, References, SplitAccuracy
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import ABSTAINED, score
 from keras_emo.networks.catalog import ModelEntry
@@ -36,51 +36,6 @@ BLOCK = 8  # clips in memory at a time
 # small kernels lose most by rounding: where float16 costs too much, they stay float32
 HALF_MIN_ELEMENTS = (1 << 6, 1 << 12, 1 << 16, 1 << 18)
 HALF_TOLERANCE = 1e-2  # on logits; a probability then changes by half of it at most
-
-
-@dataclass(frozen=True)
-class SplitAccuracy:
-    """Accuracy per clip of the float32 and the int8 network, and how often they agree."""
-
-    n_clips: int
-    fp32: float
-    int8: float
-    agreement: float
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How a smaller network was made and checked, as bundle.json records it.
-
-    sizes: graph bytes by precision. speakers, n_clips: whom int8 was calibrated on. references:
-    how many reference models were scored in place of the network; their validation speakers.
-    min_elements: fp16: the smallest weight stored so. max_difference: fp16, by output.
-    """
-
-    method: str
-    sizes: dict[str, int]
-    n_clips: int = 0
-    speakers: tuple[str, ...] = ()
-    max_drop_points: float = MAX_DROP_POINTS
-    accuracy: dict[str, SplitAccuracy] = field(default_factory=dict)
-    n_references: int = 0
-    reference_speakers: tuple[str, ...] = ()
-    min_elements: int = 0
-    max_difference: Mapping[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, without what does not apply."""
-        made: dict[str, Any] = {"method": self.method, "bytes": self.sizes}
-        if not self.accuracy:
-            differences = dict(self.max_difference)
-            return {**made, "min_elements": self.min_elements, "max_difference": differences}
-        made["calibration"] = {"n_clips": self.n_clips, "speakers": list(self.speakers)}
-        made["max_drop_points"] = self.max_drop_points
-        made["accuracy"] = {split: asdict(a) for split, a in self.accuracy.items()}
-        if self.n_references:
-            speakers = list(self.reference_speakers)
-            made["references"] = {"n_networks": self.n_references, "speakers": speakers}
-        return made
 
 
 @dataclass(frozen=True)
@@ -154,23 +109,23 @@ def quantize_checked(proto: onnx.ModelProto, entry: ModelEntry, check: AccuracyC
     if not check.references:
         _check_validates(prepared, name)
     samples, small, graphs = _quantize(proto, entry, prepared, check.clips_per_class)
+    references = None
     if check.references:
         accuracy = {"val": _average(list(_score_references(entry, check)))}
+        held_out = {s for r in check.references for s in r.prepared.split.val}
+        references = References(len(check.references), tuple(sorted(held_out)))
     else:
         accuracy = {"val": score_split(graphs, entry, prepared, "val")}
     check_drop(accuracy["val"], check.max_drop_points, name)
     if prepared.split.test:
         accuracy["test"] = score_split(graphs, entry, prepared, "test")
-    known = {s for reference in check.references for s in reference.prepared.split.val}
     quantization = Quantization(
         METHOD,
-        {"fp32": proto.ByteSize(), "int8": small.ByteSize()},
-        len(samples),
-        tuple(sorted({s.speaker for s in samples})),
-        check.max_drop_points,
-        accuracy,
-        len(check.references),
-        tuple(sorted(known)),
+        bytes={"fp32": proto.ByteSize(), "int8": small.ByteSize()},
+        calibration=Calibration(len(samples), tuple(sorted({s.speaker for s in samples}))),
+        max_drop_points=check.max_drop_points,
+        accuracy=accuracy,
+        references=references,
     )
     return Reduced(small, "int8", quantization)
 
@@ -191,7 +146,7 @@ def halve_checked(proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec) -> 
                 raise
     quantization = Quantization(
         "weights stored as float16, arithmetic in float32",
-        {"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
+        bytes={"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
         min_elements=min_elements,
         max_difference=parity.max_difference,
     )

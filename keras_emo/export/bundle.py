@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ import keras_emo
 from keras_emo.data.corpora import known_corpora
 from keras_emo.errors import Reason, UsageError
 from keras_emo.export import OPSET
-from keras_emo.export.accuracy import Quantization, Reduced, SplitAccuracy
+from keras_emo.export.accuracy import Reduced
 from keras_emo.export.card import write_card
 from keras_emo.export.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx
 from keras_emo.export.parity import BATCHES, check_biases, compare, run_onnx, sample_feed
 from keras_emo.export.provenance import Provenance
 from keras_emo.export.saved_model import open_saved_model, write_saved_model
-from keras_emo.export.waveform import WAVEFORM, Waveform, write_waveform
+from keras_emo.export.waveform import WAVEFORM, write_waveform
 from keras_emo.features.mtcnn import NETWORKS, PACKAGE_DATA
 from keras_emo.inference.batch import Batch, Run
 from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, GOLDEN, MODEL, load_golden
-from keras_emo.inference.manifest import SCHEMA, BundleManifest, FileEntry, Parity, TensorSpec
+from keras_emo.inference.manifest import SCHEMA, BundleManifest, FileEntry, TensorSpec
 from keras_emo.inference.model import Model
 from keras_emo.io import digest_file, draft_folder, write_json
 from keras_emo.labels import EMOTIONS
@@ -44,17 +44,6 @@ RANGES = {"face": (0, 255), "face_mask": (0, 1), "mfcc": (-1200, 400), "mfcc_mas
 Reduce = Callable[[onnx.ModelProto], Reduced]  # of the float32 graph
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export took, and how near its files are to Keras."""
-
-    seconds: Mapping[str, float]
-    sizes: Mapping[str, int]
-    parity: Mapping[str, Parity]
-    accuracy: Mapping[str, SplitAccuracy] = field(default_factory=dict)
-    waveform: Waveform | None = None
-
-
 def export_bundle(
     model: keras.Model,
     entry: ModelEntry,
@@ -65,7 +54,7 @@ def export_bundle(
     reduce: Reduce | None = None,
     waveform: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
-) -> Exported:
+) -> BundleManifest:
     """Export a trained network and put the bundle in place once it has passed every check.
 
     reduce: makes model.onnx smaller after the float32 graph was compared with Keras. waveform:
@@ -101,35 +90,28 @@ def export_bundle(
             parity["saved_model"] = compare(reference, saved, feeds, f"{folder.name}/saved_model")
         if "keras" in formats:
             model.save(draft / "model.keras")
-        quantization: Quantization | None = None
         if reduce is not None:
             with timing("quantize"):
                 reduced = reduce(proto)
-                proto, quantization = reduced.proto, reduced.quantization
-                manifest = replace(
-                    manifest, precision=reduced.precision, quantization=quantization.to_dict()
-                )
-                add_metadata(proto, {"precision": reduced.precision})
+                proto, precision = reduced.proto, reduced.precision
+                manifest = replace(manifest, precision=precision, quantization=reduced.quantization)
+                add_metadata(proto, {"precision": precision})
                 run = reference = _write_graph(proto, path)  # golden values are of this graph
-        sound: Waveform | None = None
         if waveform:
             with timing(WAVEFORM):
-                precision = manifest.precision
-                sound = write_waveform(proto, entry, spec, precision, draft / WAVEFORM, run)
-                manifest = replace(manifest, waveform=sound.to_dict())
+                target = draft / WAVEFORM
+                written = write_waveform(proto, entry, spec, manifest.precision, target, run)
+                manifest = replace(manifest, waveform=written)
         del proto
         _copy_detector(draft / DETECTOR)
         golden = sample_feed(entry, 1, spec, golden=True)
         _write_golden(draft / GOLDEN, golden, reference(golden))
-        write_card(manifest, quantization, sound, draft / "README.md")
+        write_card(manifest, draft / "README.md")
         manifest = replace(manifest, parity=parity, export_seconds=seconds, files=list_files(draft))
         write_json(draft / DESCRIPTION, manifest.to_dict())
-        with timing("check"):
-            check_golden(keras_emo.load(draft), draft)
-        sizes = {p.name: p.stat().st_size for p in (path, draft / WAVEFORM) if p.is_file()}
+        check_golden(keras_emo.load(draft), draft)
         put_in_place(draft, folder)
-    accuracy = quantization.accuracy if quantization is not None else {}
-    return Exported(seconds, sizes, parity, accuracy, sound)
+    return manifest
 
 
 def check_place(folder: Path, marker: str, what: str) -> None:

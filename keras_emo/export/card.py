@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_emo.data.corpora import known_corpora
-from keras_emo.export.accuracy import Quantization
-from keras_emo.export.waveform import Waveform
-from keras_emo.inference.manifest import BundleManifest, Evaluation
+from keras_emo.inference.manifest import BundleManifest, Evaluation, Quantization
 from keras_emo.metrics import format_percent
 
 LIMITS = """
@@ -26,12 +24,7 @@ must be informed (Article 50(3)). Not for decisions about persons.
 """
 
 
-def write_card(
-    manifest: BundleManifest,
-    quantization: Quantization | None,
-    waveform: Waveform | None,
-    path: Path,
-) -> None:
+def write_card(manifest: BundleManifest, path: Path) -> None:
     """README.md of a bundle, with the front matter that model hubs read."""
     license, split = manifest.license, manifest.corpus.split
     hub = license.lower() if license.startswith(("CC", "Apache")) else "other"
@@ -67,14 +60,15 @@ def write_card(
             f"It is an ensemble: the mean of the logits of {len(split.members)} networks{averaged}."
         )
     lines += ["", "## Metrics", *format_metrics(manifest.metrics)]
-    if quantization is not None:
-        lines += ["", *_describe_quantization(quantization, manifest.metrics.get("folds"))]
-    if waveform is not None:
-        sound = waveform.spec
+    if manifest.quantization is not None:
+        folds = manifest.metrics.get("folds")
+        lines += ["", *_describe_quantization(manifest.quantization, folds)]
+    if manifest.waveform is not None:
+        sound = manifest.waveform.input
         lines += [
             "",
             "`waveform.onnx` is the same network with `waveform` instead of `mfcc`: "
-            f"{sound.n_samples:,} samples, mono, {sound.sample_rate_hz:,} Hz, zeros after a "
+            f"{sound.shape[1]:,} samples, mono, {sound.sample_rate_hz:,} Hz, zeros after a "
             "shorter sound.",
         ]
     lines += [
@@ -116,11 +110,11 @@ def _format_row(split: str, evaluation: Evaluation) -> str:
 
 
 def _describe_quantization(made: Quantization, folds: Evaluation | None) -> list[str]:
-    if not made.accuracy:
+    if made.accuracy is None or made.calibration is None:
         return [f"`model.onnx`: {made.method}."]
     lines = [
-        f"`model.onnx` computes in int8 ({made.method}), calibrated on {made.n_clips} clips of "
-        f"{len(made.speakers)} training speakers."
+        f"`model.onnx` computes in int8 ({made.method}), calibrated on "
+        f"{made.calibration.n_clips} clips of {len(made.calibration.speakers)} training speakers."
     ]
     scored = (folds and folds.precision) or "float32"
     if scored != "int8":
@@ -134,12 +128,12 @@ def _describe_quantization(made: Quantization, folds: Evaluation | None) -> list
     for split, a in made.accuracy.items():
         cells = [format_percent(value) for value in (a.fp32, a.int8, a.agreement)]
         lines.append(f"| {split} | {a.n_clips} | {' | '.join(cells)} |")
-    if made.n_references:
+    if made.references is not None:
         lines += [
             "",
-            f"The row val is of {made.n_references} reference models trained in the same way, "
-            "each quantized in the same way and scored on speakers held out from its training "
-            f"({_join(made.reference_speakers)}).",
+            f"The row val is of {made.references.n_networks} reference models trained in the same "
+            "way, each quantized in the same way and scored on speakers held out from its training "
+            f"({_join(made.references.speakers)}).",
         ]
     return lines
 

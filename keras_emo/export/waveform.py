@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -19,43 +17,16 @@ from keras_emo.export.onnx import ExportError, check_proto
 from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds
 from keras_emo.features.mfcc import AMIN, compute_mfcc, dct_matrix, hann_window, mel_filters
 from keras_emo.inference.batch import Run
+from keras_emo.inference.manifest import TensorSpec, Waveform
 from keras_emo.networks.catalog import ModelEntry
+from keras_emo.records import write_value
 from keras_emo.spec import AudioSpec, ClipSpec
 
 WAVEFORM = "waveform.onnx"
+TAKES, REPLACES = "waveform", "mfcc"
 FEATURES_TOLERANCE = 1e-3  # on MFCC, which reach -1131
 # on probabilities; an int8 network rounds its input, and a hair's breadth may cross a step
 PROBS_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 2e-2}
-
-
-@dataclass(frozen=True)
-class Waveform:
-    """waveform.onnx: the sound it takes, and the largest differences from the numpy path."""
-
-    spec: AudioSpec
-    max_difference: Mapping[str, float]  # of features and of probs
-    batches: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry ``waveform`` of bundle.json."""
-        return {
-            "file": WAVEFORM,
-            "replaces": "mfcc",
-            "input": describe_input(self.spec),
-            "max_difference": dict(self.max_difference),
-            "batches": list(self.batches),
-        }
-
-
-def describe_input(spec: AudioSpec) -> dict[str, Any]:
-    """The input ``waveform`` as bundle.json describes inputs."""
-    return {
-        "name": "waveform",
-        "dtype": "float32",
-        "shape": ["batch", spec.n_samples],
-        "range": [-1, 1],
-        "sample_rate_hz": spec.sample_rate_hz,
-    }
 
 
 def write_waveform(
@@ -71,12 +42,14 @@ def write_waveform(
     run: the network on MFCC. Raises ExportError where features or probabilities differ from
     the numpy path by more than the tolerance, for one clip or for several.
     """
+    rate_hz, shape = spec.audio.sample_rate_hz, ("batch", spec.audio.n_samples)
+    given = TensorSpec(TAKES, "float32", shape, (-1, 1), rate_hz)
     whole = join_waveform(proto, spec.audio)
     for text in whole.metadata_props:
         if text.key == "inputs":
-            given = describe_input(spec.audio)
-            inputs = [given if i["name"] == "mfcc" else i for i in json.loads(text.value)]
-            text.value = json.dumps(inputs)
+            inputs = json.loads(text.value)
+            named = [write_value(given) if i["name"] == REPLACES else i for i in inputs]
+            text.value = json.dumps(named)
     check_proto(whole, path)
     path.write_bytes(whole.SerializeToString())
     features, joined = run_onnx(build_features(spec.audio)), run_onnx(path)
@@ -100,7 +73,7 @@ def write_waveform(
                 cause = f"{key} differ from the numpy path by {difference:.2e}, at most {limit:.0e}"
                 raise ExportError(path, Reason.EXPORT_FAILED, cause)
             worst[key] = max(worst[key], difference)
-    return Waveform(spec.audio, worst, batches)
+    return Waveform(WAVEFORM, REPLACES, given, worst, batches)
 
 
 def join_waveform(proto: onnx.ModelProto, spec: AudioSpec) -> onnx.ModelProto:

@@ -16,7 +16,12 @@ from keras_emo.spec import ClipSpec
 SCHEMA = 1
 INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")  # what batch.collate_clips can make
 LOGITS = "logits"
-OLD_KEYS = {"licence": "license", "quantisation": "quantization", "soup": "averaged"}
+OLD_KEYS = {
+    "licence": "license",
+    "quantisation": "quantization",
+    "soup": "averaged",
+    "judges": "references",  # of quantization
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | str, ...]
     range: tuple[float, ...] | None = None
+    sample_rate_hz: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype != "float32":
@@ -117,13 +123,73 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class SplitAccuracy:
+    """Accuracy per clip of the float32 and the int8 network, and how often they agree."""
+
+    n_clips: int
+    fp32: float
+    int8: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The clips of training speakers that int8 was calibrated on."""
+
+    n_clips: int
+    speakers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class References:
+    """Reference models that were scored in place of the network, on speakers held out of each."""
+
+    n_networks: int
+    speakers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a graph was made smaller, and what that cost.
+
+    bytes: its size by precision. accuracy: int8, by split. min_elements, max_difference: fp16,
+    the smallest weight stored so, and the largest difference of each output.
+    """
+
+    method: str
+    bytes: Mapping[str, int] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    max_drop_points: float | None = None
+    accuracy: Mapping[str, SplitAccuracy] | None = None
+    references: References | None = None
+    min_elements: int | None = None
+    max_difference: Mapping[str, float] | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Quantization:
+        """From plain values, also under old names. Raises ValueError."""
+        return read_fields(cls, rename_keys(data), "quantization")
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """waveform.onnx: its input, and the largest differences of features and probs from NumPy."""
+
+    file: str
+    replaces: str
+    input: TensorSpec
+    max_difference: Mapping[str, float]
+    batches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class BundleManifest:
     """bundle.json.
 
     model: the network's name in the catalog. frames: how face crops reach it, see
     batch.collate_clips. metrics: by set of speakers, "val", "test" or "folds". parity: by format.
-    files: by name, all but bundle.json. quantization: how it was made smaller. waveform: what
-    waveform.onnx takes. averaged: branches whose weights are the mean of several runs.
+    files: by name, all but bundle.json. averaged: networks whose weights are the mean
+    of several runs.
     """
 
     schema: int
@@ -147,8 +213,8 @@ class BundleManifest:
     license: str = "unknown"
     parameters: int | None = None
     averaged: tuple[str, ...] = ()
-    quantization: Mapping[str, Any] | None = None
-    waveform: Mapping[str, Any] | None = None
+    quantization: Quantization | None = None
+    waveform: Waveform | None = None
     export_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,8 +239,13 @@ class BundleManifest:
         """
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema {data.get('schema')!r:.20}, expected {SCHEMA}")
-        return read_fields(cls, {OLD_KEYS.get(key, key): value for key, value in data.items()})
+        return read_fields(cls, rename_keys(data))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as bundle.json has them."""
         return write_fields(self)
+
+
+def rename_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries under the names they have today, see OLD_KEYS."""
+    return {OLD_KEYS.get(key, key): value for key, value in data.items()}

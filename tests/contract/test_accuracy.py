@@ -22,7 +22,6 @@ from keras_emo.export import accuracy  # noqa: E402
 from keras_emo.export.accuracy import (  # noqa: E402
     AccuracyCheck,
     Reference,
-    SplitAccuracy,
     check_drop,
     choose_samples,
     halve_checked,
@@ -34,6 +33,7 @@ from keras_emo.export.parity import run_onnx  # noqa: E402
 from keras_emo.export.quantize import quantize_int8, store_half  # noqa: E402
 from keras_emo.features.clip import ClipInputs  # noqa: E402
 from keras_emo.inference.batch import predict_clips  # noqa: E402
+from keras_emo.inference.manifest import References, SplitAccuracy  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
 from keras_emo.media.reader import ClipSource  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
@@ -244,11 +244,10 @@ def test_references_stand_in_for_a_network_without_validation_speakers(
     usable = Counter(s.emotion for s in agreeing.samples_of_all if s.sample_id != "b/angry")
     at_most_20 = sum(min(20, n) for n in usable.values())
     assert calibrated == [at_most_20, 13, 14]  # b/angry has no sound
-    assert made.speakers == ("a", "b", "c", "d")
-    assert (made.n_references, made.reference_speakers) == (2, ("a", "c"))
+    assert made.calibration.speakers == ("a", "b", "c", "d")
+    assert made.references == References(2, ("a", "c"))
     assert set(made.accuracy) == {"val"}
     assert (made.accuracy["val"].n_clips, made.accuracy["val"].fp32) == (14, 1.0)
-    assert made.to_dict()["references"] == {"n_networks": 2, "speakers": ["a", "c"]}
 
 
 def test_no_validation_speakers_are_refused_before_the_work(agreeing, network, monkeypatch):

@@ -10,7 +10,7 @@ from keras_emo.features.mtcnn import NETWORKS
 from keras_emo.inference import bundle
 from keras_emo.inference import model as model_module
 from keras_emo.inference.bundle import digest_file, load_bundle
-from keras_emo.inference.manifest import BundleManifest, TensorSpec
+from keras_emo.inference.manifest import BundleManifest, Quantization, TensorSpec
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec, FaceSpec
 
@@ -96,7 +96,7 @@ def test_whole_bundle(folder):
 def test_old_names_of_entries(folder):
     describe(folder, licence="MIT", quantisation={"method": "QDQ"})
     manifest = load_bundle(folder).manifest
-    assert (manifest.license, manifest.quantization) == ("MIT", {"method": "QDQ"})
+    assert (manifest.license, manifest.quantization) == ("MIT", Quantization("QDQ"))
     written = manifest.to_dict()
     assert not {"licence", "quantisation"} & set(written)
     assert BundleManifest.from_dict(written) == manifest

@@ -61,6 +61,8 @@ def test_json(capsys):
     assert told["folder"] == str(SHIPPED)
     assert told["bytes"] == sum((SHIPPED / name).stat().st_size for name in info["files"])
     info["license"], info["quantization"] = info.pop("licence"), info.pop("quantisation")
+    info["averaged"] = info.pop("soup")
+    info["quantization"]["references"] = info["quantization"].pop("judges")
     assert {k: told[k] for k in info} == info
 
 
