@@ -1,4 +1,4 @@
-"""Train, validation and test speakers: nobody is in two parts."""
+"""Training, validation and test speakers: nobody is in two splits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from keras_emo.errors import Reason, UsageError
 from keras_emo.io import digest_text, naming_content, read_record
 from keras_emo.labels import EMOTIONS
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 SPLIT_FILE = "split.json"
 
-# Test actors of five folds over RAVDESS's actors 1 to 20, each tested once.
+# Test speakers of five folds over RAVDESS's actors 1 to 20, each tested once.
 RAVDESS_FOLDS: tuple[tuple[str, ...], ...] = (
     ("01", "11", "20", "02"),
     ("04", "10", "12", "14"),
@@ -29,35 +29,30 @@ RAVDESS_FOLDS: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True)
 class Split:
-    """Speakers of each part, sorted: two splits with the same people are equal."""
+    """Speakers of each split, sorted: equal for the same people."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for part in PARTS:
-            object.__setattr__(self, part, tuple(sorted(getattr(self, part))))
-
-    def part_of(self, sample: Sample) -> str | None:
-        """One of PARTS, or None for a speaker the split does not know."""
-        return next((part for part in PARTS if sample.speaker in getattr(self, part)), None)
+        for name in SPLITS:
+            object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
 
     def to_dict(self) -> dict[str, list[str]]:
-        return {part: list(getattr(self, part)) for part in PARTS}
+        return {name: list(getattr(self, name)) for name in SPLITS}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Split:
-        """Inverse of to_dict. Raises UsageError on anything else."""
-        if not isinstance(data, Mapping) or set(data) != set(PARTS):
-            raise _bad(f"a split has exactly {', '.join(PARTS)}")
-        for part in PARTS:
-            speakers = data[part]
+        """Inverse of to_dict. Raises ValueError on anything else."""
+        if not isinstance(data, Mapping) or set(data) != set(SPLITS):
+            raise ValueError(f"a split has exactly {', '.join(SPLITS)}")
+        for name, speakers in data.items():
             if not isinstance(speakers, list | tuple) or not all(
                 isinstance(s, str) for s in speakers
             ):
-                raise _bad(f"{part} is not a list of speakers")
-        return cls(*(tuple(data[part]) for part in PARTS))
+                raise ValueError(f"{name} is not a list of speakers")
+        return cls(*(tuple(data[name]) for name in SPLITS))
 
     def digest(self) -> str:
         """16 hexadecimal digits that name this split."""
@@ -71,14 +66,13 @@ def make_split(
     val: Sequence[str] | int = 2,
     seed: int = 0,
 ) -> Split:
-    """Split by speaker: test and val as named, everybody else trains.
+    """Split by speaker: test and val as named, everybody else is for training.
 
     Speakers: "ravdess/11", "11", "1" or "DC". val: names, or how many to draw from the rest,
-    as many men as women where possible, the same ones for the same seed; 0 or no names: nobody
-    validates and one more learns. Raises UsageError on unknown speakers and on whatever
-    assert_disjoint refuses.
+    as many men as women if possible, the same ones for the same seed; 0 or no names: no
+    validation. Raises UsageError on unknown speakers and on whatever assert_disjoint refuses.
     """
-    genders = {t.speaker: t.gender for t in samples}
+    genders = {s.speaker: s.gender for s in samples}
     tested = resolve_speakers(test, genders, "test")
     if isinstance(val, int):
         checked = _draw({s: g for s, g in genders.items() if s not in tested}, val, seed)
@@ -93,90 +87,83 @@ def make_split(
 def fold_split(
     samples: Sequence[Sample], fold: int, seed: int = 0, val: Sequence[str] | int = 2
 ) -> Split:
-    """make_split with the test actors of RAVDESS_FOLDS[fold]."""
+    """make_split with the test speakers of RAVDESS_FOLDS[fold]."""
     if fold not in range(len(RAVDESS_FOLDS)):
         raise _bad(f"no fold {fold}; they are 0 to {len(RAVDESS_FOLDS) - 1}")
     return make_split(samples, RAVDESS_FOLDS[fold], val, seed)
 
 
-def select(samples: Iterable[Sample], split: Split, part: str) -> list[Sample]:
-    """Takes of one part, in their order."""
-    if part not in PARTS:
-        raise _bad(f"no part {part!r}; they are {', '.join(PARTS)}")
-    speakers = set(getattr(split, part))
-    return [t for t in samples if t.speaker in speakers]
+def select(samples: Iterable[Sample], split: Split, name: str) -> list[Sample]:
+    """Samples of one of SPLITS, in their order."""
+    if name not in SPLITS:
+        raise _bad(f"no split {name!r}; they are {', '.join(SPLITS)}")
+    speakers = set(getattr(split, name))
+    return [s for s in samples if s.speaker in speakers]
 
 
 def assert_disjoint(split: Split, samples: Sequence[Sample]) -> None:
-    """Raise UsageError unless no speaker, take or file is in two parts and each part serves.
+    """Raise UsageError unless no speaker, sample or file is in two splits and each can be used.
 
-    Each part needs takes, but for validation and test without speakers; train needs all the
-    emotions.
-    Same bytes under two names are the corpus readers' business.
+    A split that has speakers needs samples; train needs speakers, and samples of all emotions.
+    The same bytes under two names are found by the corpus readers.
     """
     owners: dict[tuple[str, str], str] = {}
 
-    def claim(what: str, key: str, part: str) -> None:
-        owner = owners.setdefault((what, key), part)
-        if owner != part:
-            raise _bad(f"{what} {key} is in {owner} and in {part}")
+    def claim(what: str, key: str, name: str) -> None:
+        owner = owners.setdefault((what, key), name)
+        if owner != name:
+            raise _bad(f"{what} {key} is in {owner} and in {name}")
 
-    for part in PARTS:
-        for speaker in getattr(split, part):
-            claim("speaker", speaker, part)
-    for part in PARTS:
-        chosen = select(samples, split, part)
-        # a shipped network may train on everybody
-        if not chosen and (part == "train" or getattr(split, part)):
-            raise _bad(f"{part} has no takes")
+    for name in SPLITS:
+        for speaker in getattr(split, name):
+            claim("speaker", speaker, name)
+    for name in SPLITS:
+        chosen = select(samples, split, name)
+        # a model that is shipped may be trained on everybody
+        if not chosen and (name == "train" or getattr(split, name)):
+            raise _bad(f"{name} has no samples")
         for sample in chosen:
-            claim("take", sample.sample_id, part)
+            claim("sample", sample.sample_id, name)
             for path in sample.source.files:
-                claim("file", os.path.realpath(path), part)
-        if part == "train":
-            missing = [e for e in EMOTIONS if e not in {t.emotion for t in chosen}]
+                claim("file", os.path.realpath(path), name)
+        if name == "train":
+            missing = [e for e in EMOTIONS if e not in {s.emotion for s in chosen}]
             if missing:
-                raise _bad(f"train has no takes of {', '.join(missing)}")
+                raise _bad(f"train has no samples of {', '.join(missing)}")
 
 
-def check_split(split: Mapping[str, Any]) -> None:
-    """Raise ValueError, TypeError or KeyError for what is not a split as to_dict gives it."""
-    try:
-        Split.from_dict(split)
-    except UsageError as e:
-        raise ValueError(e.cause) from None
-
-
-def read_split(path: Path) -> dict[str, Any]:
-    """split.json of a run, its digest too. Raises UsageError for one that is damaged."""
-    split = read_record(path)
+def read_split(path: Path) -> Split:
+    """split.json of a run. Raises UsageError for one that is damaged."""
+    data = read_record(path)
     with naming_content(path):
-        check_split({part: split[part] for part in PARTS})
-    return split
+        return Split.from_dict({name: data[name] for name in SPLITS})
 
 
-def check_scored(metrics: Mapping[str, Any], split: Mapping[str, Any]) -> None:
-    """Raise KeyError for validation or test speakers of a split that metrics say nothing of."""
-    for part in PARTS[1:]:
-        if split[part] and part not in metrics:
-            raise KeyError(part)
+def check_scored(metrics: Mapping[str, Any], split: Split) -> None:
+    """Raise KeyError if metrics lack a split that has validation or test speakers."""
+    for name in SPLITS[1:]:
+        if getattr(split, name) and name not in metrics:
+            raise KeyError(name)
 
 
-def resolve_speakers(names: Sequence[str], known: Iterable[str], part: str) -> set[str]:
-    """Whole speaker ids for names as "11", "1", "DC" or "ravdess/11". Raises UsageError."""
+def resolve_speakers(names: Sequence[str], known: Iterable[str], role: str) -> set[str]:
+    """Speakers by names such as "11", "1", "DC" or "ravdess/11". Raises UsageError.
+
+    role: what they were named for, for errors.
+    """
     if isinstance(names, str):
         names = (names,)
     speakers, chosen, unknown = sorted(known), set(), []
     for name in map(str, names):
         matches = [s for s in speakers if _matches(name, s)]
         if len(matches) > 1:
-            raise _bad(f"{part}: {name} may be {' or '.join(matches)}; give the whole name")
+            raise _bad(f"{role}: {name} may be {' or '.join(matches)}; give the whole name")
         if matches:
             chosen.add(matches[0])
         else:
             unknown.append(name)
     if unknown:
-        cause = f"{part}: unknown speaker {', '.join(unknown)}; known are {', '.join(speakers)}"
+        cause = f"{role}: unknown speaker {', '.join(unknown)}; known are {', '.join(speakers)}"
         raise _bad(cause)
     return chosen
 

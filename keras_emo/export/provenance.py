@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.splits import PARTS, SPLIT_FILE, Split, check_scored, read_split
+from keras_emo.data.splits import SPLIT_FILE, Split, check_scored, read_split
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.manifest import Evaluation, MemberSplit, TrainingCorpus
 from keras_emo.inference.manifest import Split as BundleSplit
@@ -88,7 +88,7 @@ def collect_provenance(
     Several runs have no metrics of their own; table, a table.json of the same configuration over
     folds, has some.
     """
-    splits = [_read_split(run / SPLIT_FILE) for run in runs]
+    splits = [read_split(run / SPLIT_FILE) for run in runs]
     metrics: dict[str, Evaluation] = {}
     if len(runs) == 1:
         metrics |= _read_metrics(runs[0] / name / "metrics.json", splits[0])
@@ -113,15 +113,10 @@ def join_splits(splits: Sequence[Split]) -> BundleSplit:
     return BundleSplit(tuple(sorted(train)), tuple(sorted(val)), splits[0].test, members)
 
 
-def _read_split(path: Path) -> Split:
-    split = read_split(path)
-    return Split.from_dict({part: split[part] for part in PARTS})
-
-
 def _read_metrics(path: Path, split: Split) -> dict[str, Evaluation]:
     known = read_record(path)
     with naming_content(path):
-        check_scored(known, split.to_dict())
+        check_scored(known, split)
         fitted = bool(known.get("fitted_on_val"))
         return {
             part: Evaluation(_read_summary(known[part]), fitted=fitted and part == "val")

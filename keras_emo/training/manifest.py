@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_emo.data.splits import Split, check_split
+from keras_emo.data.splits import Split
 from keras_emo.io import naming_content, read_record
 from keras_emo.training.config import TrainConfig, order_stages
 
@@ -40,7 +40,6 @@ class RunManifest:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunManifest:
         """Inverse of to_dict. Raises KeyError, TypeError or ValueError."""
-        check_split(data["split"])
         return cls(
             TrainConfig.from_dict(data["config"]),
             Split.from_dict(data["split"]),

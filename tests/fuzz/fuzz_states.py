@@ -84,10 +84,9 @@ def _corpus(data: bytes) -> None:
 
 def _split(data: bytes) -> None:
     try:
-        value = json.loads(data)
+        split = Split.from_dict(json.loads(data))
     except (ValueError, RecursionError):
         return
-    split = Split.from_dict(value)
     assert Split.from_dict(split.to_dict()) == split
     split.digest()
 
