@@ -8,12 +8,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
 from keras_emo.errors import Reason, UsageError
 from keras_emo.networks import MODELS, ModelEntry, find
 from keras_emo.networks.catalog import LEARNING_RATES
+from keras_emo.records import read_fields
 from keras_emo.spec import POSITIVE, AudioSpec, ClipSpec, FaceSpec, Range, check_ranges
 
 PRETRAIN = "pretrain"
@@ -22,7 +23,9 @@ DEFAULT_STAGES = (
     "visual_alexnet", "audio_cnn", "audio_lstm", "fusion_concat", "fusion_single_cnn",
     "fusion_single_lstm", "fusion_multi_cnn", "fusion_multi_lstm",
 )  # fmt: skip
-_TABLES = ("clip", "waves", "faces", "mfcc", "stage", "model")  # beside [run]
+_AUGMENTATION = {"waves": WaveSpec, "faces": FaceChanges, "mfcc": MfccChanges}
+_TABLES = ("clip", *_AUGMENTATION, "stage", "model")  # beside [run]
+T = TypeVar("T")
 
 
 _STAGE_RANGES = {
@@ -77,17 +80,9 @@ class TrainConfig:
     model: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key, names in (("test", self.test), ("stages", self.stages)):
-            if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
-                raise ValueError(f"[run] {key} is not a list of names: {names!r}")
-        if isinstance(self.val, bool) or not isinstance(self.val, tuple | int):
-            raise ValueError(f"[run] val is neither a list of names nor a number: {self.val!r}")
         if self.mixed_precision not in ("", *PRECISIONS):
             known = ", ".join(PRECISIONS)
             raise ValueError(f"[run] mixed_precision {self.mixed_precision!r}; known: {known}")
-        for name, settings in self.model.items():
-            if not isinstance(settings, dict):
-                raise ValueError(f"[model] {name} is not a table")
 
     @property
     def visual(self) -> str:
@@ -154,81 +149,60 @@ def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> 
         raise UsageError(where, Reason.BAD_CONFIG, str(e).strip("\"'")) from None
 
 
-def _assemble(data: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
-    known = ("run", *_TABLES)
-    unknown = sorted(set(data) - set(known))
-    if unknown:
-        raise ValueError(f"unknown table {', '.join(unknown)}; known: {', '.join(known)}")
-    run = {**data.get("run", {}), **changes}
-    for key in ("test", "val", "stages"):
-        if isinstance(run.get(key), list):
-            run[key] = tuple(run[key])
-    stages = run.get("stages", TrainConfig.stages)
-    epochs = run.pop("epochs", None)
-    preset = run.get("preset", TrainConfig.preset)
-    if preset not in ("compact", "faithful"):
-        raise ValueError(f"unknown preset {preset!r}; known: compact, faithful")
-    for name in {*stages, *data.get("stage", {})} - {PRETRAIN}:
-        _find_network(name)
-    clip = data.get("clip", {})
-    _refuse_unknown("clip", clip, ("face", "audio"))
-    _refuse_unknown("model", {n: 0 for n in data.get("model", {}) if not find(n)}, tuple(MODELS))
-    for name, values in data.get("stage", {}).items():
-        _check(StageConfig, values, f"stage.{name}")
-        _check(MfccChanges, values.get("mfcc", {}), f"stage.{name}.mfcc")
-    stage = {
-        name: dataclasses.replace(default_stage(name, preset), **values)
-        for name, values in data.get("stage", {}).items()
+def _assemble(data: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainConfig:
+    _refuse_unknown("", data, ("run", *_TABLES))
+    tables = {name: data.get(name, {}) for name in ("run", *_TABLES)}
+    clip, given = tables["clip"], tables["stage"]
+    run = {**tables["run"], **changes}
+    epochs, preset = run.pop("epochs", None), run.get("preset", TrainConfig.preset)
+    if preset not in LEARNING_RATES:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(LEARNING_RATES)}")
+    for table, kind, values in (
+        ("run", TrainConfig, run),
+        ("clip", ClipSpec, clip),
+        *((name, kind, tables[name]) for name, kind in _AUGMENTATION.items()),
+        *((f"stage.{name}", StageConfig, values) for name, values in given.items()),
+    ):
+        _refuse_unknown(table, values, [f.name for f in dataclasses.fields(kind)])
+    _refuse_unknown("model", {n: 0 for n in tables["model"] if not find(n)}, MODELS)
+    names = run.get("stages", TrainConfig.stages)
+    stages: dict[str, Any] = {
+        name: {**asdict(default_stage(name, preset)), **given.get(name, {})}
+        for name in {*names, *given}
+        if name in given or epochs is not None
     }
-    if epochs is not None:
-        _check(StageConfig, {"epochs": epochs}, "run")
-        for name in stages:
-            known_stage = stage.get(name) or default_stage(name, preset)
-            stage[name] = dataclasses.replace(known_stage, epochs=epochs)
-    _check(TrainConfig, run, "run")
-
-    def build(cls: type, table: str, values: dict[str, Any]) -> Any:
-        _check(cls, values, table)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    return TrainConfig(
-        **{**run, "stages": order_stages(stages)},
+    for name, values in stages.items():
+        _read_table(MfccChanges, f"stage.{name}.mfcc", values["mfcc"])
+        if epochs is not None and name in names:
+            values["epochs"] = epochs
+    settings = {key: list(v) if isinstance(v, tuple) else v for key, v in run.items()}
+    settings |= {**{name: tables[name] for name in _AUGMENTATION}, "model": tables["model"]}
+    config = read_fields(TrainConfig, {**settings, "stage": stages})
+    return dataclasses.replace(
+        config,
+        stages=order_stages(config.stages),
         clip=ClipSpec(
-            face=build(FaceSpec, "clip.face", clip.get("face", {})),
-            audio=build(AudioSpec, "clip.audio", clip.get("audio", {})),
+            face=_read_table(FaceSpec, "clip.face", clip.get("face", {})),
+            audio=_read_table(AudioSpec, "clip.audio", clip.get("audio", {})),
         ),
-        waves=build(WaveSpec, "waves", data.get("waves", {})),
-        faces=build(FaceChanges, "faces", data.get("faces", {})),
-        mfcc=build(MfccChanges, "mfcc", data.get("mfcc", {})),
-        stage=stage,
-        model=data.get("model", {}),
     )
 
 
 def order_stages(stages: Iterable[str]) -> tuple[str, ...]:
     """Stages in the order of training: those of the catalog, fusions after their branches."""
-    places = {name: i for i, name in enumerate(MODELS)}
-    networks = [s for s in dict.fromkeys(stages) if s != PRETRAIN]
-    ordered = sorted(networks, key=lambda s: (MODELS[s].is_fusion, places[s]))
-    return (PRETRAIN, *ordered) if PRETRAIN in stages else tuple(ordered)
+    networks = [_find_network(s) for s in dict.fromkeys(stages) if s != PRETRAIN]
+    ordered = sorted(networks, key=lambda n: (n.is_fusion, list(MODELS).index(n.name)))
+    return (*[s for s in (PRETRAIN,) if s in stages], *[network.name for network in ordered])
 
 
-def _refuse_unknown(table: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    unknown = sorted(set(values) - set(known))
-    if unknown:
+def _refuse_unknown(table: str, values: Any, known: Iterable[str]) -> None:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"[{table}] is not a table")
+    if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"[{table}] has no {', '.join(unknown)}; known: {', '.join(known)}")
 
 
-def _check(cls: Any, values: Mapping[str, Any], table: str) -> None:
-    """Refuse keys a dataclass lacks and plain values of another type than it declares."""
-    declared = {f.name: str(f.type) for f in dataclasses.fields(cls)}
-    _refuse_unknown(table, values, tuple(declared))
-    plain: dict[str, Any] = {
-        "int": int, "float": (int, float), "bool": bool, "str": str, "dict[str, Any]": dict
-    }  # fmt: skip
-    for key, value in values.items():
-        kind = plain.get(declared[key])
-        if kind is None:
-            continue
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"[{table}] {key} = {value!r} is not of type {declared[key]}")
+def _read_table(kind: type[T], table: str, values: Any) -> T:
+    """A dataclass of settings; keys that it lacks are refused."""
+    _refuse_unknown(table, values, [f.name for f in dataclasses.fields(kind)])  # type: ignore[arg-type]
+    return read_fields(kind, values, table)
