@@ -1,4 +1,4 @@
-"""What happens after every epoch: validation on clips, checkpoints, early stopping."""
+"""Callbacks of the training loop: validation on clips, checkpoints, early stopping."""
 
 from __future__ import annotations
 
@@ -55,26 +55,23 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         check_stopped()
-        figures = {key: float(value) for key, value in (logs or {}).items()}
-        arrays = read_arrays(self.model)
-        self._refuse_infinite(epoch, figures, arrays)
-        validated = "val_uar" in figures
-        rank = [figures["val_uar"], -figures["val_loss"]] if validated else [float(epoch), 0.0]
-        best, best_epoch = self.checkpoints.state["best"], self.checkpoints.state["best_epoch"]
-        if best is None or rank > best:
-            best_epoch = epoch
-        early = epoch - best_epoch >= self.stage.patience
-        done = early or epoch + 1 >= self.stage.epochs
-        self.checkpoints.save(epoch, arrays, rank, figures, done)
+        scores = {key: float(value) for key, value in (logs or {}).items()}
+        arrays, state = read_arrays(self.model), self.checkpoints.state
+        self._refuse_infinite(epoch, scores, arrays)
+        validated = "val_uar" in scores
+        rank = [scores["val_uar"], -scores["val_loss"]] if validated else [float(epoch), 0.0]
+        is_best = state.best is None or tuple(rank) > state.best
+        early = not is_best and epoch - state.best_epoch >= self.stage.patience
+        self.checkpoints.save(epoch, arrays, rank, scores, early or epoch + 1 >= self.stage.epochs)
         if early:
             self.model.stop_training = True
 
-    def _refuse_infinite(self, epoch: int, figures: dict[str, float], arrays: Arrays) -> None:
-        bad = [f"{k} became {v}" for k, v in figures.items() if not math.isfinite(v)]
+    def _refuse_infinite(self, epoch: int, scores: dict[str, float], arrays: Arrays) -> None:
+        bad = [f"{k} became {v}" for k, v in scores.items() if not math.isfinite(v)]
         if not all(np.isfinite(array).all() for array in arrays.values()):
             bad.append("a weight became infinite or NaN")
         if bad:
-            kept = self.checkpoints.state["epoch"] + 1
+            kept = self.checkpoints.state.epoch + 1
             cause = f"{bad[0]} in epoch {epoch + 1}; " + (
                 f"the state after epoch {kept} is kept" if kept else "there is no state before"
             )
@@ -82,7 +79,7 @@ class KeepBest(keras.callbacks.Callback):
 
 
 def read_arrays(model: keras.Model) -> Arrays:
-    """Weights of a compiled network and its optimiser, in order, by kind and number."""
+    """Weights of a compiled network and its optimizer, in order, by kind and number."""
     kinds = {"model": model.weights, "optimizer": model.optimizer.variables}
     return {
         f"{kind}/{i:04d}": np.asarray(variable.numpy())
@@ -144,10 +141,10 @@ class EpochLine(keras.callbacks.Callback):
         self.progress.clear()
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
-        figures = "  ".join(f"{k} {logs[k]:.3f}" for k in SHOWN if logs and k in logs)
+        scores = "  ".join(f"{k} {logs[k]:.3f}" for k in SHOWN if logs and k in logs)
         took_s = time.monotonic() - self.start_s
         rate = f"{self.steps / self.train_s:.1f} steps/s" if self.train_s > 0 else ""
-        line = f"{self.stage} {epoch + 1}/{self.epochs}  {figures}  {took_s:.1f} s  {rate}"
+        line = f"{self.stage} {epoch + 1}/{self.epochs}  {scores}  {took_s:.1f} s  {rate}"
         print(line.rstrip(), flush=True)
 
 

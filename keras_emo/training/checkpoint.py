@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.bundle import digest_file
 from keras_emo.io import sweep_drafts, write_atomic, write_json, write_text
+from keras_emo.records import read_fields, write_fields
 
 MANIFEST = "state.json"
 HISTORY = "history.csv"
@@ -24,90 +26,114 @@ FORMAT = 2
 Arrays = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """A file beside state.json."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class State:
+    """state.json: how far a stage is trained.
+
+    identity: seed and split, so that no state is resumed by another run. best: rank of the best
+    epoch. files: by epoch. history: logs of every epoch.
+    """
+
+    identity: Mapping[str, Any]
+    epoch: int = -1
+    best_epoch: int = -1
+    best: tuple[float, ...] | None = None
+    done: bool = False
+    files: Mapping[str, StoredFile] = field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
+    format: int = FORMAT
+
+    def check(self) -> None:
+        """Raise ValueError where the state contradicts itself."""
+        if self.format != FORMAT:
+            raise ValueError(f"of format {self.format}")
+        if not self.best:
+            raise ValueError("without a rank")
+        if [row.get("epoch") for row in self.history] != list(range(self.epoch + 1)):
+            raise ValueError("a history of other epochs")
+
+
 class Checkpoints:
     """The folder of one stage: epoch-NNNN.npz of the last and the best epoch, and state.json.
 
-    state.json is written after the files that it names, with the sha256 of each; it also holds
-    epoch, rank of the best, history and identity (seed, split), so that nothing can be paired
-    with something else. history.csv repeats the history for readers.
+    state.json is written after the files that it names. history.csv repeats the history for
+    readers.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]):
-        self.folder, self.identity = folder, dict(identity)
-        self.state = self._blank()
-
-    def _blank(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT, "identity": self.identity, "epoch": -1, "best_epoch": -1,
-            "best": None, "done": False, "files": {}, "history": [],
-        }  # fmt: skip
+        self.folder, self.state = folder, State(dict(identity))
 
     def restore(self) -> int:
-        """Take up what is on disk; returns the epoch to go on with (0: from the start).
+        """Resume from what is on disk; returns the epoch to continue with (0: from the start).
 
         Every epoch's draws depend on the seed and its number alone, so an older state leads to
         the same network. A damaged last file therefore falls back to the best one, and where
-        that is damaged too, or the manifest, the stage starts again; stderr says so. Raises
-        UsageError for a state of another seed or split.
+        that is damaged too, or the manifest, the stage starts again with a warning on stderr.
+        Raises UsageError for a state of another seed or split.
         """
         sweep_drafts(self.folder)
-        self.state = self._blank()
+        self.state = State(self.state.identity)
         path = self.folder / MANIFEST
         if not path.exists():
             return 0
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["format"] != FORMAT:
-                raise ValueError(f"of format {state['format']}")
-            found, epoch, best_epoch = state["identity"], state["epoch"], state["best_epoch"]
-            whole = {e for e in (epoch, best_epoch) if self._is_whole(state["files"], e)}
-            history = state["history"][: best_epoch + 1]
-            epochs = [row["epoch"] for row in state["history"]]
-            if epochs[-1:] != [epoch] or epochs != list(range(len(epochs))):
-                raise ValueError("a history of other epochs")
-            if not state["best"] > [] or not all(isinstance(v, int | float) for v in state["best"]):
-                raise ValueError("a rank that is no list of numbers")
-            state["done"] = bool(state["done"])
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as e:
+            state = read_fields(State, json.loads(path.read_text(encoding="utf-8")))
+            state.check()
+        except (ValueError, TypeError, OSError, RecursionError) as e:
             self._warn(path, f"unreadable ({e}); the stage starts again")
             return 0
-        if found != self.identity:
-            cause = f"a state of {found}, not of {self.identity}; name another run folder"
-            raise UsageError(path, Reason.BAD_CONFIG, cause)
-        if best_epoch not in whole:  # what was best could not be told any more
-            self._warn(self._name(best_epoch), "damaged or missing; the stage starts again")
+        if state.identity != self.state.identity:
+            cause = f"a state of {state.identity}, not of {self.state.identity}"
+            raise UsageError(path, Reason.BAD_CONFIG, f"{cause}; name another run folder")
+        if not self._is_whole(state, state.best_epoch):
+            self._warn(self._name(state.best_epoch), "damaged or missing; the stage starts again")
             return 0
-        if epoch not in whole:
-            cause = f"damaged or missing; going on after epoch {best_epoch + 1}, the best one"
-            self._warn(self._name(epoch), cause)
-            state |= {"epoch": best_epoch, "done": False, "history": history}
+        if not self._is_whole(state, state.epoch):
+            cause = f"damaged or missing; resuming after epoch {state.best_epoch + 1}, the best one"
+            self._warn(self._name(state.epoch), cause)
+            history = state.history[: state.best_epoch + 1]
+            state = replace(state, epoch=state.best_epoch, done=False, history=history)
         self.state = state
-        return state["epoch"] + 1
+        return state.epoch + 1
 
     def save(
-        self, epoch: int, arrays: Arrays, rank: list[float], figures: dict[str, float], done: bool
+        self, epoch: int, arrays: Arrays, rank: list[float], logs: dict[str, float], done: bool
     ) -> None:
         """Keep the state after an epoch; the best has the highest rank, the first of equals.
 
         Raises EnvironmentFailure where the disk refuses; the state before stays then.
         """
-        state = {**self.state, "epoch": epoch, "done": done}
-        state["history"] = [*self.state["history"], {"epoch": epoch, **figures}]
-        if state["best"] is None or rank > state["best"]:
-            state |= {"best": rank, "best_epoch": epoch}
+        before, best_epoch = self.state, self.state.best_epoch
+        if before.best is None or tuple(rank) > before.best:
+            best_epoch = epoch
         path = self._name(epoch)
         content = io.BytesIO()
         np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy's stub takes a bool first
         write_atomic(path, lambda f: f.write(content.getbuffer()))
         digest = hashlib.sha256(content.getbuffer()).hexdigest()
-        kept = {str(e) for e in (epoch, state["best_epoch"])}
-        files = {**self.state["files"], str(epoch): {"name": path.name, "sha256": digest}}
-        state["files"] = {e: file for e, file in files.items() if e in kept}
-        write_json(self.folder / MANIFEST, state)
+        files = {**before.files, str(epoch): StoredFile(path.name, digest)}
+        state = State(
+            before.identity,
+            epoch,
+            best_epoch,
+            tuple(rank) if best_epoch == epoch else before.best,
+            done,
+            {e: file for e, file in files.items() if e in (str(epoch), str(best_epoch))},
+            (*before.history, {"epoch": epoch, **logs}),
+        )
+        write_json(self.folder / MANIFEST, write_fields(state))
         self.state = state
         self.write_history()
         for old in self.folder.glob("epoch-*.npz"):
-            if old.name not in {file["name"] for file in state["files"].values()}:
+            if old.name not in {file.name for file in state.files.values()}:
                 old.unlink()
 
     def load(self, epoch: int) -> Arrays:
@@ -117,7 +143,7 @@ class Checkpoints:
 
     def write_history(self) -> None:
         """One row an epoch that a checkpoint covers."""
-        rows = self.state["history"]
+        rows = self.state.history
         if rows:
             text = io.StringIO(newline="")
             names = {name for row in rows for name in row} - {"epoch"}
@@ -129,9 +155,9 @@ class Checkpoints:
     def _name(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04d}.npz"
 
-    def _is_whole(self, files: dict[str, Any], epoch: int) -> bool:
-        path, known = self._name(epoch), files[str(epoch)]
-        return path.is_file() and known == {"name": path.name, "sha256": digest_file(path)}
+    def _is_whole(self, state: State, epoch: int) -> bool:
+        path, known = self._name(epoch), state.files.get(str(epoch))
+        return path.is_file() and known == StoredFile(path.name, digest_file(path))
 
     @staticmethod
     def _warn(path: Path, cause: str) -> None:

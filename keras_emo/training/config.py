@@ -145,7 +145,7 @@ def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> 
             raise UsageError(path, Reason.BAD_CONFIG, str(e)) from None
     try:
         return _assemble(data, {k: v for k, v in (changes or {}).items() if v is not None})
-    except (TypeError, ValueError, KeyError) as e:
+    except (TypeError, ValueError, KeyError, AttributeError) as e:
         raise UsageError(where, Reason.BAD_CONFIG, str(e).strip("\"'")) from None
 
 
@@ -192,7 +192,8 @@ def order_stages(stages: Iterable[str]) -> tuple[str, ...]:
     """Stages in the order of training: those of the catalog, fusions after their branches."""
     networks = [_find_network(s) for s in dict.fromkeys(stages) if s != PRETRAIN]
     ordered = sorted(networks, key=lambda n: (n.is_fusion, list(MODELS).index(n.name)))
-    return (*[s for s in (PRETRAIN,) if s in stages], *[network.name for network in ordered])
+    names = tuple(network.name for network in ordered)
+    return (PRETRAIN, *names) if PRETRAIN in stages else names
 
 
 def _refuse_unknown(table: str, values: Any, known: Iterable[str]) -> None:

@@ -39,7 +39,7 @@ def restore(checkpoints: Checkpoints, replicas: Replicas) -> int:
     replicas.on_coordinator(lambda: checkpoints.restore() and None)
     if replicas.rank:
         checkpoints.restore()
-    return checkpoints.state["epoch"] + 1
+    return checkpoints.state.epoch + 1
 
 
 def fit(
@@ -68,12 +68,12 @@ def fit(
         compile_model(model, stage, steps, replicas.share.total)
         model.optimizer.build(model.trainable_variables)
     replicas.synchronize(model)
-    first, is_coordinator = state["epoch"] + 1, replicas.rank == 0
+    first, is_coordinator = state.epoch + 1, replicas.rank == 0
     if first:
-        assign_arrays(model, checkpoints.load(state["epoch"]))
+        assign_arrays(model, checkpoints.load(state.epoch))
         if is_coordinator:
             print(f"{folder.name}: resumed after epoch {first}", flush=True)
-    if not state["done"]:
+    if not state.done:
         callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, replicas)]
         if is_coordinator:
             callbacks += [ClipValidation(predict, labels)] if predict is not None else []
@@ -86,7 +86,7 @@ def fit(
         with note_progress(lambda: _name_progress(checkpoints)):
             run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, replicas)
     if is_coordinator:
-        assign_arrays(model, checkpoints.load(checkpoints.state["best_epoch"]))
+        assign_arrays(model, checkpoints.load(checkpoints.state.best_epoch))
         checkpoints.write_history()
         draw_curves(folder / HISTORY, folder / "curves.png")
 
@@ -130,7 +130,7 @@ def run_epochs(
 
 
 def _name_progress(checkpoints: Checkpoints) -> str:
-    n_epochs = checkpoints.state["epoch"] + 1
+    n_epochs = checkpoints.state.epoch + 1
     name = checkpoints.folder.name
     return f"{name} is saved after epoch {n_epochs}" if n_epochs else f"{name} has no epoch yet"
 

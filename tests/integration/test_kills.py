@@ -97,9 +97,9 @@ def test_a_kill_while_saving_leaves_a_whole_pair(tmp_path, capsys):
         reached = first
         if first:
             ranks = [rank_of(epoch) for epoch in range(first)]
-            assert checkpoints.state["best_epoch"] == ranks.index(max(ranks))
-            assert [r["epoch"] for r in checkpoints.state["history"]] == list(range(first))
-            for epoch in (first - 1, checkpoints.state["best_epoch"]):
+            assert checkpoints.state.best_epoch == ranks.index(max(ranks))
+            assert [r["epoch"] for r in checkpoints.state.history] == list(range(first))
+            for epoch in (first - 1, checkpoints.state.best_epoch):
                 for name, array in checkpoints.load(epoch).items():
                     np.testing.assert_array_equal(array, arrays_of(epoch)[name])
     last = start(save_states, tmp_path, reached + 3)
@@ -107,8 +107,8 @@ def test_a_kill_while_saving_leaves_a_whole_pair(tmp_path, capsys):
     assert last.returncode == 0
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     assert checkpoints.restore() == reached + 3
-    assert checkpoints.state["done"]
-    names = {f"epoch-{e:04d}.npz" for e in (reached + 2, checkpoints.state["best_epoch"])}
+    assert checkpoints.state.done
+    names = {f"epoch-{e:04d}.npz" for e in (reached + 2, checkpoints.state.best_epoch)}
     assert {p.name for p in tmp_path.iterdir()} == names | {"state.json", "history.csv"}
     with capsys.disabled():
         print(f"\nsaving: {N_KILLS} kills, {reached} epochs, {n_torn} drafts left and swept")

@@ -40,10 +40,10 @@ def check(checkpoints: Checkpoints, epoch: int) -> None:
 def test_last_and_best_are_kept(folder, capsys):
     checkpoints = Checkpoints(folder, IDENTITY)
     assert checkpoints.restore() == 3
-    assert checkpoints.state["done"]
+    assert checkpoints.state.done
     check(checkpoints, 2)
-    check(checkpoints, checkpoints.state["best_epoch"])
-    assert checkpoints.state["best_epoch"] == 1
+    check(checkpoints, checkpoints.state.best_epoch)
+    assert checkpoints.state.best_epoch == 1
     names = {"state.json", "history.csv", "epoch-0001.npz", "epoch-0002.npz"}
     assert {p.name for p in folder.iterdir()} == names
     rows = list(csv.DictReader((folder / "history.csv").open()))
@@ -56,8 +56,8 @@ def test_a_damaged_last_state_falls_back_to_the_best(folder, capsys, damage):
     damage(folder / "epoch-0002.npz")
     checkpoints = Checkpoints(folder, IDENTITY)
     assert checkpoints.restore() == 2
-    assert not checkpoints.state["done"]
-    assert [row["epoch"] for row in checkpoints.state["history"]] == [0, 1]
+    assert not checkpoints.state.done
+    assert [row["epoch"] for row in checkpoints.state.history] == [0, 1]
     warning = capsys.readouterr().err
     assert warning.count("\n") == 1
     assert "epoch-0002.npz" in warning
@@ -72,7 +72,7 @@ def test_without_the_best_state_the_stage_starts_again(folder, capsys, name):
     (folder / name).write_bytes(data[: len(data) // 2])
     checkpoints = Checkpoints(folder, IDENTITY)
     assert checkpoints.restore() == 0
-    assert checkpoints.state["best"] is None
+    assert checkpoints.state.best is None
     warning = capsys.readouterr().err
     assert warning.count("\n") == 1
     assert name in warning

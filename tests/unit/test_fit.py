@@ -121,10 +121,10 @@ def test_the_best_epoch_is_kept_and_training_stops_without_a_better_one(tmp_path
     checkpoints = Checkpoints(tmp_path, {})
     stage = replace(STAGE, epochs=9, patience=3)
     fit(model, data, steps, stage, checkpoints, predict, labels, seed=0)
-    assert [row["val_accuracy"] for row in checkpoints.state["history"]] == [
+    assert [row["val_accuracy"] for row in checkpoints.state.history] == [
         0.25, 0.75, 0.5, 0.75, 0.5,
     ]  # fmt: skip
-    assert (checkpoints.state["best_epoch"], checkpoints.state["done"]) == (1, True)
+    assert (checkpoints.state.best_epoch, checkpoints.state.done) == (1, True)
     for kept, best in zip(model.get_weights(), saved[1], strict=True):
         np.testing.assert_array_equal(kept, best)
     assert np.abs(saved[1][0] - saved[4][0]).max() > 1e-3
