@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.skipif(not BUNDLE.is_dir(), reason="the default bundle is not here"),
 ]
-ANSWER = "Answer a clip of yours"
+PREDICT = "Predict your own clip"
 TRAIN = "Train on RAVDESS, export, predict, serve"
 TESTED = ("01", "02", "11", "20")
 OTHERS = ("03", "04", "05")  # two are drawn for validation; whoever trains has every emotion
@@ -146,8 +146,8 @@ def test_command_service_and_python_agree(commands, folder, tmp_path):
     finally:
         running.end()
 
-    block = read_block(ANSWER, "python")
-    asked = block.replace("saved_models/default", "saved_models/first")
+    block = read_block(PREDICT, "python")
+    asked = block.replace("keras_emo.load()", 'keras_emo.load("saved_models/first")')
     assert asked != block
     label, probs = run_python(asked, folder)
     assert label == expected["label"]
@@ -156,9 +156,9 @@ def test_command_service_and_python_agree(commands, folder, tmp_path):
 
 def test_the_shipped_network_answers_a_clip(folder):
     *_, predict = read_commands(
-        ANSWER, "python3 -m venv ", "pip install -r requirements-runtime.txt ", "keras-emo predict "
+        PREDICT, "python3 -m venv ", "pip install -r requirements-runtime.txt ", "keras-emo predict "
     )
-    label, probs = run_python(read_block(ANSWER, "python"), folder)
+    label, probs = run_python(read_block(PREDICT, "python"), folder)
     assert label == max(probs, key=probs.get)
     assert run(predict, folder).split()[:3] == ["clip.mp4", label, f"{probs[label]:.2f}"]
 
