@@ -156,7 +156,10 @@ def test_command_service_and_python_agree(commands, folder, tmp_path):
 
 def test_the_shipped_network_answers_a_clip(folder):
     *_, predict = read_commands(
-        PREDICT, "python3 -m venv ", "pip install -r requirements-runtime.txt ", "keras-emo predict "
+        PREDICT,
+        "python3 -m venv ",
+        "pip install -r requirements-runtime.txt ",
+        "keras-emo predict ",
     )
     label, probs = run_python(read_block(PREDICT, "python"), folder)
     assert label == max(probs, key=probs.get)
