@@ -6,7 +6,6 @@ import importlib.util
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ from keras_emo.inference.results import Prediction, Timeline
 from keras_emo.serve import protocol
 from keras_emo.serve.middleware import RequestMiddleware, make_response
 from keras_emo.serve.monitoring import CONTENT_TYPE
-from keras_emo.serve.refusals import Refusal, RefusalReason
+from keras_emo.serve.refusals import ErrorResponse, Refusal, RefusalReason
 from keras_emo.serve.service import PredictOptions, Service
 from keras_emo.serve.uploads import FIELD, check_length
 
@@ -48,21 +47,6 @@ _FORM = {
     }
 }
 _Seconds = Annotated[float | None, Query(gt=0)]
-
-
-@dataclass(frozen=True)
-class ErrorDetail:
-    """reason: a code, the same as on the command line."""
-
-    reason: str
-    cause: str
-
-
-@dataclass(frozen=True)
-class ErrorResponse:
-    """The body of an unsuccessful response."""
-
-    error: ErrorDetail
 
 
 def create_app(service: Service, static: Path = STATIC) -> ASGIApp:

@@ -16,17 +16,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from keras_emo import __version__
 from keras_emo.inference.batch import Batch, Run
 from keras_emo.inference.manifest import TensorSpec
-from keras_emo.serve.refusals import Refusal, RefusalReason
+from keras_emo.serve.refusals import ProtocolError, Refusal, RefusalReason
 from keras_emo.serve.service import Service
 from keras_emo.serve.uploads import read_body
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPE: Final = "FP32"
-
-
-@dataclass(frozen=True)
-class ProtocolError:
-    error: str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +57,28 @@ STATUS: dict[str, int] = {
 }
 
 
+@dataclass(frozen=True)
+class ErrorDetail:
+    """reason: a code, the same as on the command line."""
+
+    reason: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class ErrorResponse:
+    """The body of an unsuccessful response."""
+
+    error: ErrorDetail
+
+
+@dataclass(frozen=True)
+class ProtocolError:
+    """The same in the form of the inference protocol."""
+
+    error: str
+
+
 class Refusal(Exception):
     """A request that is refused.
 
@@ -87,7 +110,7 @@ class Refusal(Exception):
         return STATUS.get(self.reason, REJECTED)
 
     def to_dict(self, path: str) -> dict[str, Any]:
-        """The body of the response; the inference protocol has its own form."""
+        """The body of the response to a request for path."""
         if path == "/v2" or path.startswith("/v2/"):
-            return {"error": f"{self.reason}: {self.cause}"}
-        return {"error": {"reason": str(self.reason), "cause": self.cause}}
+            return asdict(ProtocolError(f"{self.reason}: {self.cause}"))
+        return asdict(ErrorResponse(ErrorDetail(str(self.reason), self.cause)))
