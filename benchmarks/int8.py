@@ -1,4 +1,4 @@
-"""Claim: int8 predicts face crops at least 3.5 times as fast as float32 at batch 8.
+"""Claim: int8 predicts face crops at least 2.5 times as fast as float32 at batch 8.
 
 Measured: ``visual_alexnet`` of both presets, freshly built with weights other than zero, float32
 and int8 graph in onnxruntime, the same threads, in turn on the same crops; median ms a call.

@@ -1,22 +1,18 @@
 """MTCNN's three networks as ONNX files, from the weights the ``mtcnn`` package ships.
 
-``python -m keras_emo.export.detector [FOLDER]`` writes them; TensorFlow is not imported.
+``python -m keras_emo.export.detector`` writes them into the package; TensorFlow is not imported.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from keras_emo.errors import EmoError, EnvironmentFailure, Reason
-from keras_emo.export import IR_VERSION, OPSET
+from keras_emo.export.onnx import GraphBuilder
 from keras_emo.export.quantize import halve_weights
 from keras_emo.features.mtcnn import PACKAGE_DATA
 
@@ -25,26 +21,14 @@ from keras_emo.features.mtcnn import PACKAGE_DATA
 _HALVED = 10_000
 
 
-class _Graph:
-    """Nodes in order, with the weights taken one after another from a Keras weight list."""
+class _Graph(GraphBuilder):
+    """A network whose weights are taken one after another from a Keras weight list."""
 
     def __init__(self, name: str, weights: list[np.ndarray], height: str | int, width: str | int):
-        self.name, self.weights = name, weights
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
-        self.outputs: list[onnx.ValueInfoProto] = []
-        self.inputs = [_info("image", ["batch", height, width, 3])]
-
-    def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        # the output names the node: stable bytes, readable profiles
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        self.tensors.append(
-            numpy_helper.from_array(np.ascontiguousarray(value, dtype=np.float32), name)
-        )
-        return name
+        super().__init__(name)
+        self.weights = weights
+        self.inputs = {"image": ("batch", height, width, 3)}
+        self.outputs: dict[str, tuple[str | int, ...]] = {}
 
     def take(self, *shape: int) -> np.ndarray:
         """The next weight array. Raises EmoError unless it has ``shape``."""
@@ -56,93 +40,81 @@ class _Graph:
 
     def conv(self, x: str, name: str, n_in: int, n_out: int, size: int) -> str:
         kernel, bias = self.take(size, size, n_in, n_out), self.take(n_out)
-        names = [
-            self.constant(f"{name}.weight", kernel.transpose(3, 2, 0, 1)),
-            self.constant(f"{name}.bias", bias),
-        ]
-        return self.add("Conv", [x, *names], name, kernel_shape=[size, size])
+        weight = self.constant(kernel.transpose(3, 2, 0, 1), f"{name}.weight")
+        bias_name = self.constant(bias, f"{name}.bias")
+        return self.add("Conv", x, weight, bias_name, output=name, kernel_shape=[size, size])
 
     def prelu(self, x: str, *shape: int) -> str:
         slope = self.take(*shape)
         slope = slope.reshape(-1, 1, 1) if len(shape) == 3 else slope
-        return self.add("PRelu", [x, self.constant(f"{x}.slope", slope)], f"{x}.prelu")
+        return self.add("PRelu", x, self.constant(slope, f"{x}.slope"), output=f"{x}.prelu")
 
     def pool(self, x: str, name: str, size: int, same: bool = True) -> str:
         # ceil mode equals TensorFlow's "same" here: it pads at the end, with the lowest value
         window = {"kernel_shape": [size, size], "strides": [2, 2], "ceil_mode": int(same)}
-        return self.add("MaxPool", [x], name, **window)
+        return self.add("MaxPool", x, output=name, **window)
 
     def conv_block(self, x: str, name: str, n_in: int, n_out: int, size: int) -> str:
         return self.prelu(self.conv(x, name, n_in, n_out, size), 1, 1, n_out)
 
     def dense(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        names = [self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
-        return self.add("Gemm", [x, *names], name)
+        names = [self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
+        return self.add("Gemm", x, *names, output=name)
 
     def flat_dense(self, x: str, name: str, side: int, channels: int, n_out: int) -> str:
         """Flatten and dense layer; Keras flattens (width, height, channel), ONNX NCHW."""
         weight, bias = self.take(side * side * channels, n_out), self.take(n_out)
         weight = weight.reshape(side, side, channels, n_out).transpose(2, 1, 0, 3)
-        flat = self.add("Flatten", [x], f"{name}.flat", axis=1)
+        flat = self.add("Flatten", x, output=f"{name}.flat", axis=1)
         return self.prelu(self.dense(flat, name, weight.reshape(-1, n_out), bias), n_out)
 
     def scores(self, logits: str, *shape: str) -> None:
         """Face probability: the second of two classes on axis 1."""
         # a softmax as in Keras, not a sigmoid of the difference: it reaches 1.0 at the same
         # windows, and ties at 1.0 decide which window wins
-        both = self.add("Softmax", [logits], "softmax", axis=1)
-        self.tensors.append(numpy_helper.from_array(np.array(1, np.int64), "face_class"))
-        self.add("Gather", [both, "face_class"], "scores", axis=1)
-        self.outputs.append(_info("scores", list(shape)))
+        both = self.add("Softmax", logits, output="softmax", axis=1)
+        face = self.constant(np.array(1, np.int64), "face_class")
+        self.add("Gather", both, face, output="scores", axis=1)
+        self.outputs["scores"] = shape
 
     def model(self) -> onnx.ModelProto:
         if self.weights:
             cause = f"{len(self.weights)} weight arrays left over"
             raise EmoError(self.name, Reason.EXPORT_FAILED, cause)
-        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.tensors)
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="keras_emo",
-        )
+        model = self.build(self.inputs, self.outputs)
         halve_weights(model.graph, _HALVED)
         onnx.checker.check_model(model, full_check=True)
         return model
 
 
-def _info(name: str, shape: Sequence[str | int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
-
-
 def _pnet(weights: list[np.ndarray]) -> onnx.ModelProto:
     g = _Graph("pnet", weights, "height", "width")
-    x = g.add("Transpose", ["image"], "nchw", perm=[0, 3, 1, 2])
+    x = g.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
     x = g.pool(g.conv_block(x, "conv1", 3, 10, 3), "pool1", 2)
     x = g.conv_block(x, "conv2", 10, 16, 3)
     x = g.conv_block(x, "conv3", 16, 32, 3)
-    g.add("Transpose", [g.conv(x, "conv4_1", 32, 4, 1)], "boxes", perm=[0, 2, 3, 1])
-    g.outputs.append(_info("boxes", ["batch", "rows", "columns", 4]))
+    g.add("Transpose", g.conv(x, "conv4_1", 32, 4, 1), output="boxes", perm=[0, 2, 3, 1])
+    g.outputs["boxes"] = ("batch", "rows", "columns", 4)
     g.scores(g.conv(x, "conv4_2", 32, 2, 1), "batch", "rows", "columns")
     return g.model()
 
 
 def _rnet(weights: list[np.ndarray]) -> onnx.ModelProto:
     g = _Graph("rnet", weights, 24, 24)
-    x = g.add("Transpose", ["image"], "nchw", perm=[0, 3, 1, 2])
+    x = g.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
     x = g.pool(g.conv_block(x, "conv1", 3, 28, 3), "pool1", 3)
     x = g.pool(g.conv_block(x, "conv2", 28, 48, 3), "pool2", 3, same=False)
     x = g.conv_block(x, "conv3", 48, 64, 2)
     x = g.flat_dense(x, "fc4", 3, 64, 128)
     g.dense(x, "boxes", g.take(128, 4), g.take(4))
-    g.outputs.append(_info("boxes", ["batch", 4]))
+    g.outputs["boxes"] = ("batch", 4)
     g.scores(g.dense(x, "fc5_2", g.take(128, 2), g.take(2)), "batch")
     return g.model()
 
 
 def _onet(weights: list[np.ndarray]) -> onnx.ModelProto:
     g = _Graph("onet", weights, 48, 48)
-    x = g.add("Transpose", ["image"], "nchw", perm=[0, 3, 1, 2])
+    x = g.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
     x = g.pool(g.conv_block(x, "conv1", 3, 32, 3), "pool1", 3)
     x = g.pool(g.conv_block(x, "conv2", 32, 64, 3), "pool2", 3, same=False)
     x = g.pool(g.conv_block(x, "conv3", 64, 64, 3), "pool3", 2)
@@ -150,7 +122,7 @@ def _onet(weights: list[np.ndarray]) -> onnx.ModelProto:
     x = g.flat_dense(x, "fc5", 3, 128, 256)
     for name, size in (("boxes", 4), ("landmarks", 10)):
         g.dense(x, name, g.take(256, size), g.take(size))
-        g.outputs.append(_info(name, ["batch", size]))
+        g.outputs[name] = ("batch", size)
     g.scores(g.dense(x, "fc6_3", g.take(256, 2), g.take(2)), "batch")
     return g.model()
 
@@ -192,17 +164,6 @@ def export_detector(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m keras_emo.export.detector")
-    parser.add_argument("folder", nargs="?", type=Path, default=PACKAGE_DATA, metavar="FOLDER")
-    try:
-        paths = export_detector(parser.parse_args(argv).folder)
-    except EmoError as error:
-        parser.exit(int(error.exit_code), f"error: {error}\n")
-    for path in paths.values():
-        print(f"{path} ({path.stat().st_size} bytes)")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    for path in export_detector(PACKAGE_DATA).values():
+        print(f"{path} ({path.stat().st_size} bytes)")

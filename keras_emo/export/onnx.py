@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from keras_emo.errors import EmoError, ExitCode, Reason
 from keras_emo.export import IR_VERSION, OPSET
@@ -22,6 +22,41 @@ OUTPUTS = ("probs", "logits", "embedding")
 # tf2onnx copies and folds every constant many times over: a dense kernel of 4096 x 9216 costs
 # it half a minute. Kernels this large stay outside while it converts.
 LARGE_ELEMENTS = 1 << 18
+
+
+class GraphBuilder:
+    """Nodes and constants of a graph, in order; numbered where no name is given."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: list[onnx.TensorProto] = []
+
+    def add(self, op: str, *inputs: str | np.ndarray, output: str = "", **attributes: Any) -> str:
+        """Add a node named after its output; returns that name."""
+        output = output or f"{self.name}/{len(self.nodes)}"
+        names = [self.constant(i) if isinstance(i, np.ndarray) else i for i in inputs]
+        self.nodes.append(helper.make_node(op, names, [output], output, **attributes))
+        return output
+
+    def constant(self, value: np.ndarray, name: str = "") -> str:
+        name = name or f"{self.name}/constant_{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+        return name
+
+    def build(
+        self, inputs: Mapping[str, Sequence[str | int]], outputs: Mapping[str, Sequence[str | int]]
+    ) -> onnx.ModelProto:
+        """The graph with these float32 inputs and outputs, by name and shape."""
+        given, returned = (
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in v.items()]
+            for v in (inputs, outputs)
+        )
+        graph = helper.make_graph(self.nodes, self.name, given, returned, self.tensors)
+        opset = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(
+            graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="keras_emo"
+        )
 
 
 class ExportError(EmoError):

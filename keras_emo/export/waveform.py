@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from math import gcd
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from keras_emo.errors import Reason
-from keras_emo.export import IR_VERSION, OPSET
-from keras_emo.export.onnx import ExportError, check_proto
+from keras_emo.export.onnx import ExportError, GraphBuilder, check_proto
 from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds
 from keras_emo.features.mfcc import AMIN, compute_mfcc, dct_matrix, hann_window, mel_filters
 from keras_emo.inference.batch import Run
@@ -78,22 +76,13 @@ def write_waveform(
 
 def join_waveform(proto: onnx.ModelProto, spec: AudioSpec) -> onnx.ModelProto:
     """The network whose input ``mfcc`` is computed from ``waveform`` (batch, n_samples)."""
-    whole, features = onnx.ModelProto(), build_features(spec).graph
-    whole.CopyFrom(proto)
-    graph = whole.graph
-    nodes = [*features.node, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(features.initializer)
-    inputs = [features.input[0] if i.name == "mfcc" else i for i in graph.input]
-    inputs = [onnx.ValueInfoProto.FromString(i.SerializeToString()) for i in inputs]
-    del graph.input[:]
-    graph.input.extend(inputs)
-    return whole
+    joined = onnx.compose.merge_models(build_features(spec), proto, [(REPLACES, REPLACES)])
+    joined.producer_name, joined.producer_version = proto.producer_name, proto.producer_version
+    return joined
 
 
 def build_features(spec: AudioSpec) -> onnx.ModelProto:
-    """core.audio.compute_mfcc as a graph: waveform (batch, n_samples) to mfcc, float32.
+    """compute_mfcc as a graph: waveform (batch, n_samples) to mfcc, float32.
 
     The Fourier transform is two small products with constant cosines and sines. Frames of
     n_fft = p * q samples are read as p rows of q; the first product turns rows into p residues
@@ -102,7 +91,7 @@ def build_features(spec: AudioSpec) -> onnx.ModelProto:
     needs a tenth of the numbers, and its short sums lose less: near the floor of top_db, 80 dB
     below the peak, float32 sums over 2,048 samples are off by more than 1e-3.
     """
-    g = _Features()
+    g = GraphBuilder("features")
     window, first, second, mel = fourier_constants(spec)
     p, q = window.shape
     half, n_frames = spec.n_fft // 2, spec.n_frames
@@ -132,7 +121,7 @@ def build_features(spec: AudioSpec) -> onnx.ModelProto:
     x = g.add("MatMul", x, dct_matrix(spec).T)
     x = g.add("Cast", x, to=TensorProto.FLOAT)
     g.add("Transpose", x, perm=[0, 2, 1], output="mfcc")
-    return g.model(spec)
+    return g.build({TAKES: ("batch", spec.n_samples)}, {REPLACES: ("batch", *spec.shape)})
 
 
 def fourier_constants(
@@ -161,34 +150,3 @@ def fourier_constants(
     filters = filters.reshape(m, p, -1).transpose(1, 0, 2)  # (k1, k2, n_mels)
     filters = np.concatenate([filters, filters], axis=1).reshape(2 * p * m, -1)
     return hann_window(n).reshape(p, q), first, second, filters
-
-
-class _Features:
-    """Nodes and constants under names of their own, numbered."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
-
-    def add(self, op: str, *inputs: str | np.ndarray, output: str = "", **attributes: Any) -> str:
-        output = output or f"features/{len(self.nodes)}"
-        names = []
-        for value in inputs:
-            if isinstance(value, np.ndarray):
-                name = f"features/constant_{len(self.tensors)}"
-                value = np.asarray(value, order="C")
-                self.tensors.append(numpy_helper.from_array(value, name))
-                value = name
-            names.append(value)
-        self.nodes.append(helper.make_node(op, names, [output], f"features/{op}_{output}"))
-        self.nodes[-1].attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
-        return output
-
-    def model(self, spec: AudioSpec) -> onnx.ModelProto:
-        def info(name: str, *shape: str | int) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
-
-        inputs, outputs = [info("waveform", spec.n_samples)], [info("mfcc", *spec.shape)]
-        graph = helper.make_graph(self.nodes, "features", inputs, outputs, self.tensors)
-        opset = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
