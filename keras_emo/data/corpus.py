@@ -75,7 +75,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class NameInfo:
-    """What a file name tells: the sample that the file belongs to, and its role in it.
+    """What a file name encodes: the sample that the file belongs to, and its role in it.
 
     sample_id, speaker: begin with the corpus and a slash. emotion: one of
     keras_emo.labels.EMOTIONS; raises BadNameError for another.
@@ -100,7 +100,7 @@ def gather(
     join: Callable[[Mapping[str, Found]], ClipSource],
     skip_bad: bool,
 ) -> Corpus:
-    """Read a corpus: parse tells what a file is (None: not wanted), join makes the source.
+    """Read a corpus: parse returns what a file is (None: not wanted), join makes the source.
 
     A sample with any bad file is left out whole, so that damage never passes for a missing
     modality. Raises CorpusError with every problem, unless skip_bad; UsageError where there is

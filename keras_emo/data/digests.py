@@ -49,7 +49,7 @@ class Digests:
         name, state = os.path.abspath(path), _state(path)
         known = self._known.get(name)
         if isinstance(known, list) and known[:-1] == state and _is_digest(known[-1]):
-            return known[-1]
+            return str(known[-1])
         asked_ns = time.time_ns()
         digest = digest_file(path)
         changed_ns = max(state[2:])

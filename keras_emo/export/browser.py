@@ -18,9 +18,9 @@ from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds
 from keras_emo.export.waveform import PROBS_TOLERANCE, WAVEFORM, write_waveform
 from keras_emo.features.mfcc import compute_mfcc
 from keras_emo.features.mtcnn import FaceDetector
-from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, MODEL, digest_file
+from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, MODEL
 from keras_emo.inference.model import Model
-from keras_emo.io import draft_folder, write_json
+from keras_emo.io import digest_file, draft_folder, write_json
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.records import write_value
 

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.errors import Reason, UsageError
-from keras_emo.inference.bundle import digest_file
-from keras_emo.io import sweep_drafts, write_atomic, write_json, write_text
+from keras_emo.io import digest_file, sweep_drafts, write_atomic, write_json, write_text
 from keras_emo.records import read_fields, write_fields
 
 MANIFEST = "state.json"

@@ -37,5 +37,5 @@ def is_marked(root: Path) -> bool:
     like="ravdess",
 )
 def parse_builtin(found: Found, _root: Path) -> NameInfo:
-    """What a file name tells. Raises BadNameError."""
+    """What a file name encodes. Raises BadNameError."""
     return describe_ravdess(found, "builtin")

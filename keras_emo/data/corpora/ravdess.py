@@ -73,7 +73,7 @@ def is_song(stem: str) -> bool:
 
 
 def describe_ravdess(found: Found, name: str = "ravdess") -> NameInfo:
-    """What a file name tells; name: of the corpus. Raises BadNameError."""
+    """What a file name encodes; name: of the corpus. Raises BadNameError."""
     fields, kind = parse_ravdess(found.stem), found.kind
     if (fields.modality, kind) == ("02", "audio"):
         raise BadNameError(Reason.UNKNOWN_CODE, "modality 02 (video only) on a sound file")
@@ -109,5 +109,5 @@ def join_ravdess(roles: Mapping[str, Found]) -> ClipSource:
     join=join_ravdess,
 )
 def parse_speech(found: Found, _root: Path) -> NameInfo | None:
-    """What a file name tells; None for a song. Raises BadNameError."""
+    """What a file name encodes; None for a song. Raises BadNameError."""
     return None if is_song(found.stem) else describe_ravdess(found)

@@ -61,7 +61,7 @@ def parse_savee(stem: str) -> SaveeName:
     about="SAVEE (Haq and Jackson, 2010): four male speakers of British English.",
 )
 def describe_savee(found: Found, root: Path) -> NameInfo:
-    """What the file name and its folders, root at most, tell. Raises BadNameError."""
+    """What the file name and its folders, root at most, encode. Raises BadNameError."""
     name = parse_savee(found.stem)
     folder = _speaker_folder(found.path.parent, root)
     if name.speaker and folder and name.speaker != folder:
