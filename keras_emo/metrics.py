@@ -60,6 +60,10 @@ class Metrics(Scores):
     confusion: tuple[tuple[int, ...], ...] = ()
     by_speaker: Mapping[str, GroupScores] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not {"accuracy", "uar", "macro_f1"} <= set(self.intervals):
+            raise ValueError(f"intervals of {sorted(self.intervals)}, not of every score")
+
     def __str__(self) -> str:
         return self.format()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
@@ -81,6 +82,8 @@ def _check_type(kind: Any, value: Any, where: str) -> Any:
     wanted = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"the entry {where!r} is not a {kind.__name__}: {value!r:.60}")
+    if kind is float and abs(value) > sys.float_info.max and not isinstance(value, float):
+        raise ValueError(f"the entry {where!r} is too large for a number")
     return value
 
 

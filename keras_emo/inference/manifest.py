@@ -91,8 +91,7 @@ class Evaluation:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Evaluation:
         """Inverse of to_dict. Raises KeyError, TypeError or ValueError."""
-        own = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-        return cls(Metrics.from_dict(data), precision=data.get("bundles"), **own)
+        return read_fields(cls, {**data, "metrics": data, "precision": data.get("bundles")})
 
     def to_dict(self) -> dict[str, Any]:
         """One object of plain values; the precision is called "bundles"."""

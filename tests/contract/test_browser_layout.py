@@ -20,7 +20,7 @@ from keras_emo.export.browser import (
 )
 from keras_emo.export.layouts import check_layouts
 from keras_emo.export.onnx import ExportError
-from keras_emo.inference.bundle import digest_file
+from keras_emo.io import digest_file
 from keras_emo.networks import MODELS
 
 pytestmark = pytest.mark.tensorflow

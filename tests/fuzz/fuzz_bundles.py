@@ -18,26 +18,21 @@ from mutation import mutate_bytes, mutate_json, mutate_one_of, mutate_zip
 
 from keras_emo.errors import BundleError
 from keras_emo.features.mtcnn import NETWORKS, PACKAGE_DATA
-from keras_emo.inference.bundle import digest_file, load_bundle, load_golden
+from keras_emo.inference.bundle import load_bundle, load_golden
 from keras_emo.inference.session import open_session
-from keras_emo.labels import EMOTIONS
-from keras_emo.spec import ClipSpec
+from keras_emo.io import digest_file
 
 FILES = ("model.onnx", "golden.npz", *(f"detector/{n}" for n in NETWORKS))
 FOLDER = Path(tempfile.mkdtemp())
+SHIPPED = Path(__file__).parents[2] / "saved_models" / "default"
 
 mutate = mutate_one_of((mutate_json, mutate_zip, mutate_bytes))
 
 
 def make_seeds() -> Iterator[bytes]:
-    digests = {n: {"sha256": digest_file(FOLDER / n), "bytes": 1} for n in FILES}
-    yield b"\0" + json.dumps({
-        "schema": 1, "name": "a", "model": "fusion_concat", "labels": list(EMOTIONS),
-        "modalities": ["face", "voice"], "frames": "all", "inputs": [{"name": "face"}],
-        "outputs": [{"name": "logits"}], "clip_spec": ClipSpec().to_dict(), "detector": {},
-        "opset": 17, "versions": {}, "metrics": {}, "parity": {}, "files": digests,
-        "corpus": {"split": {"train": ["1"], "val": ["2"], "test": []}},
-    }).encode()  # fmt: skip
+    manifest = json.loads((SHIPPED / "bundle.json").read_bytes())
+    manifest["files"] = {n: {"sha256": digest_file(FOLDER / n), "bytes": 1} for n in FILES}
+    yield b"\0" + json.dumps(manifest).encode()
     golden = io.BytesIO()
     np.savez(golden, in_mfcc=np.zeros((2, 2, 2), np.float32), out_logits=np.zeros(7, np.float32))
     yield b"\1" + golden.getvalue()

@@ -9,8 +9,9 @@ from keras_emo.errors import BundleError, ExitCode, Reason
 from keras_emo.features.mtcnn import NETWORKS
 from keras_emo.inference import bundle
 from keras_emo.inference import model as model_module
-from keras_emo.inference.bundle import digest_file, load_bundle
+from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.manifest import BundleManifest, Quantization, TensorSpec
+from keras_emo.io import digest_file
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec, FaceSpec
 
