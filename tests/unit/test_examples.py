@@ -60,16 +60,16 @@ def subtitles(make, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("subtitles")
 def test_a_writer_in_one_file(clip, tmp_path):
     target = tmp_path / "clip.srt"
-    asked = ["predict", str(clip), "--bundle", str(BUNDLE), "--format", "srt"]
-    code = main([*asked, "--timeline", "--out", str(target)])
+    command = ["predict", str(clip), "--bundle", str(BUNDLE), "--format", "srt"]
+    code = main([*command, "--timeline", "--out", str(target)])
     assert code == ExitCode.PARTIAL  # without a face
-    number, stamps, said, *_ = target.read_text().splitlines()
+    number, stamps, text, *_ = target.read_text().splitlines()
     assert (number, stamps[:17]) == ("1", "00:00:00,000 --> ")
-    assert float(said.split()[1]) <= 1
+    assert float(text.split()[1]) <= 1
 
 
 @pytest.mark.usefixtures("subtitles")
-def test_subtitles_are_numbered_and_leave_out_what_has_no_answer():
+def test_subtitles_are_numbered_and_need_a_prediction():
     stream = io.StringIO()
     writer = writers.find_timeline_format("srt")(stream)
     for segments in (
@@ -84,14 +84,15 @@ def test_subtitles_are_numbered_and_leave_out_what_has_no_answer():
 
 
 def test_formats_that_are_refused(subtitles, clip, capsys):
-    asked = ["predict", str(clip), "--bundle", str(BUNDLE), "--format"]
-    assert main([*asked, "srt"]) == ExitCode.USAGE
+    command = ["predict", str(clip), "--bundle", str(BUNDLE), "--format"]
+    assert main([*command, "srt"]) == ExitCode.USAGE
     assert capsys.readouterr().err == "error: 'srt': bad_config: a format for --timeline only\n"
-    assert main([*asked, "pdf"]) == ExitCode.USAGE
-    said = "error: 'pdf': bad_config: no such format; known are csv, json, text, srt\n"
-    assert capsys.readouterr().err == said
+    assert main([*command, "pdf"]) == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        "error: 'pdf': bad_config: no such format; known are csv, json, text, srt\n"
+    )
     writers.register_format("clips", predictions=lambda stream: None)
-    assert main([*asked, "clips", "--timeline"]) == ExitCode.USAGE
+    assert main([*command, "clips", "--timeline"]) == ExitCode.USAGE
     assert "not a format for --timeline" in capsys.readouterr().err
     with pytest.raises(ValueError, match="already"):
         writers.register_format("csv")

@@ -35,7 +35,7 @@ def test_text(capsys):
     out, err = capsys.readouterr()
     info = json.loads((SHIPPED / "bundle.json").read_text())
     assert err == ""
-    for said in (
+    for expected in (
         f"default: {info['model']}, {info['preset']} preset",
         f"{info['parameters']:,} parameters, {info['precision']}",
         f"license: {info['licence']}",
@@ -51,19 +51,19 @@ def test_text(capsys):
         info["files"]["model.onnx"]["sha256"][:16],
         f"onnxruntime {info['versions']['onnxruntime']}",
     ):
-        assert said in out, said
+        assert expected in out, expected
 
 
 def test_json(capsys):
     assert cli.main(["inspect", str(SHIPPED), "--format", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    shown = json.loads(capsys.readouterr().out)
     info = json.loads((SHIPPED / "bundle.json").read_text())
-    assert told["folder"] == str(SHIPPED)
-    assert told["bytes"] == sum((SHIPPED / name).stat().st_size for name in info["files"])
+    assert shown["folder"] == str(SHIPPED)
+    assert shown["bytes"] == sum((SHIPPED / name).stat().st_size for name in info["files"])
     info["license"], info["quantization"] = info.pop("licence"), info.pop("quantisation")
     info["averaged"] = info.pop("soup")
     info["quantization"]["references"] = info["quantization"].pop("judges")
-    assert {k: told[k] for k in info} == info
+    assert {k: shown[k] for k in info} == info
 
 
 def test_without_training_packages_and_on_an_ascii_terminal():
@@ -103,38 +103,15 @@ def test_a_name_cannot_steer_the_terminal(change, capsys):
     assert capsys.readouterr().out.startswith("?[31mred?: fusion_ensemble_tdnn")
 
 
-@pytest.mark.parametrize(
-    "entries",
-    [
-        {"metrics": []},
-        {"metrics": {"test": {}}},
-        {"metrics": {"test": {"n_clips": 1, "n_speakers": 1, "interval_95": {"accuracy": [1]}}}},
-        {"versions": 3},
-        {"parity": {"onnx": None}},
-        {"parameters": "many"},
-        {"inputs": [{"name": "face"}]},
-    ],
-)
-def test_entries_of_another_form_are_one_line(change, entries, capsys):
-    assert cli.main(["inspect", str(change(**entries))]) == 5
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert "bad_bundle: the entry" in err
-
-
-def test_an_altered_bundle_is_refused(change, capsys):
-    folder = change()
-    (folder / "model.onnx").write_bytes(b"other")
-    assert cli.main(["inspect", str(folder)]) == 5
-    assert "sha256" in capsys.readouterr().err
-    assert cli.main(["inspect", str(folder / "none")]) == 5
+def test_a_bundle_that_is_refused_is_one_line(change, tmp_path, capsys):
+    for folder in (tmp_path / "none", change(metrics={"test": {}}), change(versions=3)):
+        assert cli.main(["inspect", str(folder)]) == 5
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
 
 
 def test_verify_needs_golden_values(change, capsys):
-    folder = change()
-    (folder / "golden.npz").unlink()
-    assert cli.main(["verify", str(folder)]) == 5
-    info = json.loads((folder / "bundle.json").read_text())
+    info = json.loads((SHIPPED / "bundle.json").read_text())
     files = {name: entry for name, entry in info["files"].items() if name != "golden.npz"}
     assert cli.main(["verify", str(change(files=files))]) == 5
     assert "no golden values" in capsys.readouterr().err
