@@ -19,7 +19,7 @@ from keras_emo.export.onnx import ExportError, convert_onnx
 from keras_emo.export.parity import BATCHES, compare, run_onnx, sample_feed
 from keras_emo.export.provenance import read_reference, read_runs
 from keras_emo.export.quantize import METHOD, quantize_int8, store_half
-from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips, predict_clips
+from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips
 from keras_emo.inference.manifest import Calibration, Quantization, References, SplitAccuracy
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import ABSTAINED, score
@@ -27,12 +27,12 @@ from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import ClipSpec
 from keras_emo.training.config import TrainConfig
 from keras_emo.training.data import Prepared, prepare
+from keras_emo.training.evaluate import predict_split
 from keras_emo.training.manifest import RunManifest
 from keras_emo.training.run import digest_clips
 
 MAX_DROP_POINTS = 1.0
 CLIPS_PER_CLASS = 20
-BLOCK = 8  # clips in memory at a time
 # small kernels lose most by rounding: where float16 costs too much, they stay float32
 HALF_MIN_ELEMENTS = (1 << 6, 1 << 12, 1 << 16, 1 << 18)
 HALF_TOLERANCE = 1e-2  # on logits; a probability then changes by half of it at most
@@ -64,7 +64,6 @@ class AccuracyCheck:
 
     prepared: Prepared
     max_drop_points: float = MAX_DROP_POINTS
-    clips_per_class: int = CLIPS_PER_CLASS
     references: tuple[Reference, ...] = ()
 
 
@@ -84,18 +83,16 @@ def open_check(
     """
     first = read_runs(runs)
     prepared = _prepare(runs[0], first, corpus, cache, workers)
-    opened: list[Reference] = []
-    chosen = [*references] or ([*runs] if len(runs) > 1 else [])
-    for run in chosen:
+    scored = [*references] or ([*runs] if len(runs) > 1 else [])
+    opened = []
+    for run in scored:
         manifest = read_reference(run, first, runs[0])
-        own = prepared
-        if run != runs[0]:
-            own = _prepare(run, manifest, corpus, cache, workers)
+        own = prepared if run == runs[0] else _prepare(run, manifest, corpus, cache, workers)
         _check_validates(own, run)
         opened.append(Reference(own, partial(_convert, run, manifest.config)))
-    if not chosen:
+    if not scored:
         _check_validates(prepared, runs[0])
-    return AccuracyCheck(prepared, max_drop_points, references=tuple(opened))
+    return AccuracyCheck(prepared, max_drop_points, tuple(opened))
 
 
 def quantize_checked(proto: onnx.ModelProto, entry: ModelEntry, check: AccuracyCheck) -> Reduced:
@@ -105,18 +102,19 @@ def quantize_checked(proto: onnx.ModelProto, entry: ModelEntry, check: AccuracyC
     models together, drops by more than the check allows. Test speakers are scored afterwards
     and only recorded.
     """
-    prepared, name = check.prepared, entry.name
+    prepared = check.prepared
     if not check.references:
-        _check_validates(prepared, name)
-    samples, small, graphs = _quantize(proto, entry, prepared, check.clips_per_class)
+        _check_validates(prepared, entry.name)
+    samples, small, graphs = _quantize(proto, entry, prepared)
     references = None
     if check.references:
-        accuracy = {"val": _average(list(_score_references(entry, check)))}
+        val = _average([_score_reference(entry, r) for r in check.references])
         held_out = {s for r in check.references for s in r.prepared.split.val}
         references = References(len(check.references), tuple(sorted(held_out)))
     else:
-        accuracy = {"val": score_split(graphs, entry, prepared, "val")}
-    check_drop(accuracy["val"], check.max_drop_points, name)
+        val = score_split(graphs, entry, prepared, "val")
+    check_drop(val, check.max_drop_points, entry.name)
+    accuracy = {"val": val}
     if prepared.split.test:
         accuracy["test"] = score_split(graphs, entry, prepared, "test")
     quantization = Quantization(
@@ -190,20 +188,16 @@ def score_split(
 
     A clip that failed or lacks the modality counts as wrong.
     """
-    samples = prepared.samples(split)
-    labels = np.array([s.label for s in samples], np.int64)
-    predicted = {key: np.full(len(samples), ABSTAINED) for key in runs}
-    ready = [i for i, s in enumerate(samples) if s.sample_id in prepared.cache.files]
-    for start in range(0, len(ready), BLOCK):
-        block = ready[start : start + BLOCK]
-        clips = [prepared.load(samples[i]) for i in block]
-        for key, run in runs.items():
-            probs = predict_clips(run, clips, entry.inputs, entry.frames, prepared.spec, BLOCK)
-            known = np.isfinite(probs).all(axis=1)
-            predicted[key][block] = np.where(known, probs.argmax(axis=1), ABSTAINED)
+    clips = prepared.clips(split)
+    labels = np.array([sample.label for sample, _ in clips], np.int64)
+    predicted = {}
+    for key, run in runs.items():
+        probs = predict_split(run, entry, clips, prepared.spec)
+        known = np.isfinite(probs).all(axis=1)
+        predicted[key] = np.where(known, probs.argmax(axis=1), ABSTAINED)
     before, after = predicted["fp32"], predicted["int8"]
     return SplitAccuracy(
-        n_clips=len(samples),
+        n_clips=len(clips),
         fp32=score(labels, before).accuracy,
         int8=score(labels, after).accuracy,
         agreement=float((before == after).mean()),
@@ -250,20 +244,19 @@ def _convert(run: Path, config: TrainConfig, name: str) -> onnx.ModelProto:
 
 
 def _quantize(
-    proto: onnx.ModelProto, entry: ModelEntry, prepared: Prepared, n_per_class: int
+    proto: onnx.ModelProto, entry: ModelEntry, prepared: Prepared
 ) -> tuple[list[Sample], onnx.ModelProto, dict[str, Run]]:
     """The calibration samples, the int8 graph, and both graphs as functions."""
-    samples = choose_samples(prepared, entry, n_per_class)
+    samples = choose_samples(prepared, entry, CLIPS_PER_CLASS)
     small = quantize_int8(proto, read_feeds(samples, entry, prepared), entry.name)
     return samples, small, {"fp32": run_onnx(proto), "int8": run_onnx(small)}
 
 
-def _score_references(entry: ModelEntry, check: AccuracyCheck) -> Iterator[SplitAccuracy]:
-    """Each reference, calibrated on its training and scored on its validation speakers."""
-    for reference in check.references:
-        proto, prepared = reference.convert(entry.name), reference.prepared
-        _, _, graphs = _quantize(proto, entry, prepared, check.clips_per_class)
-        yield score_split(graphs, entry, prepared, "val")
+def _score_reference(entry: ModelEntry, reference: Reference) -> SplitAccuracy:
+    """Calibrated on its own training speakers, scored on its own validation speakers."""
+    prepared = reference.prepared
+    _, _, graphs = _quantize(reference.convert(entry.name), entry, prepared)
+    return score_split(graphs, entry, prepared, "val")
 
 
 def _average(scores: Sequence[SplitAccuracy]) -> SplitAccuracy:

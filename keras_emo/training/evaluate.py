@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from keras_emo.data.clips import StoredClip
 from keras_emo.data.corpus import Sample
-from keras_emo.inference.batch import Batch, predict_clips
+from keras_emo.inference.batch import Batch, Run, predict_clips
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
 from keras_emo.metrics import Metrics, measure
 from keras_emo.networks import ModelEntry
 from keras_emo.spec import ClipSpec
 
 
-def run_keras(model: keras.Model) -> Callable[[Batch], dict[str, np.ndarray]]:
+def run_keras(model: keras.Model) -> Run:
     """A function from a batch to numpy outputs, traced once per input rank."""
     import tensorflow as tf
 
@@ -37,7 +37,7 @@ def run_keras(model: keras.Model) -> Callable[[Batch], dict[str, np.ndarray]]:
 
 
 def predict_split(
-    model: keras.Model,
+    run: Run,
     entry: ModelEntry,
     clips: Sequence[tuple[Sample, StoredClip | None]],
     spec: ClipSpec,
@@ -46,7 +46,7 @@ def predict_split(
     probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
     known = [i for i, (_, clip) in enumerate(clips) if clip is not None]
     ready = (clip.load() for _, clip in clips if clip is not None)
-    probs[known] = predict_clips(run_keras(model), ready, entry.inputs, entry.frames, spec)
+    probs[known] = predict_clips(run, ready, entry.inputs, entry.frames, spec)
     return probs
 
 

@@ -208,7 +208,7 @@ def evaluate_network(run: Run, name: str, model: keras.Model) -> None:
     for split in ("val", "test"):
         clips = run.prepared.clips(split)
         if clips:
-            probs = predict_split(model, MODELS[name], clips, run.config.clip)
+            probs = predict_split(run_keras(model), MODELS[name], clips, run.config.clip)
             metrics = evaluate_split(clips, probs)
             write_predictions(clips, probs, folder / f"predictions_{split}.csv")
             draw_confusion(metrics, f"{name}, {split}", folder / f"confusion_{split}.png")

@@ -51,24 +51,27 @@ class PreparedClips:
     """Prepared clips in memory, as training.data.Prepared has them on disk."""
 
     samples_of_all: tuple[Sample, ...]
-    clips: dict[str, ClipInputs]
+    inputs: dict[str, ClipInputs]
     split: Split = field(default_factory=lambda: Split(("a", "b"), ("c",), ("d",)))
     spec = SPEC
     loaded: list[str] = field(default_factory=list)
 
     @property
     def cache(self) -> SimpleNamespace:
-        return SimpleNamespace(files=self.clips)
+        return SimpleNamespace(files=self.inputs)
 
     def samples(self, split: str) -> list[Sample]:
         return select(self.samples_of_all, self.split, split)
 
     def load(self, sample: Sample) -> ClipInputs:
         self.loaded.append(sample.sample_id)
-        return self.clips[sample.sample_id]
+        return self.inputs[sample.sample_id]
+
+    def clips(self, split: str) -> list[tuple[Sample, SimpleNamespace]]:
+        return [(s, SimpleNamespace(load=partial(self.load, s))) for s in self.samples(split)]
 
     def of(self, split: str) -> list[ClipInputs]:
-        return [self.clips[s.sample_id] for s in self.samples(split)]
+        return [self.inputs[s.sample_id] for s in self.samples(split)]
 
 
 def make_clip(rng) -> ClipInputs:
@@ -138,7 +141,7 @@ def test_speakers_of_other_splits_are_refused(prepared):
         def samples(self, split):
             return [*super().samples("train"), *super().samples("val")]
 
-    leaky = Leaky(prepared.samples_of_all, prepared.clips)
+    leaky = Leaky(prepared.samples_of_all, prepared.inputs)
     with pytest.raises(UsageError, match="nobody else"):
         choose_samples(leaky, ENTRY, 20)
 
