@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
     data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
     data.add_argument("--cache", type=Path, default=Path("cache"), help="prepared clips go here")
-    data.add_argument("--skip-bad", action="store_true", help="go on without files that are bad")
+    data.add_argument("--skip-bad", action="store_true", help="skip bad files instead of stopping")
     data.add_argument(
         "--jobs", type=int, default=0, help="processes that prepare clips (default: one a core)"
     )
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="bit-equal repeats on one machine, slower",
     )
-    run.add_argument("--init-from", type=Path, help="weights the visual net starts from")
+    run.add_argument("--init-from", type=Path, help="weights that the face network starts from")
     run.add_argument(
         "--pretrain-data", type=Path, help="class-named folders of faces; adds the pretrain stage"
     )
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train what the options say."""
+    """Train the networks that the options name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return run_until_stopped(lambda: _train(options), options.out)
 
@@ -130,7 +130,7 @@ def _train(options: argparse.Namespace) -> int:
     workers = _read_workers(options)
     config = read_config(options.config, _changes(options))
     if options.pretrain_data is not None and PRETRAIN not in config.stages:
-        stages = (PRETRAIN, *config.stages)  # read anew: other settings may bear on every stage
+        stages = (PRETRAIN, *config.stages)  # read again: --epochs holds for it too
         config = read_config(options.config, {**_changes(options), "stages": stages})
     several = options.folds is not None or options.seeds is not None
     if several and options.fold is not None:
@@ -220,7 +220,7 @@ def _changes(options: argparse.Namespace) -> dict:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return tuple(int(number) for number in text.split(","))
 
 
 def _validation(text: str) -> tuple[str, ...] | int:

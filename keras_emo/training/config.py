@@ -51,9 +51,7 @@ class StageConfig:
     crops_a_clip: int = 4  # face crops of each clip an epoch, 0: all
     passes: int = 4  # a trained fusion head: augmented passes over the training clips
     clip_norm: float = 5.0
-    drop_modality: float = (
-        0.15  # a trained fusion head: share of clips shown without face, or voice
-    )
+    drop_modality: float = 0.15  # a trained fusion head: proportion of clips without face, or voice
     mfcc: dict[str, Any] = field(default_factory=dict)  # a voice network: what differs from [mfcc]
 
     def __post_init__(self) -> None:
@@ -62,7 +60,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run: preset, split, seed, and what each stage does."""
+    """A run: preset, split, seed, and the settings of each stage."""
 
     preset: str = "compact"
     seed: int = 0

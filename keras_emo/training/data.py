@@ -1,4 +1,4 @@
-"""Corpus to prepared clips of each part of the split."""
+"""From a corpus to the prepared clips of a split."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Prepared:
     root: Path
     workers: int
 
-    def samples(self, part: str) -> list[Sample]:
-        return select(self.corpus.samples, self.split, part)
+    def samples(self, split: str) -> list[Sample]:
+        return select(self.corpus.samples, self.split, split)
 
-    def clips(self, part: str) -> list[tuple[Sample, StoredClip | None]]:
+    def clips(self, split: str) -> list[tuple[Sample, StoredClip | None]]:
         """Samples of a split with their prepared clips; None for those that failed."""
         files = self.cache.files
         return [
             (s, open_clip(files[s.sample_id], self.spec) if s.sample_id in files else None)
-            for s in self.samples(part)
+            for s in self.samples(split)
         ]
 
     def load(self, sample: Sample) -> ClipInputs:

@@ -1,4 +1,4 @@
-"""The pretrain stage: the visual net on single face pictures sorted into class folders."""
+"""The pretrain stage: the face network on single pictures, sorted into folders by class."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ BATCH = 64
 
 
 def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
-    """Train the visual net on root/<class>/*.jpg|png (FER2013's layout), at any depth.
+    """Train the face network on root/<class>/*.jpg|png (FER2013's layout), at any depth.
 
-    Pictures, grey or colour, are taken as face crops and scaled to the crop size, all held in
+    Pictures, gray or color, are used as face crops and scaled to the crop size, all held in
     memory (150 KB each at 224 px). A tenth of them, chosen by content, serves for validation.
     """
     stage = run.config.of_stage(PRETRAIN)
@@ -55,14 +55,14 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         replicas.share,
     )
     check, truth = faces[held], labels[held]
-    see = run_keras(model)
+    forward = run_keras(model)
 
     def predict() -> np.ndarray:
-        parts = [
-            see({"face": check[i : i + BATCH].astype(np.float32)})["logits"]
+        logits = [
+            forward({"face": check[i : i + BATCH].astype(np.float32)})["logits"]
             for i in range(0, len(check), BATCH)
         ]
-        return softmax(np.concatenate(parts))
+        return softmax(np.concatenate(logits))
 
     fit(
         model, data, steps, stage, checkpoints, predict, truth, run.config.seed, replicas,
@@ -70,14 +70,14 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     )  # fmt: skip
 
     def finish() -> None:
-        figures = {
+        results = {
             "source": root.resolve().name,
             "n_train": int((~held).sum()),
             "n_val": int(held.sum()),
             "val": asdict(score(truth, predict().argmax(axis=1))),
         }
         save_model(run.finalize(run.config.visual, model), folder / MODEL_FILE)
-        write_json(folder / METRICS_FILE, figures)
+        write_json(folder / METRICS_FILE, results)
         drop_checkpoints(folder)
 
     replicas.on_coordinator(finish)

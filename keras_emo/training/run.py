@@ -82,7 +82,7 @@ class Run:
     @property
     def val(self) -> list[tuple[Sample, StoredClip]]:
         if self._val is None:
-            self._val = [(t, c) for t, c in self.prepared.clips("val") if c is not None]
+            self._val = [(s, c) for s, c in self.prepared.clips("val") if c is not None]
         return self._val
 
     def check_modality(self, name: str, modality: str) -> list[tuple[Sample, StoredClip]]:
@@ -91,10 +91,10 @@ class Run:
         Raises UsageError where no training or validation clip has it.
         """
         has = self.train.has_face if modality == "face" else self.train.has_voice
-        checked = [(t, c) for t, c in self.val if modality in c.modalities]
+        checked = [(s, c) for s, c in self.val if modality in c.modalities]
         if not has.any() or (self.validates and not checked):
-            part = "training" if not has.any() else "validation"
-            cause = f"stage {name}: no {part} clip has a {modality}"
+            split = "training" if not has.any() else "validation"
+            cause = f"stage {name}: no {split} clip has a {modality}"
             raise UsageError(self.prepared.corpus.name, Reason.NO_CLIPS, cause)
         return checked
 
@@ -248,7 +248,7 @@ def summarize(folder: Path) -> str:
     """
     rows: dict[str, Any] = {}
     lines = [
-        "| network | part | accuracy % (95 %) | UAR % | macro-F1 % | parameters | minutes |",
+        "| network | split | accuracy % (95 %) | UAR % | macro-F1 % | parameters | minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     split = read_split(folder / SPLIT_FILE)

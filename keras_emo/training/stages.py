@@ -40,8 +40,8 @@ def train_stages(
 ) -> None:
     """Train every stage of the config, or of stages, that is not finished.
 
-    init_from: a .keras file whose weights the visual net starts from. pretrain_data: a folder
-    of class-named folders of face pictures for the pretrain stage.
+    init_from: a .keras file whose weights the face network starts from. pretrain_data: a folder of
+    face pictures, sorted into folders by class, for the pretrain stage.
     """
     if run.config.deterministic:
         import tensorflow as tf
@@ -50,7 +50,7 @@ def train_stages(
     for name in run.config.stages if stages is None else stages:
         if run.replicas.on_coordinator(partial(_is_finished, run.folder / name)):
             continue
-        # by stage, so that one trained alone or after a stop starts as in a whole run
+        # by stage: one that is trained alone or resumed starts as in an uninterrupted run
         keras.utils.set_random_seed(seed_stage(run.config.seed, name))
         if name == PRETRAIN:
             if pretrain_data is None:
@@ -138,7 +138,7 @@ def _train(run: Run, name: str, init_from: Path | None) -> keras.Model:
 
 
 def _find_start(run: Run, init_from: Path | None) -> Path | None:
-    """The weights that a face network begins with: the pretrain stage's, else the given ones."""
+    """The weights that a face network starts from: the pretrain stage's, else the given ones."""
     pretrained = run.folder / PRETRAIN
     return pretrained / MODEL_FILE if (pretrained / METRICS_FILE).exists() else init_from
 
@@ -179,7 +179,7 @@ def fit_modality(run: Run, model: keras.Model, entry: ModelEntry, stage: StageCo
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
     predict = follow(run, model, entry, [c for _, c in checked]) if run.validates else None
-    labels = np.array([t.label for t, _ in checked])
+    labels = np.array([sample.label for sample, _ in checked])
     fit(
         model, data, steps, stage, checkpoints, predict, labels, config.seed, run.replicas,
         config.xla,
