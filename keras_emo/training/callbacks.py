@@ -98,7 +98,7 @@ def assign_arrays(model: keras.Model, arrays: Arrays) -> None:
 
 
 class SeedEpochs(keras.callbacks.Callback):
-    """Seeds dropout by epoch, so that a resumed run draws the same masks as one that was not stopped.
+    """Seeds dropout by epoch, so that a resumed run draws the masks of an uninterrupted one.
 
     Every replica draws its own masks, the first those of a single one.
     """

@@ -142,6 +142,7 @@ def assert_same(one: Path, other: Path, tolerance: float = 1e-4) -> None:
     a, b = read_weights(one), read_weights(other)
     assert set(a) == set(b)
     assert len(a) > 20
+    print("largest difference", max(np.abs(array - b[name]).max() for name, array in a.items()))
     for name, array in a.items():
         np.testing.assert_allclose(array, b[name], rtol=0, atol=tolerance, err_msg=name)
 
