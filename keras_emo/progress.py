@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -72,6 +73,7 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm  # here: only a terminal needs it
 
+            columns, rows = shutil.get_terminal_size()  # tqdm draws nothing if there is no size
             self._bar = tqdm(
                 desc=self.what,
                 unit=f" {self.unit}",
@@ -79,7 +81,9 @@ class Progress:
                 total=total or None,
                 file=self.stream,
                 leave=False,
-                dynamic_ncols=True,
+                ncols=columns,
+                nrows=rows,
+                position=0,  # also where another bar was cleared, not closed
                 miniters=1,
             )
         return self._bar

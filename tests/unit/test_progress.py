@@ -1,6 +1,8 @@
 """A bar on a terminal, lines in a log, nothing in a pipe."""
 
 import io
+import os
+import pty
 
 import pytest
 
@@ -34,6 +36,15 @@ def test_counts_and_percent():
         assert "300/300" in terminal.line
         assert "clips/s" in terminal.line
     assert terminal.line == ""
+
+
+def test_a_terminal_without_a_size():
+    leader, follower = pty.openpty()
+    with open(follower, "w", encoding="utf-8") as terminal:
+        with Progress("x", stream=terminal) as progress:
+            progress(1, 2)
+        assert b"x:  50%" in os.read(leader, 10_000)
+    os.close(leader)
 
 
 def test_of_an_unknown_total():
