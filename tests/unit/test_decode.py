@@ -267,6 +267,7 @@ def test_truncated_wav_keeps_what_is_there(make, tmp_path):
     assert len(read.waveform) == pytest.approx(25_000, abs=100)
     assert read.missing_s == pytest.approx(1 - 25_000 / 48_000, abs=0.01)
     assert read_media(path, audio_s=0.5).missing_s == 0
+    assert read_media(path, audio_s=0.9).missing_s == pytest.approx(0.9 - 25_000 / 48_000, abs=0.01)
     size_at = data.find(b"data") + 4  # a writer to a pipe cannot go back and fill it in
     path.write_bytes(data[:size_at] + b"\xff" * 4 + data[size_at + 4 :])
     assert (read_media(path).missing_s, len(read_media(path).waveform)) == (0, 48_000)
@@ -284,6 +285,16 @@ def test_damage_in_the_middle_is_survived(n_bytes, noisy, tmp_path):
     assert 4 <= len(read.frames) <= 6
     assert times(read) == sorted(times(read))
     assert len(read.waveform) > 0.7 * 96_000
+
+
+def test_frames_that_the_decoder_guesses_at_are_damage(make, tmp_path):
+    """MPEG-4 decodes what is left of a torn packet: no error, but a frame marked as corrupt."""
+    path = make.video(tmp_path / "a.avi", moving_frames(60), codec="mpeg4", b="800000")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 50] = np.random.default_rng(0).bytes(50)
+    path.write_bytes(data)
+    read = read_media(path, frame_rate_hz=30)
+    assert (len(read.frames), read.damaged_packets) == (60, 1)
 
 
 def test_picture_without_one_whole_frame(noisy, tmp_path):
