@@ -84,6 +84,8 @@ def load(
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
     threads = threads or available_cores()
+    if isinstance(providers, str):
+        raise TypeError(f"providers must be a sequence of names, got {providers!r}")
     providers = (CPU,) if providers is None else tuple(providers)
     if sandbox is False:
         return Model(bundle, threads=threads, providers=providers, detector=detector)

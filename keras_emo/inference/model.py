@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -59,8 +58,7 @@ def to_source(source: Source) -> ClipSource:
 def to_path(path: PathLike) -> Path:
     """A Path. Raises TypeError."""
     if not isinstance(path, str | os.PathLike):
-        accepted = "a path (str or os.PathLike) or a ClipSource"
-        raise TypeError(f"expected {accepted}, got {type(path).__name__}")
+        raise TypeError(f"expected a path (str or os.PathLike), got {type(path).__name__}")
     return Path(path)
 
 
@@ -134,10 +132,7 @@ class Model:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -193,6 +188,8 @@ class Model:
         self, sources: Iterable[Source], *, parts: bool = False
     ) -> list[Prediction | EmoError]:
         """Predict many clips, in order. A clip that fails has its EmoError in its place."""
+        if isinstance(sources, str | os.PathLike | ClipSource):
+            raise TypeError(f"expected several clips, got one {type(sources).__name__}")
         results: list[Prediction | EmoError] = []
         for source in sources:
             try:

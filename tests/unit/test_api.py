@@ -231,8 +231,11 @@ def test_a_batch_goes_on(model, drawn, tmp_path):
     assert first == third == model.predict(drawn)
     assert isinstance(second, keras_emo.ClipError)
     assert second.reason == "empty_file"
-    with pytest.raises(TypeError):
-        model.predict_batch([drawn, 3])
+    for wrong in ([drawn, 3], str(drawn), drawn):
+        with pytest.raises(TypeError, match="expected"):
+            model.predict_batch(wrong)
+    with pytest.raises(TypeError, match="got list"):
+        model.stream([drawn])
 
 
 def test_a_timeline_and_its_stream(model, drawn, tmp_path):
@@ -288,6 +291,8 @@ def test_a_provider_that_is_missing_is_an_error():
         keras_emo.load(FOLDER, providers=["NoSuchExecutionProvider"])
     assert "NoSuchExecutionProvider" in str(caught.value)
     assert "CPUExecutionProvider" in caught.value.cause
+    with pytest.raises(TypeError, match="sequence"):
+        keras_emo.load(FOLDER, providers="CPUExecutionProvider")
     model = keras_emo.load(FOLDER, providers=["CPUExecutionProvider"])
     assert model.session.get_providers() == ["CPUExecutionProvider"]
 
