@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 
 from keras_emo.cli import main as cli
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
-from keras_emo.errors import EmoError, Reason, UsageError
+from keras_emo.errors import EmoError, EnvironmentFailure, Reason, UsageError
 from keras_emo.labels import EMOTIONS
-from keras_emo.scale.cluster import ray_map
+from keras_emo.scale.cluster import open_cluster, ray_map
 
 pytestmark = pytest.mark.slow
 
@@ -201,6 +201,31 @@ def refuse(value: int) -> None:
 def test_an_error_of_a_worker_is_raised_here(function, kind, match):
     with pytest.raises(kind, match=match):
         list(ray_map(function, [1], 1, 1, None, str))
+
+
+def test_a_running_cluster_is_used(clips, plain, tmp_path):
+    with open_cluster(None, 1, 1) as n_workers:
+        assert n_workers == 1
+        address = ray_address()
+        _, err = start(tmp_path / "two", clips, "--workers", 2, "--address", address).communicate()
+        too_many = "2 times 1 threads do not fit the 1 CPUs of the cluster"
+        assert err == f"error: '--workers': bad_config: {too_many}\n"
+        process = start(tmp_path / "one", clips, "--address", address)
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, err
+    assert compare(tmp_path / "one", plain) == []
+
+
+def ray_address() -> str:
+    import ray
+
+    return ray.get_runtime_context().gcs_address
+
+
+def test_an_address_without_a_cluster_is_an_error():
+    match = "nothing listens there"
+    with pytest.raises(EnvironmentFailure, match=match), open_cluster("127.0.0.1:1", 1, 1):
+        pass
 
 
 def test_preprocess_fills_the_same_cache(clips, tmp_path):
