@@ -5,20 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from keras_emo.cli.options import add_bundle_argument
 from keras_emo.errors import ExitCode
 from keras_emo.inference.bundle import Bundle, load_bundle
 from keras_emo.inference.manifest import BundleManifest, Evaluation, TrainingCorpus
-from keras_emo.metrics import format_interval, format_percent
+from keras_emo.metrics import format_percent
 from keras_emo.progress import make_printable
 from keras_emo.spec import AudioSpec, FaceSpec
 
-BAR_CELLS = 30
-# of a bar: below the interval, from there to the value, to the interval's end, and the rest
-BLOCKS, ASCII = "█▓░·", "#+-."
 MEANINGS = {
     "face": "crops, RGB",
     "face_mask": "1 where there is a crop, 0 on padding",
@@ -47,18 +43,9 @@ def run(options: argparse.Namespace) -> int:
         head = {"folder": str(bundle.folder), "bytes": count_bytes(bundle)}
         print(json.dumps(head | bundle.manifest.to_dict(), indent=1))
     else:
-        for line in describe(bundle, choose_cells(sys.stdout.encoding)):
+        for line in describe(bundle):
             print(make_printable(line))
     return ExitCode.OK
-
-
-def choose_cells(encoding: str | None) -> str:
-    """Characters of a bar: blocks if the encoding has them."""
-    try:
-        BLOCKS.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return ASCII
-    return BLOCKS
 
 
 def count_bytes(bundle: Bundle) -> int:
@@ -66,8 +53,8 @@ def count_bytes(bundle: Bundle) -> int:
     return sum(f.bytes for f in bundle.manifest.files.values())
 
 
-def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
-    """The bundle in lines of text. cells: of bars, see choose_cells."""
+def describe(bundle: Bundle) -> Iterator[str]:
+    """The bundle in lines of text."""
     manifest, files = bundle.manifest, bundle.manifest.files
     n = manifest.parameters
     parameters = "" if n is None else f"{n:,} parameters, "
@@ -92,7 +79,7 @@ def describe(bundle: Bundle, cells: str = BLOCKS) -> Iterator[str]:
     yield from ("", "Trained on")
     yield from _describe_corpus(manifest.corpus)
     yield from ("", "Metrics, %; 95 % interval by resampling speakers")
-    yield from _describe_metrics(manifest.metrics, cells)
+    yield from _describe_metrics(manifest.metrics)
     yield from ("", "Checked at export")
     for name, parity in manifest.parity.items():
         worst, batches = parity.max_difference.get("logits", math.nan), list(parity.batches)
@@ -133,14 +120,6 @@ def describe_audio(spec: AudioSpec) -> Iterator[str]:
     )
 
 
-def draw_bar(value: float, low: float, high: float, cells: str) -> str:
-    """A value from 0 to 1 with its interval as a bar of BAR_CELLS characters."""
-    below, at, above = (round(BAR_CELLS * min(max(v, 0.0), 1.0)) for v in (low, value, high))
-    below, above = min(below, at), max(at, above)
-    counts = (below, at - below, above - at, BAR_CELLS - above)
-    return "".join(cell * n for cell, n in zip(cells, counts, strict=True))
-
-
 def _describe_tensors(manifest: BundleManifest) -> Iterator[str]:
     rows = []
     for kind, tensors in (("in", manifest.inputs), ("out", manifest.outputs)):
@@ -172,7 +151,7 @@ def _describe_corpus(corpus: TrainingCorpus) -> Iterator[str]:
         yield f"  an ensemble of {len(split.members)} networks{own}"
 
 
-def _describe_metrics(evaluations: Mapping[str, Evaluation], cells: str) -> Iterator[str]:
+def _describe_metrics(evaluations: Mapping[str, Evaluation]) -> Iterator[str]:
     if not evaluations:
         yield "  none"
     for split, evaluation in evaluations.items():
@@ -183,17 +162,9 @@ def _describe_metrics(evaluations: Mapping[str, Evaluation], cells: str) -> Iter
             f"{metrics.n_speakers} speakers"
         )
         for key, name in (("accuracy", "accuracy"), ("uar", "UAR"), ("macro_f1", "macro-F1")):
-            yield _format_figure(name, getattr(metrics, key), cells, metrics.intervals[key])
+            yield f"    {name:<17}  {metrics.format(key)}"
         for gender, each in metrics.by_gender.items():
-            yield _format_figure(f"{gender}, accuracy", each.accuracy, cells)
+            yield f"    {f'{gender}, accuracy':<17}  {format_percent(each.accuracy)}"
         for label, value in metrics.recall.items():
             if value is not None:
-                yield _format_figure(f"{label}, recall", value, cells)
-
-
-def _format_figure(
-    name: str, value: float, cells: str, interval: Sequence[float] | None = None
-) -> str:
-    low, high = interval or (value, value)
-    line = f"    {name:<17}  {format_percent(value):>5}  {draw_bar(value, low, high, cells)}"
-    return f"{line}  {format_interval((low, high))}" if interval else line
+                yield f"    {f'{label}, recall':<17}  {format_percent(value)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keras_emo.cli import main as cli
-from keras_emo.cli.inspect import ASCII, BAR_CELLS, BLOCKS, choose_cells, describe, draw_bar
+from keras_emo.cli.inspect import describe
 from keras_emo.inference.bundle import load_bundle
 
 SHIPPED = Path(__file__).parents[2] / "saved_models" / "default"
@@ -34,6 +34,7 @@ def test_text(capsys):
     assert cli.main(["inspect", str(SHIPPED)]) == 0
     out, err = capsys.readouterr()
     info = json.loads((SHIPPED / "bundle.json").read_text())
+    folds = info["metrics"]["folds"]
     assert err == ""
     for expected in (
         f"default: {info['model']}, {info['preset']} preset",
@@ -43,9 +44,8 @@ def test_text(capsys):
         "64 MFCC of 64 mel bands, 0 to 8000 Hz, every 10.7 ms from 42.7 ms: 64 x 516",
         "in   face       float32  batch x frames x 64 x 64 x 3  crops, RGB, 0 to 255",
         "training    20 speakers  01, 02,",
-        f"accuracy            {100 * info['metrics']['folds']['accuracy']:.1f}",
-        "{:.1f} to {:.1f}".format(
-            *(100 * v for v in info["metrics"]["folds"]["interval_95"]["accuracy"])
+        "accuracy           {:.1f} ({:.1f} to {:.1f})\n".format(
+            *(100 * v for v in (folds["accuracy"], *folds["interval_95"]["accuracy"]))
         ),
         "female, accuracy",
         info["files"]["model.onnx"]["sha256"][:16],
@@ -66,26 +66,12 @@ def test_json(capsys):
     assert {k: shown[k] for k in info} == info
 
 
-def test_without_training_packages_and_on_an_ascii_terminal():
+def test_without_training_packages():
     script = "import sys; import keras_emo.cli.main as m; code = m.main(['inspect', sys.argv[1]])\n"
     script += "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules)\nsys.exit(code)"
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(SHIPPED)],
-        capture_output=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""},
-    )  # fmt: skip
+    command = [sys.executable, "-c", script, str(SHIPPED)]
+    done = subprocess.run(command, capture_output=True, env={"PATH": ""})
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"####" in done.stdout
-    assert max(done.stdout) < 128
-
-
-def test_bars():
-    assert choose_cells("utf-8") == BLOCKS
-    assert [choose_cells(e) for e in ("ascii", "latin-1", None, "none")] == [ASCII] * 4
-    assert draw_bar(0.5, 0.4, 0.7, ASCII) == "#" * 12 + "+" * 3 + "-" * 6 + "." * 9
-    assert draw_bar(0.0, 0.0, 0.0, ASCII) == "." * BAR_CELLS
-    assert draw_bar(1.0, 1.0, 1.0, ASCII) == "#" * BAR_CELLS
-    for odd in ((0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (2.0, -1.0, 9.0)):  # of a foreign bundle
-        assert len(draw_bar(*odd, BLOCKS)) == BAR_CELLS
 
 
 def test_a_bundle_with_few_entries(change):
