@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -159,11 +159,16 @@ class Model:
         a ClipSource of several files. Or arrays in its place: frames, RGB uint8 (n, height,
         width, 3) at fps, and audio, float in [-1, 1] or int16, (n,) or (n, channels) at
         sample_rate. parts: also from face and voice alone. Raises ClipError where the clip cannot
-        be read or has no usable modality, TypeError and ValueError for other arguments.
+        be read or has no usable modality, BundleError for a prediction that is not a number,
+        TypeError and ValueError for other arguments.
         """
         clip = to_clip(source, frames, fps, audio, sample_rate)
+        inputs = self.prepare(clip)
+        split = split_modalities(inputs, self.bundle.inputs) if parts else {}
+        probs = self.compute_probs([inputs, *split.values()])
+        check_finite(probs, self.bundle, repr(str(clip.path)))
         path = clip.path if isinstance(clip, ClipSource) else None
-        return self.predict_inputs(path, self.prepare(clip), parts)
+        return make_prediction(path, inputs, probs[0], dict(zip(split, probs[1:], strict=True)))
 
     def embed(
         self,
@@ -223,19 +228,15 @@ class Model:
         window_s: float | None = None,
         hop_s: float | None = None,
         parts: bool = False,
-        progress: Callable[[float, float], None] | None = None,
     ) -> Timeline:
         """Predict a recording of any length: its windows, and segments of one label each.
 
-        progress: called with the seconds read and those declared (0: unknown). The others are as
-        in stream. Raises ClipError also where no window has a prediction.
+        Arguments as in stream. Raises ClipError also where no window has a prediction.
         """
         stream = self.stream(path, window_s, hop_s, parts)
         builder = TimelineBuilder(stream, self.bundle)
         for window in stream:
             builder.add(window)
-            if progress is not None:
-                progress(window.end_s, stream.state.declared_s)
         timeline = builder.build()
         check_predicted(timeline)
         return timeline
@@ -246,18 +247,6 @@ class Model:
         if self._reader is not None and isinstance(clip, ClipSource):
             return self._reader.prepare(clip)
         return prepare_for_model(clip, self.bundle, self.detector, self.threads)
-
-    def predict_inputs(
-        self, path: str | Path | None, inputs: ClipInputs, parts: bool = False
-    ) -> Prediction:
-        """Predict a clip that is prepared, here or elsewhere; path: to name.
-
-        Raises BundleError for a prediction that is not a number.
-        """
-        split = split_modalities(inputs, self.bundle.inputs) if parts else {}
-        probs, *rest = self.compute_probs([inputs, *split.values()])
-        check_finite(np.stack([probs, *rest]), self.bundle, repr(str(path)))
-        return make_prediction(path, inputs, probs, dict(zip(split, rest, strict=True)))
 
     def compute_probs(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
         """Probabilities float32 (n_clips, 7) of prepared clips."""
