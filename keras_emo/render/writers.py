@@ -12,7 +12,13 @@ from typing import Protocol, TextIO
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.extensions import load_extensions
-from keras_emo.inference.results import Prediction, Segment, Timeline, WindowPrediction
+from keras_emo.inference.results import (
+    TIMELINE_SCHEMA,
+    Prediction,
+    Segment,
+    Timeline,
+    WindowPrediction,
+)
 from keras_emo.labels import EMOTIONS
 
 GROUP = "keras_emo.formats"  # of entry points: modules of other packages that register a format
@@ -160,7 +166,7 @@ class TimelineWriter(_Writer):
         if self.form == "json":
             self._begin(timeline.path)
             rest = replace(timeline, windows=()).to_dict()
-            del rest["path"], rest["windows"]
+            del rest["schema"], rest["path"], rest["windows"]
             self.stream.write(f"\n], {json.dumps(rest, ensure_ascii=False)[1:]}")
             self._separator = ""
         elif self.form == "text":
@@ -172,8 +178,8 @@ class TimelineWriter(_Writer):
     def _begin(self, path: str) -> None:
         """Open the object of a recording, unless it is open."""
         if not self._separator:
-            head = json.dumps({"path": path}, ensure_ascii=False)[:-1]
-            self.stream.write(f'{self.opening}{head}, "windows": [')
+            head = json.dumps({"schema": TIMELINE_SCHEMA, "path": path}, ensure_ascii=False)
+            self.stream.write(f'{self.opening}{head[:-1]}, "windows": [')
             self.opening, self._separator = ",\n", "\n "
 
 
