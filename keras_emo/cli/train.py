@@ -136,9 +136,11 @@ def _train(options: argparse.Namespace) -> int:
     if several and options.fold is not None:
         raise UsageError("--fold", Reason.BAD_CONFIG, "not together with --folds or --seeds")
     start = _digest_start(options.init_from, options.pretrain_data)
-    cache = options.cache.resolve()  # workers have folders of their own
+    data, cache = options.data, options.cache
+    if workers is not None:  # they run in folders of their own
+        data, cache = data if data == "builtin" else str(Path(data).resolve()), cache.resolve()
     corpus = open_corpus(
-        options.data,
+        data,
         options.corpus,
         cache,
         options.skip_bad,
