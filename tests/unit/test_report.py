@@ -30,7 +30,7 @@ from keras_emo.render.report import MAX_ROWS, render_report, write_report
 from .timelines import make_timeline, make_window
 
 SHIPPED = Path(__file__).parents[2] / "saved_models" / "default"
-HOSTILE = "\"><script>alert(1)</script><img src=x onerror='a()'>\x1b[2J\udcff&lt;.mp4"
+MALICIOUS = "\"><script>alert(1)</script><img src=x onerror='a()'>\x1b[2J\udcff&lt;.mp4"
 VOID = {"meta", "img", "br"}
 
 
@@ -123,9 +123,9 @@ def test_malicious_names_are_only_text(record, tmp_path):
     """Of the file and in the bundle."""
     folder = shutil.copytree(SHIPPED, tmp_path / "bundle")
     info = json.loads((folder / "bundle.json").read_text())
-    changes = {"name": HOSTILE, "licence": HOSTILE, "model": HOSTILE, "metrics": {}}
+    changes = {"name": MALICIOUS, "licence": MALICIOUS, "model": MALICIOUS, "metrics": {}}
     (folder / "bundle.json").write_text(json.dumps(info | changes))
-    timeline = record(path=HOSTILE, warnings=(HOSTILE,), bundle=load_bundle(folder))
+    timeline = record(path=MALICIOUS, warnings=(MALICIOUS,), bundle=load_bundle(folder))
     write_report(tmp_path / "a.html", timeline)
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     page = Page(text)
