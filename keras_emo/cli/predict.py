@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -31,7 +32,6 @@ from keras_emo.progress import Progress
 
 if TYPE_CHECKING:
     from keras_emo import Model
-    from keras_emo.inference.predict import TrackedWindow
     from keras_emo.render.writers import WritesPredictions, WritesTimelines
     from keras_emo.sandbox.limits import Limits
 
@@ -237,18 +237,16 @@ def _predict_timeline(
 
     stream = model.stream(path, options.window_s, options.hop_s)
     builder, trail = TimelineBuilder(stream, model.bundle), FaceTrail(stream.window_s, stream.hop_s)
-    window: TrackedWindow | None = next(stream)  # a file that cannot be read fails here
+    first = next(stream)  # a file that cannot be read fails here
     with Progress(path.name, "s") as progress:
         try:
-            while window is not None:
-                builder.add(window)
-                writer.add(str(path), window)
-                if options.annotate is not None:
-                    trail.add(window)
-                progress(window.end_s, stream.state.declared_s)
-                window = next(stream, None)
+            for window in chain([first], stream):
                 if options.out is None:
                     progress.clear()  # the next line may go to the same terminal
+                builder.add(window)
+                trail.add(window)
+                writer.add(str(path), window)
+                progress(window.end_s, stream.state.declared_s)
         finally:
             progress.clear()
             timeline = builder.build()
