@@ -1,6 +1,7 @@
 """The arithmetic of boxes and crops that MTCNN's three networks share.
 
-Boxes are float (n, 4): x1, y1, x2, y2 in pixels. As in the ``mtcnn`` package, odd pixels included.
+Boxes are float (n, 4): x1, y1, x2, y2 in pixels. As in the ``mtcnn`` package, with its
+off-by-one pixels.
 """
 
 from __future__ import annotations

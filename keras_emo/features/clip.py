@@ -131,7 +131,7 @@ def describe_damage(media: Media) -> list[str]:
 
 
 def _reject(path: Path, inputs: ClipInputs) -> ClipError:
-    reasons = [str(s) for s in inputs.states] or ["nothing asked for"]
+    reasons = [str(s) for s in inputs.states] or ["no modality requested"]
     if Reason.UNSUPPORTED_CODEC in inputs.states:
         reason = Reason.UNSUPPORTED_CODEC
     else:
@@ -149,7 +149,7 @@ def read_source(
 ) -> Media:
     """Decode the files of a clip that the modalities need. Raises ClipError.
 
-    on_frame, threads: as in read_media; with several threads decoding goes on beside on_frame.
+    on_frame, threads: as in read_media; with several threads decoding runs beside on_frame.
     """
     rate_hz = spec.face.frame_rate_hz if "face" in modalities else None
     audio_s = spec.audio.duration_s if "voice" in modalities else 0.0

@@ -1,7 +1,7 @@
 """MTCNN on onnxruntime: the boxes of the ``mtcnn`` package, without TensorFlow.
 
 Three networks in a row: P-Net proposes on an image pyramid, R-Net and O-Net refine crops.
-The arithmetic follows the package (version 1.0.0), its odd pixels included.
+The arithmetic follows the package (version 1.0.0), with its off-by-one pixels.
 """
 
 from __future__ import annotations

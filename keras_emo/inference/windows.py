@@ -39,7 +39,7 @@ _Tracked = tuple[Frame, Sequence[TrackedFace]]  # a sampled frame and the faces 
 
 
 class WindowCutter:
-    """Takes frames and sound as they are decoded and hands out windows, in order.
+    """Cuts frames and sound, as they are decoded, into windows, in order.
 
     Window k reaches from k * hop_s to window_s later, the last one to the end of the recording,
     up to half a hop more: a clip of about a window is one window, all of it, as in prepare_clip.

@@ -200,7 +200,7 @@ class Decoding:
         end_s -= self._starts_s.get(kind, 0.0)
         self._ends_s[kind] = max(self._ends_s.get(kind, 0.0), end_s)
         self.duration_s = max(self.duration_s, end_s)
-        check_duration(self.path, self.duration_s)  # whatever the header claimed
+        check_duration(self.path, self.duration_s)  # the header may be wrong
 
     def _read_picture(self, picture: Any, on_frame: OnFrame) -> None:
         shown_s = self._shown_s(picture)

@@ -95,7 +95,7 @@ class Webcam:
         self.number = number
 
     def read(self, latest: Latest) -> None:
-        logging = cv2.utils.logging  # its warnings would stand beside our error
+        logging = cv2.utils.logging  # its warnings would repeat our error
         logging.setLogLevel(logging.LOG_LEVEL_ERROR)
         camera = cv2.VideoCapture(self.number)
         try:

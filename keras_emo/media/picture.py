@@ -11,7 +11,7 @@ from keras_emo.media.recording import Frame
 
 
 def convert_frame(picture: Any, time_s: float, max_px: int = 0) -> Frame:
-    """The Frame of an av.VideoFrame, upright whatever the phone's orientation.
+    """The Frame of an av.VideoFrame, upright for any orientation of the phone.
 
     A longer side over max_px is shrunk to it while converting; 0: none is.
     """
@@ -51,7 +51,7 @@ def read_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in px that a PNG or JPEG declares, None where it is neither or cut short.
 
     For limits that hold before memory is reserved: OpenCV decodes up to 2**30 pixels, and reserves
-    whatever length a chunk of a PNG claims.
+    any length that a chunk of a PNG declares.
     """
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return _read_png_size(data)

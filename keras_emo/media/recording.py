@@ -49,7 +49,7 @@ class Streams:
 class Media:
     """What was read of a recording.
 
-    frames: the sampled ones, unless they were handed to a callback. waveform: mono float32 in
+    frames: the sampled ones, unless they were passed to a callback. waveform: mono float32 in
     [-1, 1] at sample_rate_hz, None without sound. duration_s: of the longer stream as far as it
     was read; declared_s: of the file as it claims, 0 if it does not. damaged_packets: skipped
     packets, and frames that the decoder had to guess. missing_s: what the file declares within
@@ -85,7 +85,7 @@ class SampleGrid:
         return start_s + self.step_s / 2 >= self.next_index / self.rate_hz
 
     def is_past(self, start_s: float) -> bool:
-        """Whether a frame is surely not kept, whatever comes before it."""
+        """Whether a frame is surely not kept, regardless of those before it."""
         return start_s + self.step_s / 2 + _MARGIN_S < self.next_index / self.rate_hz
 
     def keep(self, start_s: float) -> None:
