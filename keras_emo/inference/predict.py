@@ -64,12 +64,12 @@ def make_prediction(
         label=label,
         confidence=confidence,
         probs=named,
-        modalities=tuple(inputs.modalities),
-        states=tuple(inputs.states),
+        modalities=inputs.modalities,
+        states=inputs.states,
         faces=FaceCount(int(inputs.face_found.sum()), inputs.frames_examined),
         duration_s=inputs.duration_s,
         damage=Damage(inputs.damaged_packets, inputs.missing_s),
-        warnings=tuple(inputs.warnings),
+        warnings=inputs.warnings,
         probs_face=name_probs(alone["face"]) if "face" in alone else None,
         probs_voice=name_probs(alone["voice"]) if "voice" in alone else None,
     )
@@ -98,12 +98,12 @@ class TrackedWindow(WindowPrediction):
         return WindowPrediction(**{f.name: getattr(self, f.name) for f in fields(WindowPrediction)})
 
 
-def pick_face(face_id: int | None, boxes: np.ndarray) -> Face | None:
-    """The face about the middle of a window; boxes float32 (n, 4)."""
-    if not len(boxes):
+def _find_face(inputs: ClipInputs) -> Face | None:
+    """The face about the middle of a window."""
+    if not len(inputs.boxes):
         return None
-    x, y, width, height = boxes[len(boxes) // 2].tolist()
-    return Face(face_id, (x, y, width, height))
+    x, y, width, height = inputs.boxes[len(inputs.boxes) // 2].tolist()
+    return Face(inputs.face_id, (x, y, width, height))
 
 
 def predict_window(model: Model, window: Window, parts: bool = False) -> TrackedWindow:
@@ -128,9 +128,9 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
         label=label,
         confidence=confidence,
         probs=probs,
-        modalities=() if probs is None else tuple(inputs.modalities),
-        states=tuple(inputs.states),
-        face=pick_face(inputs.face_id, inputs.boxes),
+        modalities=() if probs is None else inputs.modalities,
+        states=inputs.states,
+        face=_find_face(inputs),
         probs_face=alone.get("face"),
         probs_voice=alone.get("voice"),
         times_s=inputs.times_s,
