@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,33 +108,26 @@ def check_without(options: argparse.Namespace, needed: str, *names: str) -> None
             )
 
 
-def count(text: str) -> int:
-    """An option's value: a whole number from 0 on."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is less than 0")
-    return number
-
-
-def positive_count(text: str) -> int:
-    """An option's value: a whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
-def megabytes(text: str) -> int:
-    """An option's value: whole MiB, up to a TiB."""
-    number = int(text)
-    if not 0 < number <= 1 << 20:
-        raise argparse.ArgumentTypeError(f"{number} is not from 1 to {1 << 20}")
-    return number
-
-
 def seconds(text: str) -> float:
     """An option's value: a length of time in s."""
     number = float(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a length of time")
     return number
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """The type of an option: a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{number} is not from {low} to {high}")
+        return number
+
+    parse.__name__ = "whole number"  # argparse names it for what is no number at all
+    return parse
+
+
+count, positive_count = whole_number(0, 1 << 20), whole_number(1, 1 << 20)
+megabytes = whole_number(1, 1 << 20)

@@ -79,28 +79,6 @@ def test_a_fusion_predicts_from_the_other_modality_and_warns(bundles, clips, cli
     assert (prediction["modalities"], prediction["states"]) == ([used], [state])
 
 
-def test_a_batch_goes_on(bundles, clips):
-    paths = [clips["empty"], clips["good"], clips["faceless"].with_name("missing.mp4")]
-    done = run_cli("predict", *paths, "--bundle", bundles / "fusion_concat", "--format", "csv")
-    assert done.returncode == 4
-    assert "empty_file" in done.stderr
-    assert "not_found" in done.stderr
-    assert "1 predicted, 2 rejected" in done.stderr
-    assert len(done.stdout.splitlines()) == 2
-
-
-def test_an_altered_bundle_is_refused(bundles, clips, tmp_path):
-    copy = tmp_path / "bundle"
-    shutil.copytree(bundles / "audio_lstm", copy)
-    data = bytearray((copy / "model.onnx").read_bytes())
-    data[len(data) // 2] ^= 1
-    (copy / "model.onnx").write_bytes(data)
-    done = run_cli("predict", clips["good"], "--bundle", copy)
-    check_error(done, 5, copy / "model.onnx", "bad_bundle")
-    done = run_cli("predict", clips["good"], "--bundle", tmp_path / "nowhere")
-    check_error(done, 5, tmp_path / "nowhere", "no_bundle")
-
-
 def test_export_of_what_is_not_there(trained, tmp_path):
     def export(*options):
         command = [sys.executable, str(ROOT / "export.py"), *map(str, options)]
