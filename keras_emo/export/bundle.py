@@ -22,7 +22,7 @@ from keras_emo.errors import Reason, UsageError
 from keras_emo.export import OPSET
 from keras_emo.export.accuracy import Reduced
 from keras_emo.export.card import write_card
-from keras_emo.export.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx
+from keras_emo.export.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx, name_dimensions
 from keras_emo.export.parity import BATCHES, check_biases, compare, run_onnx, sample_feed
 from keras_emo.export.provenance import Provenance
 from keras_emo.export.saved_model import open_saved_model, write_saved_model
@@ -141,11 +141,9 @@ def describe(
     model: keras.Model, entry: ModelEntry, spec: ClipSpec, provenance: Provenance, name: str
 ) -> BundleManifest:
     """The manifest of a float32 bundle, before its files are written."""
-    dynamic = ("batch", "frames")
 
     def tensor(name: str, value: Any) -> TensorSpec:
-        shape = tuple(dynamic[i] if n is None else int(n) for i, n in enumerate(value.shape))
-        return TensorSpec(name, "float32", shape, RANGES.get(name))
+        return TensorSpec(name, "float32", tuple(name_dimensions(value)), RANGES.get(name))
 
     corpus = known_corpora().get(provenance.corpus.name)
     packages = ("keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
