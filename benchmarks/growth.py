@@ -30,7 +30,7 @@ from keras_emo.spec import ClipSpec
 from keras_emo.training.config import read_config
 
 STAGES = {
-    "prepare": "decode, find the face, hear the sound",
+    "prepare": "decode, find the face, compute the MFCC",
     "read": "check the prepared files, one shuffled epoch of crops",
     "train": "one epoch of the face network, four crops a clip",
     "predict": "clip to label, one process",
