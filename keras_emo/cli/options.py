@@ -130,4 +130,3 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 count, positive_count = whole_number(0, 1 << 20), whole_number(1, 1 << 20)
-megabytes = whole_number(1, 1 << 20)

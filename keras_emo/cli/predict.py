@@ -21,7 +21,6 @@ from keras_emo.cli.options import (
     add_windows,
     check_engine,
     check_without,
-    megabytes,
     positive_count,
     seconds,
 )
@@ -95,7 +94,7 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
     )
     sandbox.add_argument(
         "--memory-mb",
-        type=megabytes,
+        type=positive_count,
         help="with --sandbox: memory beyond what the process needs to start (default: 2048)",
     )
     bulk = predict.add_argument_group("many clips")

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from keras_emo.cli.options import add_bundle, add_provider, count, megabytes, seconds
+from keras_emo.cli.options import add_bundle, add_provider, count, positive_count, seconds
 from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
@@ -32,7 +32,7 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
     )
     serve.add_argument(
         "--max-upload-mb",
-        type=megabytes,
+        type=positive_count,
         default=200,
         metavar="MB",
         help="largest upload (default: %(default)s)",
