@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     small.add_argument("--corpus", default="auto", help="as for train.py")
     small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
     small.add_argument("--skip-bad", action="store_true", help="as for train.py")
-    small.add_argument("--workers", type=int, default=0, help="as for train.py")
+    small.add_argument("--workers", type=int, default=0, help="processes that prepare clips")
     small.add_argument(
         "--max-drop",
         type=float,

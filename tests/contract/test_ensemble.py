@@ -22,7 +22,7 @@ def build_members(n: int):
     return [build_tiny("fusion_joint", seed, SPEC) for seed in range(n)]
 
 
-def test_logits_are_the_members_mean_and_the_bundle_says_the_same(tmp_path):
+def test_logits_are_the_mean_of_the_members_also_in_the_bundle(tmp_path):
     members = build_members(3)
     together = average_models(members)
     feed = sample_feed(MODELS["fusion_joint"], 3, SPEC)

@@ -1,4 +1,4 @@
-"""Test-time augmentation: what a network answers of altered views, in training of none."""
+"""Test-time augmentation: closer crops and shifted voices at inference, nothing in training."""
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ def test_shifts_move_mel_bands():
     np.testing.assert_allclose(down[:, 1:], mel[:, :-1], atol=1e-2)
 
 
-def test_a_voice_is_answered_by_the_mean_of_its_views():
+def test_a_prediction_is_the_mean_over_its_views():
     model = build_tiny("audio_tdnn", 5, SPEC)
     plain = build(
         "audio_tdnn",
@@ -73,7 +73,7 @@ def test_a_voice_is_answered_by_the_mean_of_its_views():
     ]
     together = model({"mfcc": mfcc})
     for name in ("logits", "embedding"):
-        mean = np.mean([np.asarray(said[name]) for said in alone], axis=0)
+        mean = np.mean([np.asarray(outputs[name]) for outputs in alone], axis=0)
         np.testing.assert_allclose(np.asarray(together[name]), mean, atol=1e-3)
     difference = np.asarray(alone[0]["logits"]) - np.asarray(together["logits"])
     assert np.abs(difference).max() > 1e-2  # else the mean would show nothing

@@ -144,7 +144,7 @@ def test_a_stopped_run_ends_in_the_same_weights(made, whole, tmp_path):
         assert code == 128 + number, errors
         line = line_of(errors, "stopped by")
         assert str(run) in line
-        assert f"{stage} stands after epoch" in line
+        assert f"{stage} is saved after epoch" in line
         assert int(line.split("after epoch ")[1].split(";")[0]) in range(2, 7)
         assert not list(run.rglob(".part-*"))
         assert len(list((run / stage).glob("epoch-*.npz"))) <= 2
@@ -170,7 +170,7 @@ def test_a_stopped_run_ends_in_the_same_weights(made, whole, tmp_path):
 
 def test_stopping_while_clips_are_prepared_ends_the_workers(made, tmp_path):
     cache = tmp_path / "cache"
-    options = ("--cache", str(cache), "--workers", "2")
+    options = ("--cache", str(cache), "--jobs", "2")
     command = made.command(*options, out=tmp_path / "run")
     code, said, children = stop_at(command, "prepared clips 5/", signal.SIGTERM)
     assert code == 143, said

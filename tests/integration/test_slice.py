@@ -1,4 +1,4 @@
-"""Clips in, networks trained in two stages, bundles out, answers without TensorFlow."""
+"""Clips in, networks trained in two stages, bundles out, predictions without TensorFlow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_run_folder_holds_what_a_reader_needs(trained):
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n.startswith("fusion")])
-def test_a_whole_fusion_says_what_its_head_said_in_training(trained, name):
+def test_a_fusion_predicts_what_its_head_did_in_training(trained, name):
     rows = list(csv.DictReader((trained.run / name / "history.csv").open()))
     metrics = json.loads((trained.run / name / "metrics.json").read_text())
     best = max(rows, key=lambda r: (float(r["val_uar"]), -float(r["val_loss"])))
@@ -134,7 +134,7 @@ def test_a_fusion_alone_names_the_missing_stage(trained, tmp_path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bundle_answers_like_keras(trained, bundles, tmp_path, name):
+def test_bundle_predicts_like_keras(trained, bundles, tmp_path, name):
     """evaluate, without TensorFlow and from the files, agrees clip by clip with training."""
     scores = tmp_path / "scores.json"
     done = run_cli(

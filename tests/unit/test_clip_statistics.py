@@ -1,4 +1,4 @@
-"""Pooling of a clip's frames: which frame counts in which part, and what one frame says."""
+"""Pooling of a clip's frames: which frame counts in which segment, and what one frame gives."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_a_gap_is_as_if_its_frames_were_not_there():
     np.testing.assert_allclose(np.array(layer(values, counts)), whole, atol=1e-6)
 
 
-def test_one_frame_says_nothing_of_deviation():
+def test_one_frame_has_no_deviation():
     layer, rng = build(4), np.random.default_rng(2)
     layer.adapt(rng.normal(1.0, 2.0, (50, 16)))
     one, two = (

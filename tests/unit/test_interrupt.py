@@ -16,7 +16,7 @@ def test_a_signal_ends_the_work(number, code, capsys):
     before = signal.getsignal(number)
 
     def work():
-        with note_progress(lambda: "audio_cnn stands after epoch 2"):
+        with note_progress(lambda: "audio_cnn is saved after epoch 2"):
             os.kill(os.getpid(), number)
         pytest.fail("went on")
 
@@ -24,7 +24,7 @@ def test_a_signal_ends_the_work(number, code, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert number.name in said
-    assert "audio_cnn stands after epoch 2; run the same command" in said
+    assert "audio_cnn is saved after epoch 2; run the same command" in said
     assert signal.getsignal(number) is before
 
 

@@ -176,7 +176,7 @@ def test_one_value_of_another_kind(run, name, place, value, capsys):
 
 
 @pytest.mark.parametrize("cut", [-1, -200])
-def test_answers_that_are_cut_short(run, cut, capsys):
+def test_predictions_that_are_cut_short(run, cut, capsys):
     path = run / NAME / "predictions_test.csv"
     lines = path.read_text().splitlines(keepends=True)
     text = "".join(lines[:cut]) if cut == -1 else path.read_text()[:cut]
@@ -202,7 +202,7 @@ def test_weights_that_are_damaged(run, harm, capsys):
     fails_by_name(path, lambda: load_network([run], NAME, config) and None, capsys)
 
 
-def test_what_pretraining_says_of_itself(run, capsys):
+def test_the_record_of_pretraining(run, capsys):
     path = run / NAME / "metrics.json"
     path.write_text('{"source": "a"}')
     fails_by_name(path, lambda: begin_from(run), capsys)
