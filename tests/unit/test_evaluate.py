@@ -36,8 +36,8 @@ class StubManifest:
 
 
 def make_bundle(folder: Path, tested: str, n_members: int = 3, **changes) -> SimpleNamespace:
-    others = tuple(s for s in SPEAKERS if s != tested)
-    split = Split(others, (), (tested,), (MemberSplit(others, ()),) * n_members)
+    train, val = (s for s in SPEAKERS if s != tested)
+    split = Split((train,), (val,), (tested,), (MemberSplit((train,), (val,)),) * n_members)
     manifest = StubManifest(folder.name, TrainingCorpus("stub", split))
     return SimpleNamespace(folder=folder, manifest=replace(manifest, **changes))
 
@@ -152,12 +152,12 @@ def test_a_folder_without_bundles_is_refused(tmp_path):
         find_folds(tmp_path)
 
 
-def score_folds(root: Path, tested: str = "2", **changes) -> list[Scored]:
-    """Folds tested on 1 and, whatever their bundle was tested on, on another speaker."""
+def score_folds(root: Path, tested: str = "12", **changes) -> list[Scored]:
+    """Bundles that were tested on 1 and on 2, scored on a speaker each."""
     bundles = make_bundle(root / "a", "1"), make_bundle(root / "b", "2", **changes)
     return [
-        Scored(b, [s for s in SAMPLES if s.speaker == who])
-        for b, who in zip(bundles, ("1", tested), strict=True)
+        Scored(bundle, [s for s in SAMPLES if s.speaker == speaker])
+        for bundle, speaker in zip(bundles, tested, strict=True)
     ]
 
 
@@ -171,7 +171,8 @@ def test_folds_are_made_in_one_way(tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    ("tested", "cause"), [("1", "tests another fold too"), ("3", "was trained on")]
+    ("tested", "cause"),
+    [("11", "tests another fold too"), ("22", "was trained on"), ("13", "was validated on")],
 )
 def test_speakers_test_one_fold_that_never_saw_them(tmp_path, tested, cause):
     check_folds(score_folds(tmp_path))

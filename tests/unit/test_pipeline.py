@@ -89,14 +89,15 @@ def test_epochs_are_shuffled_and_repeatable(clips):
 def test_replicas_share_a_batch(clips):
     """Three replicas on two processes see the rows of one process, each its own."""
     whole = read_epoch(stream_voices(clips, 6, 0, None, SPEC))
-    parts = []
+    numbers = []
     for share in (Share(0, 1, 3), Share(1, 2, 3)):
         data, steps = stream_voices(clips, 6, 0, None, SPEC, share=share)
-        batches = [
-            x["mfcc"].numpy()[:, 0, 0].astype(int) for x, *_ in data.take(steps * share.count)
-        ]
-        parts.append(np.concatenate(batches).reshape(steps, -1))
-    together = np.concatenate(parts, axis=1).reshape(-1)
+        own = []
+        for x, y, *_ in data.take(steps * share.count):
+            own.append(x["mfcc"].numpy()[:, 0, 0].astype(int))
+            np.testing.assert_array_equal(y["logits"].numpy().argmax(axis=1), own[-1] % 7)
+        numbers.append(np.concatenate(own).reshape(steps, -1))
+    together = np.concatenate(numbers, axis=1).reshape(-1)
     assert together.tolist() == [i for i, _, _ in whole]
     with pytest.raises(UsageError, match="cannot be shared among 3 replicas"):
         stream_voices(clips, 2, 0, None, SPEC, share=Share(0, 1, 3))
