@@ -83,7 +83,7 @@ def test_table_holds_each_seed_and_their_average(seeds):
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_seeds_become_one_bundle_with_the_scores_of_the_table(trained, seeds):
+def test_seeds_become_one_bundle_that_answers_as_the_table_says(trained, seeds):
     _, out, _ = seeds
     bundle = trained.root / "both"
     command = [
@@ -194,25 +194,19 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
     )
     assert done.returncode == ExitCode.USAGE
     assert "--reference-run" in done.stderr
-    judged = [
-        *smaller,
-        "--out",
-        str(run / "int8"),
-        "--reference-run",
-        str(out / "seed0"),
-        str(out / "seed1"),
-    ]
-    done = subprocess.run([*export, *judged], capture_output=True, text=True, timeout=600)
+    references = ["--reference-run", str(out / "seed0"), str(out / "seed1")]
+    checked = [*export, *smaller, "--out", str(run / "int8"), *references]
+    done = subprocess.run(checked, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     known = json.loads((run / "int8" / "bundle.json").read_text())["quantization"]
     assert known["references"]["n_networks"] == 2
-    looked_at = {s for i in (0, 1) for s in read_val(out / f"seed{i}")}
-    assert known["references"]["speakers"] == sorted(looked_at)
+    held_out = {s for i in (0, 1) for s in read_val(out / f"seed{i}")}
+    assert known["references"]["speakers"] == sorted(held_out)
     assert known["accuracy"]["val"]["n_clips"] == 8 * len(read_val(out / "seed0")) * 2
     assert "The row val is of 2 reference models" in (run / "int8" / "README.md").read_text()
 
 
-def test_a_clip_head_uses_given_weights(trained, seeds):
+def test_a_clip_head_stands_on_given_weights(trained, seeds):
     config, out, _ = seeds
     run, stages = trained.root / "clip_head", (
         "visual_residual", "visual_clip", "visual_ensemble", "audio_tdnn", "fusion_ensemble_tdnn",

@@ -33,7 +33,7 @@ def test_int8_bundle_serves(trained, tmp_path):
     known = json.loads((tmp_path / "b/bundle.json").read_text())
     assert known["precision"] == "int8"
     split = json.loads((trained.run / "split.json").read_text())
-    assert known["quantisation"]["calibration"]["speakers"] == split["train"]
+    assert known["quantization"]["calibration"]["speakers"] == split["train"]
     clip = next((trained.corpus / "Actor_06").glob("*.mp4"))
     answer = run_cli("predict", clip, "--bundle", tmp_path / "b", "--format", "json")
     assert answer.returncode == 0, answer.stderr

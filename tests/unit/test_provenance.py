@@ -6,13 +6,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_emo.data.splits import Split
 from keras_emo.errors import Reason, UsageError
-from keras_emo.export.provenance import collect_provenance, read_reference, read_runs
+from keras_emo.export.card import format_metrics
+from keras_emo.export.provenance import (
+    collect_provenance,
+    read_folds,
+    read_reference,
+    read_runs,
+)
 from keras_emo.inference.manifest import MemberSplit, TrainingCorpus
 from keras_emo.inference.manifest import Split as BundleSplit
+from keras_emo.metrics import Metrics, measure
 
 pytest.importorskip("keras")
 from keras_emo.training.config import StageConfig, TrainConfig
@@ -93,3 +101,30 @@ def test_speakers_of_several_runs_are_joined(write):
         clips="5" * 16,
     )
     assert (made.preset, made.metrics, made.averaged) == ("compact", {}, ())
+
+
+def measure_five_of_six() -> Metrics:
+    labels, probs = np.array([3, 3, 3, 5, 5, 5]), np.full((6, 7), 0.05)
+    probs[np.arange(6), [3, 3, 3, 5, 5, 0]] = 0.7
+    return measure(labels, probs, ["1"] * 4 + ["2"] * 2)
+
+
+def test_metrics_over_folds_of_bundles(tmp_path):
+    """The file that keras-emo evaluate --folds writes."""
+    table = {
+        **measure_five_of_six().to_dict(),
+        "folds": {"fold0": 0.75, "fold1": 1.0},
+        "fold_mean": 0.875,
+        "fold_deviation": 0.125,
+        "made": {"model": "fusion_joint", "precision": "int8", "n_networks": 3},
+    }
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(table))
+    folds = read_folds(path, "fusion_joint")
+    assert (folds.precision, folds.n_seeds, folds.n_folds) == ("int8", 3, 2)
+    assert (folds.fold_mean, folds.single_mean) == (0.875, None)
+    row = format_metrics({"folds": folds})[-1]
+    assert row.startswith("| 2 bundles (int8) trained in the same way, 3 networks averaged")
+    assert "| 2 | 6 | 83.3 (" in row
+    with pytest.raises(UsageError, match="no metrics of audio_tdnn"):
+        read_folds(path, "audio_tdnn")
