@@ -53,7 +53,7 @@ $(FUZZ)/.installed: requirements-fuzz.txt requirements-runtime.txt constraints.t
 
 # Before a commit: style, types, and the unit tests but for files that start processes or play in
 # real time; made-up input in few examples. Nothing of it needs TensorFlow.
-SLOW_UNITS := sandbox live demo_corpus timeline_command serve_process scale_command
+SLOW_UNITS := sandbox demo_corpus serve_process cli_bulk
 check: lint
 	$(BIN)/python -m pytest -q tests/unit -m 'not slow and not tensorflow' --hypothesis-profile=quick \
 	  $(SLOW_UNITS:%=--ignore=tests/unit/test_%.py)
