@@ -267,7 +267,7 @@ def predict_into(
                     progress(len(outcomes), len(paths))
         finally:
             _write_file(folder, pending)
-            if len(outcomes) < len(paths):
+            if 0 < len(outcomes) < len(paths):
                 line = f"{len(outcomes)} of {len(paths)} clips are predicted"
                 print(f"{line}; run the same command again for the rest", file=sys.stderr)
     return Counter(outcomes.values())
