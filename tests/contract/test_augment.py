@@ -1,4 +1,4 @@
-"""What is changed during training inside the stream: harmless when off, at work when on."""
+"""Augmentation inside the input pipeline: the identity when off, a change when on."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""export.py --quantize and --waveform on a trained run."""
+"""keras-emo export on a trained run: int8 and waveform.onnx."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_int8_needs_the_clips_of_the_run(trained, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_waveform_needs_a_network_that_listens(trained, tmp_path):
+def test_waveform_needs_a_network_with_voice(trained, tmp_path):
     refused = export(
         trained, "--model", "visual_alexnet", "--out", tmp_path / "b", "--waveform"
     )  # fmt: skip
