@@ -4,7 +4,9 @@ Measured: steps a second of ``visual_residual`` (width 0.75, 64 px) and of the c
 ``visual_alexnet`` (224 px), batch 32, float32, AdamW with clipping, a constant batch in memory: a
 bare tf.function, this project's loop, Keras's Model.fit, and the same networks in PyTorch,
 channels last, eager and with torch.compile; beside them the loop with XLA, and both sides in
-bfloat16. Model.fit is measured twice: by the call, and from its first step on, since a call
+bfloat16. The loop is kept for what Model.fit cannot do, not for speed: fit fails under
+MultiWorkerMirroredStrategy (Keras 3.15), and it clips the gradients of each replica before they
+are summed, so that weights would depend on the number of replicas. Model.fit is measured twice: by the call, and from its first step on, since a call
 prepares for a while before it. A process each for TensorFlow and PyTorch that take turns;
 medians, and the median of each round's ratio to this project's loop.
 
