@@ -7,8 +7,9 @@ channels last, eager and with torch.compile; beside them the loop with XLA, and 
 bfloat16. The loop is kept for what Model.fit cannot do, not for speed: fit fails under
 MultiWorkerMirroredStrategy (Keras 3.15), and it clips the gradients of each replica before they
 are summed, so that weights would depend on the number of replicas. Model.fit is measured twice:
-by the call, and from its first step on, since a call prepares for a while before it. A process each for TensorFlow and PyTorch that take turns;
-medians, and the median of each round's ratio to this project's loop.
+by the call, and from its first step on, since a call prepares for a while before it. A process
+each for TensorFlow and PyTorch that take turns; medians, and the median of each round's ratio to
+this project's loop.
 
 Needs the training packages, and for PyTorch a Python that has it (``pip install torch``; for
 torch.compile a C++ compiler): without --torch those rows are left out.
