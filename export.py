@@ -3,7 +3,7 @@
 
 import sys
 
-from keras_emo.cli.export import main
+from keras_emo.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["export", *sys.argv[1:]]))

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = "import sys; from keras_emo.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        command = "import sys; from keras_emo.cli import main; sys.exit(main(sys.argv[1:]))"
         lacking = missing(PACKAGES)
         if lacking:
             print(f"naive: skipped, not installed: {', '.join(lacking)}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_emo.cli.main import main
+from keras_emo.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

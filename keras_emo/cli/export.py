@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_emo.cli.run import require, run_command
+from keras_emo.cli.run import require
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.export.provenance import collect_provenance, read_runs
 from keras_emo.progress import Progress
@@ -25,19 +25,12 @@ if TYPE_CHECKING:
 PRECISIONS = ("int8", "fp16")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of export.py."""
-    parser = argparse.ArgumentParser(
-        prog="export.py",
-        description="Export trained networks as bundles for onnxruntime. An exported file that "
-        "does not compute what Keras computes is refused.",
-    )
-    add_arguments(parser)
-    return parser
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of keras-emo export."""
+    parser.description = (
+        "Export trained networks as bundles for onnxruntime. An exported file that does not "
+        "compute what Keras computes is refused."
+    )
     parser.add_argument(
         "--run",
         type=Path,
@@ -114,12 +107,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help="int8: how much accuracy on validation speakers may drop (default: 1.0)",
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run export.py; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    return run_command(run, options)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from keras_emo.cli.options import HOW_TO_SCALE
-from keras_emo.cli.run import require, run_command
+from keras_emo.cli.run import require
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec
 from keras_emo.errors import ExitCode, Reason, UsageError
@@ -22,19 +21,12 @@ from keras_emo.training.interrupt import run_until_stopped
 from keras_emo.training.workers import Workers, train_run
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of train.py."""
-    parser = argparse.ArgumentParser(
-        prog="train.py",
-        description="Train face and voice networks, then their fusions, on an emotion corpus. "
-        "Training is resumable: run the same command again.",
-    )
-    add_arguments(parser)
-    return parser
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of keras-emo train; a TOML file can hold those that describe a run."""
+    parser.description = (
+        "Train face and voice networks, then their fusions, on an emotion corpus. "
+        "Training is resumable: run the same command again."
+    )
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
     data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
@@ -111,12 +103,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place.add_argument(
         "--xla", action="store_true", default=None, help="compile the training step with XLA"
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run train.py; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    return run_command(run, options)
 
 
 def run(options: argparse.Namespace) -> int:

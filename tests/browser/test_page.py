@@ -68,7 +68,7 @@ def test_the_downloads_match_the_command_line(visitor, fetch, clips):
     assert result["path"] == "talk.mp4"
     assert result["windows"][0]["probs_face"] != result["windows"][0]["probs_voice"]
     rows = list(csv.reader(fetch("Download CSV", "talk.csv").read_text().splitlines()))
-    command = "from keras_emo.cli.main import main; raise SystemExit(main())"
+    command = "from keras_emo.cli import main; raise SystemExit(main())"
     options = ["predict", str(clips.talk), "--timeline", "--format", "csv", "--bundle", str(BUNDLE)]
     ran = subprocess.run(
         [sys.executable, "-c", command, *options], capture_output=True, text=True, check=True

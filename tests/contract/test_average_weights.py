@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from keras_emo import load
-from keras_emo.cli.export import main
+from keras_emo.cli import main
 from keras_emo.data.splits import Split
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.export.ensemble import check_averaged, load_network
@@ -94,7 +94,7 @@ def test_the_command_writes_a_bundle_with_the_same_logits(models, runs_of, tmp_p
     runs = [str(run) for run in runs_of(models)]
     out = tmp_path / "averaged"
     options = ["--run", *runs, "--model", NAME, "--average-weights", FACE, "--formats", "onnx"]
-    assert main([*options, "--out", str(out)]) == ExitCode.OK
+    assert main(["export", *options, "--out", str(out)]) == ExitCode.OK
     known = json.loads((out / "bundle.json").read_text())
     assert known["averaged"] == [FACE]
     card = (out / "README.md").read_text()
@@ -136,5 +136,5 @@ def test_a_face_network_alone_and_nothing_averaged(tmp_path):
 def test_all_networks_at_once_are_refused(runs_of, models, tmp_path, capsys):
     runs = [str(run) for run in runs_of(models)]
     options = ["--run", *runs, "--model", "all", "--average-weights", FACE, "--out", "x"]
-    assert main(options) == ExitCode.USAGE
+    assert main(["export", *options]) == ExitCode.USAGE
     assert "name one network" in capsys.readouterr().err

@@ -12,7 +12,8 @@ pytest.importorskip("tensorflow")
 import tensorflow as tf  # noqa: E402
 
 import keras_emo  # noqa: E402
-from keras_emo.cli.export import build_parser, split_names  # noqa: E402
+from keras_emo.cli import build_parser  # noqa: E402
+from keras_emo.cli.export import split_names  # noqa: E402
 from keras_emo.errors import EnvironmentFailure, UsageError  # noqa: E402
 from keras_emo.export.bundle import export_bundle  # noqa: E402
 from keras_emo.export.layouts import (  # noqa: E402
@@ -145,8 +146,8 @@ def test_another_network_than_the_bundle_is_refused(voice):
 
 
 def test_options(tmp_path):
-    given = build_parser().parse_args(
-        ["--run", "r", "--model", "m", "--out", "o", "--layout", "triton, tfserving",
+    given = build_parser("export").parse_args(
+        ["export", "--run", "r", "--model", "m", "--out", "o", "--layout", "triton, tfserving",
          "--layout", "triton"]
     )  # fmt: skip
     assert split_names(",".join(given.layout)) == ("triton", "tfserving")

@@ -92,7 +92,7 @@ class Trained:
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """keras-emo in a process in which the training packages cannot be imported."""
-    code = f"{BLOCK}\nfrom keras_emo.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"{BLOCK}\nfrom keras_emo.cli import main\nsys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
 

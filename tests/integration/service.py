@@ -16,7 +16,7 @@ import pytest
 httpx = pytest.importorskip("httpx2")
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "default"
-COMMAND = "-m keras_emo.cli.main serve --workers 1 --bundle"
+COMMAND = "-m keras_emo serve --workers 1 --bundle"
 SERVE = (sys.executable, *COMMAND.split(), str(BUNDLE))
 
 

@@ -23,7 +23,7 @@ if importlib.util.find_spec("ray") is None:  # it is imported once its environme
 import psutil
 import pyarrow.parquet as pq
 
-from keras_emo.cli import main as cli
+from keras_emo import cli
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import EmoError, EnvironmentFailure, Reason, UsageError
 from keras_emo.labels import EMOTIONS

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from keras_emo import load
-from keras_emo.cli.main import main as run_cli
+from keras_emo.cli import main as run_cli
 from keras_emo.inference.batch import collate_clips
 
 from .service import BUNDLE, Running, check_equal, httpx, wait_until

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from keras_emo import __version__
-from keras_emo.cli import main as cli
+from keras_emo import __version__, cli
 from keras_emo.cli.run import Terminated, require, run_command
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
 
@@ -81,7 +80,7 @@ def test_full_disk_behind_stdout():
 
 @pytest.mark.parametrize("package", cli.PACKAGES)
 def test_a_missing_package_is_one_line(package):
-    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli.main import main; "
+    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli import main; "
     done = python(script + "sys.exit(main(['predict', 'a.mp4']))")
     assert done.returncode == 6
     assert done.stderr.startswith(f"error: '{package}': missing_package: ")
@@ -90,7 +89,7 @@ def test_a_missing_package_is_one_line(package):
 
 @pytest.mark.parametrize("arguments", [[], ["predict"], ["live"], ["verify"]])
 def test_help_needs_no_package(arguments):
-    script = "import sys; from keras_emo.cli.main import main\n"
+    script = "import sys; from keras_emo.cli import main\n"
     script += f"try: main([*{arguments}, '--help'])\nexcept SystemExit: pass\n"
     script += "print(sorted({'numpy', 'cv2', 'av', 'onnxruntime'} & set(sys.modules)))"
     done = python(script)

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from keras_emo.cli import main as cli
+from keras_emo import cli
 from keras_emo.cli import predict
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import ClipError, Reason
@@ -152,7 +152,7 @@ def test_options_without_effect_are_refused(options, message, capsys, tmp_path, 
     ],
 )
 def test_a_missing_package_is_one_line(options, package):
-    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli.main import main; "
+    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli import main; "
     script += "sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", script, *options]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from keras_emo import cli
 from keras_emo.cli import live, predict
-from keras_emo.cli import main as cli
 from keras_emo.errors import ClipError, Reason
 from keras_emo.inference.predict import WindowStream, choose_lengths, read_windows
 from keras_emo.inference.results import Damage, FaceCount, Prediction

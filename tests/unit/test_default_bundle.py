@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_emo import load
-from keras_emo.cli.main import main
+from keras_emo.cli import main
 from keras_emo.cli.verify import INT8_TOLERANCES
 from keras_emo.errors import ExitCode
 from keras_emo.inference.bundle import GOLDEN, load_bundle

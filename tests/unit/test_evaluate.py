@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from keras_emo import cli
 from keras_emo.cli import evaluate
-from keras_emo.cli import main as cli
 from keras_emo.cli.evaluate import Scored, check_folds, find_folds, summarize_folds
 from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.errors import ClipError, ExitCode, Reason, UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import keras_emo
-from keras_emo.cli.main import main
+from keras_emo.cli import main
 from keras_emo.errors import ExitCode
 from keras_emo.extensions import load_extensions
 from keras_emo.inference.results import Damage, Segment, Timeline

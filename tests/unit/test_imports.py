@@ -46,7 +46,7 @@ LAZY = {
     "scale/cluster.py": {"ray", "psutil"},  # Ray once its environment is set
 }
 PARTS_TOO = {"inference/results.py": {"keras_emo.render.chart", "keras_emo.render.report"}}
-BY_NAME = {"extensions.py", "cli/main.py"}  # import modules of a registry, of a command
+BY_NAME = {"extensions.py", "cli/__init__.py"}  # import modules of a registry, of a command
 
 MODULES = [
     path.relative_to(ROOT).as_posix()
@@ -137,7 +137,7 @@ def test_lazy_imports_that_are_allowed():
 
 
 INFERENCE = """
-import keras_emo.cli.main, keras_emo.cli.predict, keras_emo.inference.model, keras_emo.data.corpora
+import keras_emo.cli.predict, keras_emo.inference.model, keras_emo.data.corpora
 import keras_emo.cli.live, keras_emo.cli.evaluate
 import keras_emo.render.annotate, keras_emo.render.report
 import keras_emo.demo_corpus, keras_emo.data.cache, keras_emo.data.pipeline

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_emo.cli import main as cli
+from keras_emo import cli
 from keras_emo.cli.inspect import describe
 from keras_emo.inference.bundle import load_bundle
 
@@ -67,7 +67,7 @@ def test_json(capsys):
 
 
 def test_without_training_packages():
-    script = "import sys; import keras_emo.cli.main as m; code = m.main(['inspect', sys.argv[1]])\n"
+    script = "import sys; import keras_emo.cli as m; code = m.main(['inspect', sys.argv[1]])\n"
     script += "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules)\nsys.exit(code)"
     command = [sys.executable, "-c", script, str(SHIPPED)]
     done = subprocess.run(command, capture_output=True, env={"PATH": ""})

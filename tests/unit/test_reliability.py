@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 import keras_emo
-from keras_emo import load
-from keras_emo.cli import main as cli
+from keras_emo import cli, load
 from keras_emo.errors import BundleError, ClipError, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.features.mtcnn import FaceDetector

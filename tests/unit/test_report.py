@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.cli import main as cli
+from keras_emo import cli
 from keras_emo.errors import Reason
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.predict import (

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_emo.cli.export import main
+from keras_emo.cli import main
 from keras_emo.cli.run import run_command
 from keras_emo.data.corpus import Sample
 from keras_emo.data.splits import Split
@@ -140,7 +140,7 @@ def test_a_damaged_file_is_named(run, reader, harm, capsys):
 @DAMAGE
 def test_export_ends_with_one_line(run, harm, capsys, tmp_path):
     (run / "config.json").write_bytes(harm)
-    code = main(["--run", str(run), "--model", NAME, "--out", str(tmp_path / "out")])
+    code = main(["export", "--run", str(run), "--model", NAME, "--out", str(tmp_path / "out")])
     err = capsys.readouterr().err
     assert code == ExitCode.USAGE
     assert err.startswith(f"error: '{run}/config.json': ")

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_emo import load
-from keras_emo.cli import main as cli
+from keras_emo import cli, load
 from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.bundle import load_bundle
@@ -557,7 +556,7 @@ def test_options_that_need_the_sandbox(clips, capsys, tmp_path):
 def test_the_worker_ends_with_the_command(number, code, clips):
     script = "import sys; from keras_emo.sandbox import process as p\n"
     script += f"p._BOOT = {boot_with(STUB)!r}\n"
-    script += "from keras_emo.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    script += "from keras_emo.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", script, "predict", "--bundle", str(FOLDER), "--format", "csv",
                str(clips["good"]), str(clips["sleep"]), "--sandbox", "--threads", "1"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
-from keras_emo.cli import main as cli
+from keras_emo import cli
 from keras_emo.cli import serve
 from keras_emo.serve import process
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_emo.cli.train import main
+from keras_emo.cli import main
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, UsageError
 from keras_emo.training.workers import _find_cause
 
@@ -35,7 +35,7 @@ def test_workers_that_died_are_named():
 def test_options_that_do_not_go_together(options, named, capsys, tmp_path):
     pytest.importorskip("ray")
     pytest.importorskip("tensorflow")
-    code = main(["--data", "builtin", "--out", str(tmp_path / "run"), *options])
+    code = main(["train", "--data", "builtin", "--out", str(tmp_path / "run"), *options])
     assert code == ExitCode.USAGE
     assert capsys.readouterr().err.startswith(f"error: '{named}': bad_config: ")
     assert not (tmp_path / "run").exists()
