@@ -343,8 +343,6 @@ def test_no_class_is_read_from_a_file():
                 assert not allowed.value, path
             if path.name == "detector.py":  # exporting: weights of the mtcnn package itself
                 names -= {"joblib"}
-            if path.match("scale/work.py"):  # messages between Ray's processes, never a file
-                names -= {"pickle"}
             if names & {"eval", "exec"} and isinstance(getattr(node, "func", None), ast.Attribute):
                 continue
             assert not names & forbidden, f"{path}: {names & forbidden}"
