@@ -234,9 +234,8 @@ def _format(made: BundleManifest, folder: Path) -> str:
     parity = ", ".join(
         f"{file} {p.max_difference['logits']:.1e}" for file, p in made.parity.items()
     )
-    graphs = [entry.bytes for file, entry in made.files.items() if "/" not in file
-              and file.endswith(".onnx")]  # fmt: skip
-    sizes = ", ".join(f"{n / 1e6:.1f} MB" for n in graphs)
+    graphs = [made.files[file] for file in ("model.onnx", "waveform.onnx") if file in made.files]
+    sizes = ", ".join(f"{graph.bytes / 1e6:.1f} MB" for graph in graphs)
     lines = [f"{made.model}: {folder}  {sizes}  {seconds}  largest logit difference: {parity}"]
     accuracy = made.quantization.accuracy if made.quantization else None
     for split, a in (accuracy or {}).items():

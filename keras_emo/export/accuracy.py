@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from keras_emo.export.provenance import read_reference, read_runs
 from keras_emo.export.quantize import METHOD, quantize_int8, store_half
 from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips
 from keras_emo.inference.manifest import Calibration, Quantization, References, SplitAccuracy
+from keras_emo.io import digest_text
 from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import ABSTAINED, score
 from keras_emo.networks.catalog import ModelEntry
@@ -158,7 +158,7 @@ def choose_samples(prepared: Prepared, entry: ModelEntry, n_per_class: int) -> l
     """
     ranked = sorted(
         (s for s in prepared.samples("train") if s.sample_id in prepared.cache.files),
-        key=lambda s: hashlib.sha256(s.sample_id.encode()).digest(),
+        key=lambda s: digest_text(s.sample_id),
     )
     chosen: list[Sample] = []
     for emotion in EMOTIONS:
