@@ -25,6 +25,7 @@ from keras_emo.export.accuracy import (  # noqa: E402
     check_drop,
     choose_samples,
     halve_checked,
+    open_check,
     quantize_checked,
 )
 from keras_emo.export.bundle import export_bundle  # noqa: E402
@@ -37,6 +38,8 @@ from keras_emo.inference.manifest import References, SplitAccuracy  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
 from keras_emo.media.reader import ClipSource  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
+from keras_emo.training.config import TrainConfig  # noqa: E402
+from keras_emo.training.manifest import RunManifest  # noqa: E402
 
 from .small_networks import PROVENANCE, SPEC, build_tiny  # noqa: E402
 
@@ -301,3 +304,47 @@ def test_half_keeps_small_kernels_where_it_must(network, monkeypatch):
     monkeypatch.setattr(accuracy, "store_half", lambda proto, name, n: negate_logits(proto))
     with pytest.raises(ExportError, match="differ"):
         halve_checked(network[1], ENTRY, SPEC)
+
+
+@pytest.fixture
+def write_run(tmp_path, prepared, monkeypatch):
+    """Run folders of a network that was trained on the prepared clips."""
+    monkeypatch.setattr(accuracy, "assert_disjoint", lambda *_: None)
+    monkeypatch.setattr(accuracy, "digest_clips", lambda _: "5" * 16)
+    monkeypatch.setattr(
+        accuracy, "prepare", lambda corpus, split, *_: replace(prepared, split=split)
+    )
+
+    def write(name, seed=0, val=("c",), clips="5" * 16):
+        config = TrainConfig(stages=("audio_cnn",), seed=seed, val=1)
+        train = tuple(speaker for speaker in "abc" if speaker not in val)
+        manifest = RunManifest(config, Split(train, val, ("d",)), "builtin", clips, {})
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(manifest.to_dict()))
+        return tmp_path / name
+
+    return write
+
+
+def test_each_of_several_runs_is_a_reference(write_run, prepared, tmp_path):
+    corpus = SimpleNamespace(name="builtin", samples=prepared.samples_of_all)
+    runs = [write_run("seed0"), write_run("seed1", seed=1, val=("a",))]
+    check = open_check(runs, [], corpus, tmp_path)
+    assert [r.prepared.split.val for r in check.references] == [("c",), ("a",)]
+    assert open_check(runs[:1], [], corpus, tmp_path).references == ()
+    everybody = write_run("everybody", val=())
+    with pytest.raises(UsageError, match="--reference-run"):
+        open_check([everybody], [], corpus, tmp_path)
+    check = open_check([everybody], runs, corpus, tmp_path)
+    assert (check.prepared.split.val, len(check.references)) == ((), 2)
+
+
+def test_another_corpus_or_other_clips_are_refused(write_run, prepared, tmp_path):
+    run, other = write_run("run"), write_run("other", clips="6" * 16)
+    for folder, name, cause in (
+        (run, "savee", "trained on builtin, --data is savee"),
+        (other, "builtin", "not those of the run"),
+    ):
+        corpus = SimpleNamespace(name=name, samples=prepared.samples_of_all)
+        with pytest.raises(UsageError, match=cause):
+            open_check([folder], [], corpus, tmp_path)
