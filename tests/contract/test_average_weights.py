@@ -77,17 +77,9 @@ def test_the_face_has_the_mean_weights_and_the_voice_the_mean_logits(models, run
         model.get_layer(FACE).set_weights(mean)
     expected = compute_logits(average_models(models), feed)  # of networks that share the face
     np.testing.assert_allclose(compute_logits(averaged, feed), expected, atol=1e-5)
-
-
-def test_runs_with_the_same_face_predict_their_mean(models, runs_of):
-    for model in models[1:]:
-        model.get_layer(FACE).set_weights(models[0].get_layer(FACE).get_weights())
-    feed = sample_feed(MODELS[NAME], 3, SPEC)
-    averaged = load_network(runs_of(models), NAME, MANIFEST.config, (FACE,))
-    alone = np.stack([compute_logits(m, feed) for m in models])
-    np.testing.assert_allclose(compute_logits(averaged, feed), alone.mean(axis=0), atol=1e-5)
-    assert np.abs(alone[0] - alone[1]).max() > 1e-2  # otherwise their mean would prove nothing
     assert averaged.count_params() < sum(m.count_params() for m in models)
+    alone = [compute_logits(m, feed) for m in models]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-2  # otherwise their mean would prove nothing
 
 
 def test_the_command_writes_a_bundle_with_the_same_logits(models, runs_of, tmp_path):
