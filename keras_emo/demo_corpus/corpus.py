@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from keras_emo.data.workers import run_jobs
-from keras_emo.demo_corpus import acting, faces, voices
+from keras_emo.demo_corpus import faces, voices
+from keras_emo.demo_corpus.heads import EXPRESSIONS, LOOKS_LIKE, Expression
+from keras_emo.demo_corpus.voices import PROSODY, SOUNDS_LIKE, Prosody
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError, translate_errors
 from keras_emo.inference.session import available_cores
 from keras_emo.io import (
@@ -32,17 +34,12 @@ SPEAKER_NOTE = (
 GENERATOR = "keras_emo.demo_corpus"
 GENERATOR_VERSION = 1  # raise it whenever a clip's content changes
 EMOTION_CODES = {
-    "01": "neutral",
-    "02": "calm",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fear",
-    "07": "disgust",
-    "08": "surprise",
-}
+    "01": "neutral", "02": "calm", "03": "happy", "04": "sad",
+    "05": "angry", "06": "fear", "07": "disgust", "08": "surprise",
+}  # fmt: skip
 _STRENGTHS = {"01": 0.72, "02": 1.0}  # by intensity code
-_FACE_SLIP, _VOICE_SLIP = 0.8, 0.8  # how imperfect the performances are
+_SLIP = 0.8  # how far performances drift to the look-alike, and how large the noise is
+_Style = TypeVar("_Style", Expression, Prosody)
 _INDEX, _STARTED = "corpus.json", ".corpus-started.json"
 
 
@@ -137,21 +134,40 @@ def render_clip(clip: str, spec: BuiltinSpec) -> tuple[Iterator[np.ndarray], np.
     )
     speaker_rng = _random_stream(spec.seed, "speaker", actor)
     looks, voice = faces.draw_looks(speaker_rng, male), voices.draw_voice(speaker_rng, male)
-    face_habit = acting.draw_habit(acting.EXPRESSIONS, speaker_rng)
-    voice_habit = acting.draw_habit(acting.PROSODY, speaker_rng)
+    face_habit, voice_habit = (
+        speaker_rng.normal(0, 0.25, len(fields(style))) for style in (Expression, Prosody)
+    )
     duration_s = take_rng.uniform(spec.min_duration_s, spec.max_duration_s)
     n_frames = round(duration_s * faces.FRAME_RATE_HZ)
     n_samples = n_frames * voices.SAMPLE_RATE_HZ // faces.FRAME_RATE_HZ
 
-    prosody = acting.act(
-        acting.PROSODY, acting.SOUNDS_LIKE, emotion, strength, voice_habit, _VOICE_SLIP, voice_rng
-    )
+    prosody = _act(PROSODY, SOUNDS_LIKE, emotion, strength, voice_habit, voice_rng)
     waveform = voices.speak(voice, prosody, int(statement), n_samples, voice_rng)
-    expression = acting.act(
-        acting.EXPRESSIONS, acting.LOOKS_LIKE, emotion, strength, face_habit, _FACE_SLIP, face_rng
-    )
+    expression = _act(EXPRESSIONS, LOOKS_LIKE, emotion, strength, face_habit, face_rng)
     loudness = voices.measure_loudness(waveform, faces.FRAME_RATE_HZ)
     return faces.draw_frames(looks, expression, loudness, face_rng), waveform
+
+
+def _act(
+    styles: dict[str, _Style],
+    look_alikes: dict[str, str],
+    emotion: str,
+    strength: float,
+    habit: np.ndarray,
+    rng: np.random.Generator,
+) -> _Style:
+    """One performance of an emotion, with chance in it.
+
+    strength: 0 (neutral) to 1. habit: the speaker's own departures, one per field, in units of
+    the spread between emotions.
+    """
+    table = {name: np.array(astuple(style)) for name, style in styles.items()}
+    spread = np.std(list(table.values()), axis=0)
+    drift = min(1.0, _SLIP * rng.beta(1.0, 1.6))
+    goal = (1 - drift) * table[emotion] + drift * table[look_alikes[emotion]]
+    goal = goal * strength * rng.uniform(0.8, 1.15)
+    goal = goal + spread * (habit + _SLIP * 0.45 * rng.normal(0, 1, len(spread)))
+    return type(styles[emotion])(*goal.tolist())
 
 
 def _random_stream(seed: int, *names: str) -> np.random.Generator:

@@ -8,8 +8,7 @@ from dataclasses import astuple
 import cv2
 import numpy as np
 
-from keras_emo.demo_corpus.acting import Expression
-from keras_emo.demo_corpus.heads import Looks, Pen, draw_head
+from keras_emo.demo_corpus.heads import Expression, Looks, Pen, draw_head
 
 WIDTH_PX, HEIGHT_PX, FRAME_RATE_HZ = 640, 360, 30
 

@@ -1,4 +1,4 @@
-"""One drawn head: plain shapes whose geometry follows an expression."""
+"""Expressions, and one drawn head: plain shapes whose geometry follows an expression."""
 
 from __future__ import annotations
 
@@ -7,11 +7,41 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from keras_emo.demo_corpus.acting import Expression
-
 _SHIFT = 4  # cv2 coordinates in sixteenths of a pixel
 
 Color = tuple[float, float, float]  # RGB, 0 to 255
+
+
+@dataclass(frozen=True)
+class Expression:
+    """How a face departs from rest, mostly -1 to 1; all zero is neutral."""
+
+    brow_inner: float = 0.0  # up
+    brow_outer: float = 0.0
+    eye_open: float = 0.0
+    squint: float = 0.0
+    corners: float = 0.0  # of the mouth, up
+    stretch: float = 0.0  # mouth wider
+    open: float = 0.0
+    upper_lip: float = 0.0  # raised
+    wrinkle: float = 0.0  # of the nose
+
+
+EXPRESSIONS: dict[str, Expression] = {
+    "neutral": Expression(),
+    "calm": Expression(0.05, 0.05, -0.15, 0.1, 0.15),
+    "happy": Expression(0.15, 0.2, -0.1, 0.7, 1.0, 0.6, 0.25, 0.2, 0.0),
+    "sad": Expression(0.8, -0.5, -0.4, 0.1, -0.9, -0.1, 0.0, 0.0, 0.0),
+    "angry": Expression(-1.0, 0.3, 0.2, 0.6, -0.4, -0.1, 0.2, 0.1, 0.3),
+    "fear": Expression(0.9, 0.3, 0.8, -0.2, -0.4, 0.6, 0.4, 0.0, 0.0),
+    "disgust": Expression(-0.6, -0.3, -0.5, 0.7, -0.5, 0.0, 0.15, 1.0, 1.0),
+    "surprise": Expression(0.9, 1.0, 0.9, -0.3, 0.0, -0.5, 0.9, 0.0, 0.0),
+}
+# What a weak or careless performance of an emotion looks like.
+LOOKS_LIKE = {
+    "neutral": "sad", "calm": "happy", "happy": "neutral", "sad": "neutral",
+    "angry": "disgust", "fear": "surprise", "disgust": "angry", "surprise": "fear",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_emo.demo_corpus.acting import Prosody
-
 SAMPLE_RATE_HZ = 48_000
 LEAD_S = 0.3  # silence before the first syllable
 _SYNTH_HZ = 16_000
@@ -46,6 +44,38 @@ STATEMENTS: tuple[tuple[tuple[str, str], ...], ...] = (
 
 
 @dataclass(frozen=True)
+class Prosody:
+    """How a voice departs from rest; all zero is neutral."""
+
+    pitch_st: float = 0.0  # semitones
+    range_st: float = 0.0  # added to the spread of the syllables' pitches
+    slope_st: float = 0.0  # rise over the utterance
+    level_db: float = 0.0
+    tempo: float = 0.0  # octaves: 1 is twice as fast
+    tilt_db: float = 0.0  # per octave; positive: brighter
+    breath: float = 0.0
+    jitter: float = 0.0  # irregular periods, fraction of a period
+    tremor_st: float = 0.0
+
+
+PROSODY: dict[str, Prosody] = {
+    "neutral": Prosody(),
+    "calm": Prosody(-0.5, -0.3, 0.0, -1.5, -0.10, -0.5, 0.03),
+    "happy": Prosody(4.5, 2.2, 1.0, 4.0, 0.12, 1.2),
+    "sad": Prosody(-1.5, -0.8, -1.5, -6.0, -0.30, -2.5, 0.20, 0.01, 0.2),
+    "angry": Prosody(5.0, 1.4, -1.5, 7.5, 0.20, 2.8, -0.03, 0.02),
+    "fear": Prosody(4.5, -0.2, 0.5, -1.5, 0.25, -0.8, 0.16, 0.02, 0.9),
+    "disgust": Prosody(-2.5, 0.5, -2.5, 0.5, -0.22, 1.2, 0.0, 0.09),
+    "surprise": Prosody(5.0, 2.4, 7.0, 2.5, 0.0, 0.2, 0.08),
+}
+# What a weak or careless performance of an emotion sounds like.
+SOUNDS_LIKE = {
+    "neutral": "disgust", "calm": "sad", "happy": "angry", "sad": "fear",
+    "angry": "happy", "fear": "sad", "disgust": "neutral", "surprise": "happy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Voice:
     """One speaker's voice at rest."""
 
@@ -76,12 +106,12 @@ def speak(
     pulses = _make_pulses(tracks.f0_hz, max(0.0, 0.008 + prosody.jitter), n, rng)
     hiss = rng.normal(0, 1, n)
     speech = _filter_source(voice, prosody, tracks, pulses, hiss)
-    loud = tracks.voiced > 0.5
-    at = np.flatnonzero(loud) * _HOP
+    at = np.flatnonzero(tracks.voiced > 0.5) * _HOP
     power = np.mean(speech[np.minimum(at[:, None] + np.arange(_HOP), n - 1)] ** 2)
     target_db = _SPEECH_RMS_DB + voice.level_db + prosody.level_db
     speech *= 10 ** (target_db / 20) / np.sqrt(power)
-    sound = _upsample(speech, SAMPLE_RATE_HZ // _SYNTH_HZ)[:n_samples]
+    factor = SAMPLE_RATE_HZ // _SYNTH_HZ
+    sound = np.fft.irfft(np.fft.rfft(speech), n * factor)[:n_samples] * factor
     sound += rng.normal(0, 10 ** (rng.uniform(-70, -62) / 20), n_samples)  # the room
     return np.tanh(sound).astype(np.float32)
 
@@ -130,7 +160,8 @@ def _plan_syllables(voice, prosody, syllables, n, rng) -> _Tracks:
         low[a:b], accent[a:b] = _VOWELS[vowel], height
     smooth = np.hanning(13) / np.hanning(13).sum()  # 48 ms
     voiced, noise = (np.convolve(x, smooth, "same") for x in (voiced, noise))
-    low = np.stack([np.convolve(_pad(x), smooth, "valid") for x in low.T], axis=1)
+    low = np.pad(low, ((6, 6), (0, 0)), mode="edge")
+    low = np.stack([np.convolve(x, smooth, "valid") for x in low.T], axis=1)
     upper = np.full((rows, 2), _UPPER_FORMANTS_HZ, float)
 
     t_s = np.arange(rows) * row_s
@@ -147,10 +178,6 @@ def _plan_syllables(voice, prosody, syllables, n, rng) -> _Tracks:
         noise_width_hz=width,
         formants_hz=np.hstack([low, upper]) * voice.formant_scale,
     )
-
-
-def _pad(x: np.ndarray) -> np.ndarray:
-    return np.pad(x, 6, mode="edge")
 
 
 def _make_pulses(f0_hz, jitter, n, rng) -> np.ndarray:
@@ -204,8 +231,3 @@ def _filter_source(voice, prosody, tracks, pulses, hiss) -> np.ndarray:
         part = part[: len(out) - start]
         out[start : start + len(part)] += part
     return out[_WINDOW // 2 : _WINDOW // 2 + n] / (step / 2)
-
-
-def _upsample(x: np.ndarray, factor: int) -> np.ndarray:
-    spectrum = np.fft.rfft(x)
-    return np.fft.irfft(spectrum, len(x) * factor) * factor
