@@ -12,14 +12,13 @@ import pytest
 
 from keras_emo.data.corpora.ravdess import EMOTION_OF
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec, build_corpus, list_clips
-from keras_emo.demo_corpus.corpus import EMOTION_CODES, render_clip, write_clip
+from keras_emo.demo_corpus.corpus import EMOTION_CODES, render_clip
 from keras_emo.errors import EnvironmentFailure, UsageError
 from keras_emo.media.reader import read_media
 
 SMALL = BuiltinSpec(
-    n_speakers=2, n_statements=1, strong=False, min_duration_s=0.9, max_duration_s=1.1
+    n_speakers=1, n_statements=1, strong=False, min_duration_s=0.9, max_duration_s=1.1
 )
-ANGRY, SAD = "05-02", "04-02"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def stamps(root: Path) -> dict[str, int]:
     return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
 
 
-def sound_of(code_and_intensity: str, actor: int, statement: int = 1, repetition: int = 1):
+def sound_of(code_and_intensity: str, actor: int, statement: int, repetition: int) -> np.ndarray:
     name = f"01-01-{code_and_intensity}-{statement:02d}-{repetition:02d}-{actor:02d}.mp4"
     return render_clip(f"Actor_{actor:02d}/{name}", BuiltinSpec())[1]
 
@@ -76,8 +75,9 @@ def test_a_spec_out_of_range_is_refused(change):
 
 
 def test_equal_seeds_give_equal_pictures_and_sound():
-    clip = list_clips(SMALL)[-1]
-    (frames_a, sound_a), (frames_b, sound_b) = (render_clip(clip, SMALL) for _ in range(2))
+    """However many other clips there are."""
+    clip, more = list_clips(SMALL)[-1], replace(SMALL, n_speakers=5, n_repetitions=2, strong=True)
+    (frames_a, sound_a), (frames_b, sound_b) = (render_clip(clip, s) for s in (SMALL, more))
     assert sound_a.tobytes() == sound_b.tobytes()
     assert all(a.tobytes() == b.tobytes() for a, b in zip(frames_a, frames_b, strict=True))
     frames_c, sound_c = render_clip(clip, replace(SMALL, seed=1))
@@ -85,23 +85,11 @@ def test_equal_seeds_give_equal_pictures_and_sound():
     assert next(frames_c).tobytes() != next(render_clip(clip, SMALL)[0]).tobytes()
 
 
-def test_a_clip_does_not_depend_on_how_many_others_there_are():
-    clip = list_clips(SMALL)[0]
-    more = replace(SMALL, n_speakers=5, n_repetitions=2, strong=True)
-    assert render_clip(clip, SMALL)[1].tobytes() == render_clip(clip, more)[1].tobytes()
-
-
-def test_encoding_is_deterministic(small, tmp_path):
-    clip = list_clips(SMALL)[3]
-    write_clip(tmp_path, clip, SMALL)
-    assert (tmp_path / clip).read_bytes() == (small / clip).read_bytes()
-
-
 def test_worker_processes_write_the_same_files(small, tmp_path):
-    spec, seen = replace(SMALL, n_speakers=1), []
-    build_corpus(tmp_path, spec, workers=2, progress=lambda done, n: seen.append((done, n)))
+    seen = []
+    build_corpus(tmp_path, SMALL, workers=2, progress=lambda done, n: seen.append((done, n)))
     assert seen == [(i, 8) for i in range(1, 9)]
-    for clip in list_clips(spec):
+    for clip in list_clips(SMALL):
         assert (tmp_path / clip).read_bytes() == (small / clip).read_bytes()
 
 
@@ -110,50 +98,41 @@ def test_the_index_carries_spec_version_and_note(small):
     assert index["note"] == SPEAKER_NOTE
     assert index["spec"]["seed"] == 0
     assert index["version"] >= 1
-    files = {str(p.relative_to(small)) for p in small.rglob("*") if p.is_file()}
-    assert files == {"corpus.json", *list_clips(SMALL)}
+    assert stamps(small).keys() == {"corpus.json", *list_clips(SMALL)}
 
 
-def test_a_second_build_rewrites_nothing(small):
-    before, calls = stamps(small), []
-    build_corpus(small, SMALL, workers=1, progress=lambda *_: calls.append(1))
-    assert stamps(small) == before
-    assert not calls
-
-
-def test_a_missing_file_alone_is_written_again(small):
-    clip = list_clips(SMALL)[5]
-    content, before = (small / clip).read_bytes(), stamps(small)
+def test_only_a_missing_file_is_written_again(small):
+    clip, before, calls = list_clips(SMALL)[5], stamps(small), []
+    content = (small / clip).read_bytes()
     (small / clip).unlink()
-    build_corpus(small, SMALL, workers=1)
+    for _ in range(2):
+        build_corpus(small, SMALL, workers=1, progress=lambda *n: calls.append(n))
+    assert calls == [(8, 8)]
     assert (small / clip).read_bytes() == content
     after = stamps(small)
     assert {name for name in after if after[name] != before[name]} == {clip}
 
 
-def test_a_build_that_stopped_is_continued(tmp_path):
-    spec = replace(SMALL, n_speakers=1)
-
+def test_a_build_that_stopped_is_continued_and_another_spec_replaces_it(tmp_path):
     def stop(done: int, total: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_corpus(tmp_path, spec, workers=1, progress=stop)
+        build_corpus(tmp_path, SMALL, workers=1, progress=stop)
     assert not (tmp_path / "corpus.json").exists()
     first = stamps(tmp_path)
     (tmp_path / "Actor_01" / ".part-x.mp4").write_bytes(b"cut short")
-    build_corpus(tmp_path, spec, workers=1)
+    build_corpus(tmp_path, SMALL, workers=1)
     second = stamps(tmp_path)
-    assert set(second) == {"corpus.json", *list_clips(spec)}
-    assert sum(first.get(clip) == second[clip] for clip in list_clips(spec)) == 3
+    assert set(second) == {"corpus.json", *list_clips(SMALL)}
+    assert sum(first.get(clip) == second[clip] for clip in list_clips(SMALL)) == 3
 
-
-def test_another_spec_replaces_the_corpus(tmp_path):
-    spec = replace(SMALL, n_speakers=1, max_duration_s=0.9)
-    build_corpus(tmp_path, replace(spec, n_repetitions=2, max_duration_s=1.0), workers=1)
-    build_corpus(tmp_path, spec, workers=1)
-    assert set(stamps(tmp_path)) == {"corpus.json", *list_clips(spec)}
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(tmp_path, replace(SMALL, seed=1), workers=1, progress=stop)
+    third = stamps(tmp_path)
+    assert len(third) == 3 + 1
+    assert not third.items() & second.items()
 
 
 def test_recordings_of_others_are_left_alone(tmp_path):
@@ -199,18 +178,17 @@ def test_clips_decode(small):
         times_s = [round(f.time_s, 2) for f in media.frames]
         assert times_s == [0.0, 0.33, 0.67, 1.0][: len(times_s)]
         assert len(times_s) >= 3
-        pictures = [f.rgb for f in media.frames]
-        assert {p.shape for p in pictures} == {(360, 640, 3)}
-        assert all(20 < p.mean() < 240 and p.std() > 20 for p in pictures)
-        assert media.sample_rate_hz == 48_000
-        assert media.damaged_packets == 0
-        assert np.isfinite(media.waveform).all()
+        for frame in media.frames:
+            assert frame.rgb.shape == (360, 640, 3)
+            assert 20 < frame.rgb.mean() < 240
+            assert frame.rgb.std() > 20
+        assert (media.sample_rate_hz, media.damaged_packets) == (48_000, 0)
         assert 0.02 < np.abs(media.waveform).max() <= 1.0
 
 
 def test_default_durations_and_leading_silence():
     lengths = []
-    for clip in list_clips(BuiltinSpec())[::12]:
+    for clip in list_clips(BuiltinSpec())[::24]:
         sound = render_clip(clip, BuiltinSpec())[1]
         lengths.append(len(sound) / 48_000)
         assert np.abs(sound[: round(0.2 * 48_000)]).max() < 0.1 * np.abs(sound).max()
@@ -218,20 +196,11 @@ def test_default_durations_and_leading_silence():
     assert np.std(lengths) > 0.05
 
 
-@pytest.mark.parametrize("actor", [1, 2, 3, 4])
+@pytest.mark.parametrize("actor", [1, 2])
 def test_anger_is_higher_and_louder_than_sadness(actor):
     samples = [(s, r) for s in (1, 2) for r in (1, 2, 3)]
-    angry = [sound_of(ANGRY, actor, s, r) for s, r in samples]
-    sad = [sound_of(SAD, actor, s, r) for s, r in samples]
+    angry, sad = ([sound_of(code, actor, s, r) for s, r in samples] for code in ("05-02", "04-02"))
     pitches = [np.median([median_pitch_hz(x) for x in sounds]) for sounds in (angry, sad)]
     levels = [np.median([x.std() for x in sounds]) for sounds in (angry, sad)]
     assert pitches[0] > 1.1 * pitches[1]
     assert levels[0] > 1.5 * levels[1]
-
-
-def test_the_package_draws_without_training_packages():
-    code = "import sys, keras_emo.demo_corpus as b; print(sorted(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"'tensorflow'", "'keras'", "'scipy'", "'librosa'"} & set(
-        out.stdout.strip("[]\n").split(", ")
-    )
