@@ -13,7 +13,7 @@ from statistics import fmean, pstdev
 from typing import Any, TextIO
 
 from keras_emo import load
-from keras_emo.cli.options import CORPUS_HELP, add_bundle, add_provider, add_threads
+from keras_emo.cli.options import add_options
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.data.evaluation import CorpusEvaluation, evaluate_models
@@ -31,11 +31,8 @@ SAME_IN_FOLDS = ("model", "preset", "precision", "averaged", "clip_spec")
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """Options of keras-emo evaluate."""
-    add_bundle(evaluate)
-    add_threads(evaluate)
-    add_provider(evaluate)
+    add_options(evaluate, "--bundle", "--threads", "--provider", "--corpus", "--skip-bad")
     evaluate.add_argument("--data", type=Path, required=True, help="corpus folder")
-    evaluate.add_argument("--corpus", default="auto", help=CORPUS_HELP)
     evaluate.add_argument("--json", type=Path, help="write all metrics and predictions here")
     evaluate.add_argument(
         "--folds",
@@ -49,7 +46,6 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         help="only these speakers, for example 1,11,20,2, or 'test': the bundle's own test "
         "speakers (default: all speakers in the folder)",
     )
-    evaluate.add_argument("--skip-bad", action="store_true", help="skip unreadable files")
 
 
 def run(options: argparse.Namespace) -> int:

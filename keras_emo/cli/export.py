@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_emo.cli.options import add_options
 from keras_emo.cli.run import require
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.export.provenance import collect_provenance, read_runs
@@ -96,9 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "accuracy is checked (default: the runs themselves)",
     )
     small.add_argument("--data", help="int8: the run's corpus folder, or 'builtin'")
-    small.add_argument("--corpus", default="auto", help="as for train.py")
-    small.add_argument("--cache", type=Path, default=Path("cache"), help="as for train.py")
-    small.add_argument("--skip-bad", action="store_true", help="as for train.py")
+    add_options(small, "--corpus", "--cache", "--skip-bad")
     small.add_argument("--workers", type=int, default=0, help="processes that prepare clips")
     small.add_argument(
         "--max-drop",

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 
-from keras_emo.cli.options import add_bundle_argument
+from keras_emo.cli.options import add_options
 from keras_emo.errors import ExitCode
 from keras_emo.inference.bundle import Bundle, load_bundle
 from keras_emo.inference.manifest import BundleManifest, Evaluation, TrainingCorpus
@@ -30,7 +30,7 @@ SPLITS = {
 
 def add_arguments(inspect: argparse.ArgumentParser) -> None:
     """Options of keras-emo inspect."""
-    add_bundle_argument(inspect)
+    add_options(inspect, "bundle")
     inspect.add_argument(
         "--format", choices=("json", "text"), default="text", help="(default: %(default)s)"
     )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from keras_emo import load
-from keras_emo.cli.options import add_bundle, add_provider, add_threads, add_windows, seconds
+from keras_emo.cli.options import add_options, seconds
 from keras_emo.errors import ExitCode
 from keras_emo.io import open_output
 
@@ -25,15 +25,9 @@ def add_arguments(live: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="number of a webcam, a file, or a URL that begins with rtsp:, http: or https:",
     )
-    add_bundle(live)
-    add_threads(live)
-    add_provider(live)
-    add_windows(live)
+    add_options(live, "--bundle", "--threads", "--provider", "--window-s", "--hop-s")
     live.add_argument(
-        "--format",
-        choices=("json", "text"),
-        default="text",
-        help="of a line (default: %(default)s)",
+        "--format", choices=("json", "text"), default="text", help="(default: %(default)s)"
     )
     live.add_argument("--out", type=Path, help="write to this file instead of stdout")
     live.add_argument(

@@ -1,4 +1,4 @@
-"""Options that several commands share; imports no package."""
+"""Options that several commands share, and the types of options; imports no package."""
 
 from __future__ import annotations
 
@@ -11,101 +11,12 @@ from typing import Any, Protocol
 from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 
-BUNDLE_HELP = "bundle folder (default: KERAS_EMO_BUNDLE, or the pretrained model)"
-CORPUS_HELP = "ravdess, savee or a registered corpus (default: recognized by its file names)"
 HOW_TO_SCALE = "install keras_emo with the extra scale, or pip install -r requirements-scale.txt"
 EXIT_CODES = (
     "Exit codes: 0 ok, 2 usage, 3 clip rejected, 4 partial result, 5 bundle refused, "
     "6 environment, 124 timeout, 130 stopped by Ctrl-C, 143 by SIGTERM. An error is one line on "
     "stderr: file: reason: cause."
 )
-
-
-class Arguments(Protocol):
-    """A parser or a group of its options."""
-
-    def add_argument(self, *names: str, **how: Any) -> argparse.Action: ...
-
-
-def add_bundle(parser: Arguments) -> None:
-    """--bundle."""
-    parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
-
-
-def add_bundle_argument(parser: Arguments) -> None:
-    """BUNDLE, for commands about the bundle itself."""
-    parser.add_argument(
-        "bundle",
-        type=Path,
-        nargs="?",
-        metavar="BUNDLE",
-        help=BUNDLE_HELP,
-    )
-
-
-def add_threads(parser: Arguments) -> None:
-    """--threads."""
-    parser.add_argument(
-        "--threads", type=count, default=0, help="CPU threads (default: one per available core)"
-    )
-
-
-def add_provider(parser: Arguments) -> None:
-    """--provider."""
-    parser.add_argument(
-        "--provider",
-        action="append",
-        dest="providers",
-        metavar="NAME",
-        help="execution provider of onnxruntime, for example CUDAExecutionProvider; may be "
-        "repeated, the preferred one first (default: CPUExecutionProvider)",
-    )
-
-
-def add_windows(parser: Arguments) -> None:
-    """--window-s and --hop-s."""
-    parser.add_argument(
-        "--window-s",
-        type=seconds,
-        help="length of a window (default: 3, or the network's audio length if that is shorter)",
-    )
-    parser.add_argument("--hop-s", type=seconds, help="time between windows (default: 1)")
-
-
-def add_engine(parser: Arguments) -> None:
-    """--engine and --address."""
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="where to compute: on this machine, or with Ray, which may span a cluster (needs "
-        "the extra scale; default: %(default)s)",
-    )
-    parser.add_argument(
-        "--address",
-        help="with --engine ray: address of a running cluster (default: RAY_ADDRESS, or a new "
-        "Ray instance on this machine)",
-    )
-
-
-def check_engine(options: argparse.Namespace, *only_ray: str) -> None:
-    """Raise an EmoError if Ray is missing, or if its options are given without it.
-
-    only_ray: names of further options that need --engine ray.
-    """
-    if options.engine == "ray":
-        require("ray", "pyarrow", how=HOW_TO_SCALE)
-    else:
-        check_without(options, "--engine ray", "address", *only_ray)
-
-
-def check_without(options: argparse.Namespace, needed: str, *names: str) -> None:
-    """Raise UsageError for an option that has no meaning without the one that is needed."""
-    for name in names:
-        if getattr(options, name) is not None:
-            raise UsageError(
-                f"--{name.replace('_', '-')}", Reason.BAD_CONFIG, f"goes with {needed}"
-            )
 
 
 def seconds(text: str) -> float:
@@ -130,3 +41,71 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 count, positive_count = whole_number(0, 1 << 20), whole_number(1, 1 << 20)
+_BUNDLE = "bundle folder (default: KERAS_EMO_BUNDLE, or the pretrained model)"
+SHARED: dict[str, dict[str, Any]] = {
+    "--bundle": {"type": Path, "help": _BUNDLE},
+    "bundle": {"type": Path, "nargs": "?", "metavar": "BUNDLE", "help": _BUNDLE},
+    "--threads": {
+        "type": count, "default": 0, "help": "CPU threads (default: one per available core)",
+    },
+    "--provider": {
+        "action": "append", "dest": "providers", "metavar": "NAME",
+        "help": "execution provider of onnxruntime, for example CUDAExecutionProvider; may be "
+        "repeated, the preferred one first (default: CPUExecutionProvider)",
+    },
+    "--window-s": {
+        "type": seconds,
+        "help": "length of a window (default: 3, or the network's audio length if that is shorter)",
+    },
+    "--hop-s": {"type": seconds, "help": "time between windows (default: 1)"},
+    "--engine": {
+        "choices": ("local", "ray"), "default": "local",
+        "help": "where to compute: on this machine, or with Ray, which may span a cluster (needs "
+        "the extra scale; default: %(default)s)",
+    },
+    "--address": {
+        "help": "with --engine ray: address of a running cluster (default: RAY_ADDRESS, or a new "
+        "Ray instance on this machine)",
+    },
+    "--corpus": {
+        "default": "auto",
+        "help": "ravdess, savee or a registered corpus (default: recognized by its file names)",
+    },
+    "--cache": {
+        "type": Path, "default": Path("cache"),
+        "help": "folder for the prepared clips (default: %(default)s)",
+    },
+    "--skip-bad": {"action": "store_true", "help": "skip unreadable files"},
+}  # fmt: skip
+
+
+class Arguments(Protocol):
+    """A parser or a group of its options."""
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action: ...
+
+
+def add_options(parser: Arguments, *names: str) -> None:
+    """Add options of the table SHARED."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
+
+
+def check_engine(options: argparse.Namespace, *only_ray: str) -> None:
+    """Raise an EmoError if Ray is missing, or if its options are given without it.
+
+    only_ray: names of further options that need --engine ray.
+    """
+    if options.engine == "ray":
+        require("ray", "pyarrow", how=HOW_TO_SCALE)
+    else:
+        check_without(options, "--engine ray", "address", *only_ray)
+
+
+def check_without(options: argparse.Namespace, needed: str, *names: str) -> None:
+    """Raise UsageError for an option that has no meaning without the one that is needed."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')}", Reason.BAD_CONFIG, f"goes with {needed}"
+            )

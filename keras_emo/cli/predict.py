@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from keras_emo import load
 from keras_emo.cli.options import (
     HOW_TO_SCALE,
-    add_bundle,
-    add_engine,
-    add_provider,
-    add_threads,
-    add_windows,
+    add_options,
     check_engine,
     check_without,
     positive_count,
@@ -40,9 +36,7 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "clips", nargs="+", type=Path, metavar="CLIP", help="video or audio files, or folders"
     )
-    add_bundle(predict)
-    add_threads(predict)
-    add_provider(predict)
+    add_options(predict, "--bundle", "--threads", "--provider")
     output = predict.add_argument_group("output")
     output.add_argument(
         "--format",
@@ -52,7 +46,7 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--out",
         type=Path,
-        help="write to this file instead of stdout; with --format parquet to this folder",
+        help="file to write instead of stdout; with --format parquet a folder",
     )
     timeline = predict.add_argument_group("long recordings")
     timeline.add_argument(
@@ -60,27 +54,14 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
         action="store_true",
         help="predict overlapping windows of recordings of any length, and join them to segments",
     )
-    add_windows(timeline)
-    timeline.add_argument(
-        "--annotate",
-        type=Path,
-        metavar="MP4",
-        help="with --timeline and one file: write a copy with face, label and probabilities "
-        "drawn in",
-    )
-    timeline.add_argument(
-        "--plot",
-        type=Path,
-        metavar="PNG",
-        help="with --timeline and one file: write a chart of the probabilities over time",
-    )
-    timeline.add_argument(
-        "--report",
-        type=Path,
-        metavar="HTML",
-        help="with --timeline and one file: write a page with chart, segments, faces and facts "
-        "about the network",
-    )
+    add_options(timeline, "--window-s", "--hop-s")
+    for name, kind, what in (
+        ("--annotate", "MP4", "a copy with face, label and probabilities drawn in"),
+        ("--plot", "PNG", "a chart of the probabilities over time"),
+        ("--report", "HTML", "a page with chart, segments, faces and facts about the network"),
+    ):
+        how = f"with --timeline and one file: write {what}"
+        timeline.add_argument(name, type=Path, metavar=kind, help=how)
     sandbox = predict.add_argument_group("untrusted files")
     sandbox.add_argument(
         "--sandbox",
@@ -98,7 +79,7 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
         help="with --sandbox: memory beyond what the process needs to start (default: 2048)",
     )
     bulk = predict.add_argument_group("many clips")
-    add_engine(bulk)
+    add_options(bulk, "--engine", "--address")
     bulk.add_argument(
         "--workers",
         type=positive_count,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_emo.cli.options import CORPUS_HELP, add_engine, check_engine, count
+from keras_emo.cli.options import add_options, check_engine, count
 from keras_emo.data.cache import CacheReport, Run, build_cache
 from keras_emo.data.corpus import Sample
 from keras_emo.data.workers import Job, run_jobs
@@ -23,19 +23,11 @@ from keras_emo.training.data import open_corpus
 
 def add_arguments(preprocess: argparse.ArgumentParser) -> None:
     """Options of keras-emo preprocess."""
-    add_engine(preprocess)
+    add_options(preprocess, "--engine", "--address", "--corpus", "--cache", "--skip-bad")
     preprocess.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
-    preprocess.add_argument("--corpus", default="auto", help=CORPUS_HELP)
-    preprocess.add_argument(
-        "--cache",
-        type=Path,
-        default=Path("cache"),
-        help="folder for the prepared clips (default: cache)",
-    )
     spec = preprocess.add_mutually_exclusive_group()
     spec.add_argument("--config", type=Path, help="TOML file that train.py will use")
     spec.add_argument("--bundle", type=Path, help="prepare for this bundle, without a TOML file")
-    preprocess.add_argument("--skip-bad", action="store_true", help="skip unreadable files")
     preprocess.add_argument(
         "--workers", type=count, default=0, help="processes (default: one per core)"
     )

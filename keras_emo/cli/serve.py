@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from keras_emo.cli.options import add_bundle, add_provider, count, positive_count, seconds
+from keras_emo.cli.options import add_options, count, positive_count, seconds
 from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
@@ -20,8 +20,7 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fast
 
 def add_arguments(serve: argparse.ArgumentParser) -> None:
     """Options of keras-emo serve."""
-    add_bundle(serve)
-    add_provider(serve)
+    add_options(serve, "--bundle", "--provider")
     serve.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     serve.add_argument("--port", type=count, default=8080, help="0: any (default: %(default)s)")
     serve.add_argument(
@@ -31,33 +30,23 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
         "--queue", type=count, default=32, help="requests that may wait (default: %(default)s)"
     )
     serve.add_argument(
-        "--max-upload-mb",
-        type=positive_count,
-        default=200,
-        metavar="MB",
-        help="largest upload (default: %(default)s)",
+        "--max-upload-mb", type=positive_count, default=200, help="(default: %(default)s)"
     )
     serve.add_argument(
         "--timeout-s", type=seconds, default=60, help="for a prediction (default: %(default)s)"
     )
     serve.add_argument(
-        "--stall-s",
-        type=seconds,
-        default=10,
-        help="for an upload that pauses (default: %(default)s)",
+        "--stall-s", type=seconds, default=10, help="for a pausing upload (default: %(default)s)"
     )
     serve.add_argument(
-        "--drain-s",
-        type=seconds,
-        default=30,
-        help="time for running requests after SIGTERM (default: %(default)s)",
+        "--drain-s", type=seconds, default=30, help="after SIGTERM (default: %(default)s)"
     )
     serve.add_argument(
         "--api-key-file",
         type=Path,
         metavar="FILE",
-        help="file with the API key, instead of KERAS_EMO_API_KEY; needed to listen beyond this "
-        "machine",
+        help="file with the API key that listening beyond this machine needs, instead of "
+        "KERAS_EMO_API_KEY",
     )
 
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from keras_emo.cli.options import HOW_TO_SCALE
+from keras_emo.cli.options import HOW_TO_SCALE, add_options
 from keras_emo.cli.run import require
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec
@@ -29,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, help="corpus folder, or 'builtin'")
-    data.add_argument("--corpus", default="auto", help="ravdess, savee or one that is added")
-    data.add_argument("--cache", type=Path, default=Path("cache"), help="prepared clips go here")
-    data.add_argument("--skip-bad", action="store_true", help="skip bad files instead of stopping")
+    add_options(data, "--corpus", "--cache", "--skip-bad")
     data.add_argument(
         "--jobs", type=int, default=0, help="processes that prepare clips (default: one a core)"
     )

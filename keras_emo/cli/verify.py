@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from keras_emo import load
-from keras_emo.cli.options import add_bundle_argument
+from keras_emo.cli.options import add_options
 from keras_emo.errors import BundleError, ExitCode, Reason
 
 # Processors add in different orders, and int8 then rounds differently. The largest difference seen
@@ -16,7 +16,7 @@ INT8_TOLERANCES = {"probs": 0.02, "logits": 0.2, "embedding": 0.2}
 
 def add_arguments(verify: argparse.ArgumentParser) -> None:
     """Options of keras-emo verify."""
-    add_bundle_argument(verify)
+    add_options(verify, "bundle")
 
 
 def run(options: argparse.Namespace) -> int:
