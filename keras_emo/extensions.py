@@ -1,18 +1,11 @@
-"""Modules that add themselves to a registry: this project's own, and those of other packages."""
+"""Modules of other packages that add themselves to a registry of this one."""
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
 from importlib import import_module
 
 from keras_emo.errors import EnvironmentFailure, Reason
-
-
-def load_own(package: str) -> None:
-    """Import every module of a package of this project."""
-    for module in pkgutil.iter_modules(import_module(package).__path__):
-        import_module(f"{package}.{module.name}")
 
 
 @cache

@@ -200,10 +200,7 @@ def calibration_error(labels: np.ndarray, probs: np.ndarray, n_bins: int = 10) -
 
 
 def measure(
-    labels: np.ndarray,
-    probs: np.ndarray,
-    speakers: Sequence[str],
-    genders: Sequence[str] = (),
+    labels: np.ndarray, probs: np.ndarray, speakers: Sequence[str], genders: Sequence[str] = ()
 ) -> Metrics:
     """The metrics of a set of predictions.
 

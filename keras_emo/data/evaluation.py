@@ -71,9 +71,7 @@ class CorpusEvaluation:
 
 
 def evaluate_model(
-    model: Model,
-    samples: Sequence[Sample],
-    progress: Callable[[int, int], None] | None = None,
+    model: Model, samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
 ) -> CorpusEvaluation:
     """Evaluate one model, see evaluate_models."""
     return evaluate_models([(lambda: model, samples)], progress)

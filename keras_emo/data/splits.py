@@ -61,10 +61,7 @@ class Split:
 
 
 def make_split(
-    samples: Sequence[Sample],
-    test: Sequence[str],
-    val: Sequence[str] | int = 2,
-    seed: int = 0,
+    samples: Sequence[Sample], test: Sequence[str], val: Sequence[str] | int = 2, seed: int = 0
 ) -> Split:
     """Split by speaker: test and val as named, everybody else is for training.
 

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from keras_emo.data.corpora import known_corpora, read_corpus, register_corpus
-from keras_emo.data.corpora.registry import CORPORA, GROUP
+from keras_emo.data.corpora import CORPORA, GROUP, known_corpora, read_corpus, register_corpus
 from keras_emo.data.corpus import BadNameError, NameInfo
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason, UsageError
 from keras_emo.extensions import load_extensions

@@ -46,7 +46,11 @@ LAZY = {
     "scale/cluster.py": {"ray", "psutil"},  # Ray once its environment is set
 }
 PARTS_TOO = {"inference/results.py": {"keras_emo.render.chart", "keras_emo.render.report"}}
-BY_NAME = {"extensions.py", "cli/__init__.py"}  # import modules of a registry, of a command
+BY_NAME = {
+    "extensions.py",
+    "data/corpora/__init__.py",
+    "cli/__init__.py",
+}  # import modules of a registry, of a command
 
 MODULES = [
     path.relative_to(ROOT).as_posix()

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_emo.data.corpora.registry import register_corpus
+from keras_emo.data.corpora import register_corpus
 from keras_emo.data.corpus import BadNameError, NameInfo
 from keras_emo.data.recordings import Found
 from keras_emo.errors import Reason
