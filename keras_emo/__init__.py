@@ -40,23 +40,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [
-    "EMOTIONS",
-    "BundleError",
-    "ClipError",
-    "ClipTimeout",
-    "EmoError",
-    "EnvironmentFailure",
-    "Face",
-    "Model",
-    "Prediction",
-    "Segment",
-    "Timeline",
-    "UsageError",
-    "WindowPrediction",
-    "__version__",
-    "load",
-    "networks",
-]
+    "EMOTIONS", "BundleError", "ClipError", "ClipTimeout", "EmoError", "EnvironmentFailure", "Face",
+    "Model", "Prediction", "Segment", "Timeline", "UsageError", "WindowPrediction", "__version__",
+    "load", "networks",
+]  # fmt: skip
 
 
 def load(

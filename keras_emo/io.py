@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -109,15 +109,10 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         raise failure
 
 
-def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
-    """Call write(file) on a draft, then put it in place, see open_draft."""
-    with open_draft(path) as f:
-        write(f)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text in one step, see open_draft."""
-    write_atomic(path, lambda f: f.write(text.encode()))
+    with open_draft(path) as f:
+        f.write(text.encode())
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -146,21 +141,16 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises UsageError naming it where it cannot be read."""
+def read_record(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. Raises UsageError naming it where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(path, Reason.NOT_FOUND, "no such file") from None
     except OSError as e:
         raise UsageError(path, Reason.UNREADABLE, describe_error(e)) from None
     except (ValueError, RecursionError) as e:
         raise UsageError(path, Reason.BAD_CONFIG, f"not readable as JSON: {e}") from None
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object. Raises UsageError as read_json, and for anything else."""
-    data = read_json(path)
     with naming_content(path):
         if not isinstance(data, dict):
             raise ValueError(f"it holds a {type(data).__name__}")
@@ -173,8 +163,8 @@ def naming_content(path: Path, advice: str = "") -> AbstractContextManager[None]
     return translate_errors(UsageError, path, Reason.UNREADABLE, *CONTENT_ERRORS, cause=cause)
 
 
-def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Those of names that an .npz file has, all without names; checksums are compared.
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; checksums are compared.
 
     The file may be damaged or malicious. Raises ValueError for its content, OSError where it
     cannot be opened.
@@ -184,8 +174,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     with open(path, "rb") as f:
         try:
             with np.load(f, allow_pickle=False) as data:
-                chosen = [n for n in names if n in data.files] if names else data.files
-                arrays = {name: data[name] for name in chosen}
+                arrays = dict(data)
         except Exception as e:  # zipfile and NumPy raise a dozen kinds, tokenize.TokenError too
             raise ValueError(f"{type(e).__name__}: {e}") from e
     for name, array in arrays.items():

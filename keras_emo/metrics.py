@@ -35,7 +35,7 @@ class GroupScores(Scores):
     n_clips: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"n_clips": self.n_clips, **asdict(Scores(self.accuracy, self.uar, self.macro_f1))}
+        return {"n_clips": self.n_clips} | asdict(self)
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,10 @@ class Metrics(Scores):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as metrics.json, bundle.json and ``evaluate --json`` have them."""
-        result: dict[str, Any] = {
-            "n_clips": self.n_clips,
-            "n_speakers": self.n_speakers,
-            "n_abstained": self.n_abstained,
-            "accuracy": self.accuracy,
-            "uar": self.uar,
-            "macro_f1": self.macro_f1,
-            "interval_95": {name: list(bounds) for name, bounds in self.intervals.items()},
-            "ece": self.ece,
-        }
+        names = ("n_clips", "n_speakers", "n_abstained", "accuracy", "uar", "macro_f1")
+        result: dict[str, Any] = {name: getattr(self, name) for name in names}
+        result["interval_95"] = {name: list(bounds) for name, bounds in self.intervals.items()}
+        result["ece"] = self.ece
         if self.majority_accuracy is not None:
             result["majority_accuracy"] = self.majority_accuracy
         result["recall"] = dict(self.recall)
@@ -168,20 +162,15 @@ def bootstrap_intervals(
         asdict(score_counts(tables[rng.integers(0, len(names), len(names))].sum(axis=0)))
         for _ in range(n_draws)
     ]
-    bounds = {}
-    for key in draws[0]:
-        low, high = np.percentile([d[key] for d in draws], [2.5, 97.5])
-        bounds[key] = float(low), float(high)
-    return bounds
+    bounds = {key: np.percentile([d[key] for d in draws], [2.5, 97.5]) for key in draws[0]}
+    return {key: (float(low), float(high)) for key, (low, high) in bounds.items()}
 
 
-def measure_reliability(
-    labels: np.ndarray, probs: np.ndarray, n_bins: int = 10
-) -> list[dict[str, float]]:
-    """For each bin of the top class's confidence: its mean, the accuracy, the number of clips."""
+def measure_reliability(labels: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
+    """For each tenth of the top class's confidence: its mean, the accuracy, the number of clips."""
     top = probs.max(axis=1)
     right = probs.argmax(axis=1) == labels
-    bins = np.minimum((top * n_bins).astype(int), n_bins - 1)
+    bins = np.minimum((top * 10).astype(int), 9)
     return [
         {
             "confidence": float(top[bins == b].mean()),
@@ -192,9 +181,9 @@ def measure_reliability(
     ]
 
 
-def calibration_error(labels: np.ndarray, probs: np.ndarray, n_bins: int = 10) -> float:
+def calibration_error(labels: np.ndarray, probs: np.ndarray) -> float:
     """Expected calibration error of the top class (Guo et al. 2017, arXiv:1706.04599)."""
-    bins = measure_reliability(labels, probs, n_bins)
+    bins = measure_reliability(labels, probs)
     gaps = [abs(b["confidence"] - b["accuracy"]) * b["n_clips"] for b in bins]
     return float(sum(gaps) / len(labels))
 
@@ -214,13 +203,11 @@ def measure(
     truth = counts.sum(axis=1)
 
     def group(names: Sequence[str]) -> dict[str, GroupScores]:
-        who = np.array(names)
-        result = {}
-        for name in sorted(set(names)):
-            chosen = who == name
-            scores = score(labels[chosen], predictions[chosen])
-            result[name] = GroupScores(**asdict(scores), n_clips=int(chosen.sum()))
-        return result
+        chosen = {name: np.array(names) == name for name in sorted(set(names))}
+        return {
+            name: GroupScores(**asdict(score(labels[c], predictions[c])), n_clips=int(c.sum()))
+            for name, c in chosen.items()
+        }
 
     return Metrics(
         **asdict(score_counts(counts)),

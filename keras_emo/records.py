@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -58,14 +59,11 @@ def read_value(kind: Any, value: Any, where: str) -> Any:
 def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and NoneType in kinds:
         return None
-    for kind in kinds:
-        try:
+    *others, last = (kind for kind in kinds if kind is not NoneType)
+    for kind in others:
+        with suppress(ValueError):
             return read_value(kind, value, where)
-        except ValueError as e:
-            error = e
-            if len(kinds) == 2 and NoneType in kinds:
-                break  # nothing else may fit
-    raise error
+    return read_value(last, value, where)
 
 
 def _read_dataclass(kind: Any, data: dict[str, Any], where: str) -> Any:

@@ -25,9 +25,9 @@ from keras_emo.io import (
     CONTENT_ERRORS,
     digest_text,
     make_folder,
+    open_draft,
     read_arrays,
     sweep_drafts,
-    write_atomic,
     write_text,
 )
 from keras_emo.spec import ClipSpec, FaceSpec
@@ -106,7 +106,7 @@ def load_clip(path: Path) -> ClipInputs:
 def load_mfcc(path: Path) -> np.ndarray:
     """What build_variants stored of one clip: float32 (n_variants, n_mfcc, n_frames)."""
     with naming_damage(path):
-        return _check_finite(read_arrays(path, "mfcc")["mfcc"])
+        return _check_finite(read_arrays(path)["mfcc"])
 
 
 def _check_finite(mfcc: np.ndarray) -> np.ndarray:
@@ -187,7 +187,8 @@ def _write(make: Make, sample: Sample, path: Path) -> ClipError | None:
         arrays = make(sample)
     except ClipError as e:
         return e
-    write_atomic(path, lambda f: np.savez(f, **arrays))
+    with open_draft(path) as f:
+        np.savez(f, **arrays)
     return None
 
 

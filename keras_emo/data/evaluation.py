@@ -70,16 +70,7 @@ class CorpusEvaluation:
         }
 
 
-def evaluate_model(
-    model: Model, samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
-) -> CorpusEvaluation:
-    """Evaluate one model, see evaluate_models."""
-    return evaluate_models([(lambda: model, samples)], progress)
-
-
-def evaluate_models(
-    jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None
-) -> CorpusEvaluation:
+def evaluate_models(jobs: Sequence[Job], progress: Callable[[int, int], None]) -> CorpusEvaluation:
     """Evaluate models, each on samples of its own: the folds of a cross-validation."""
     results: list[SampleResult] = []
     n_samples, spent_s = sum(len(samples) for _, samples in jobs), 0.0
@@ -88,8 +79,7 @@ def evaluate_models(
         started_s = time.perf_counter()
         for sample in samples:
             results.append(SampleResult(sample, _predict(model, sample)))
-            if progress:
-                progress(len(results), n_samples)
+            progress(len(results), n_samples)
         spent_s += time.perf_counter() - started_s
     probs = np.full((n_samples, N_EMOTIONS), np.nan, np.float32)
     for row, r in zip(probs, results, strict=True):
@@ -101,9 +91,7 @@ def evaluate_models(
         [r.sample.speaker for r in results],
         [r.sample.gender for r in results],
     )
-    return CorpusEvaluation(
-        metrics, tuple(results), round(n_samples / spent_s, 3) if n_samples else 0.0
-    )
+    return CorpusEvaluation(metrics, tuple(results), round(n_samples / spent_s, 3))
 
 
 def _predict(model: Model, sample: Sample) -> Prediction | ClipError:

@@ -13,6 +13,7 @@ from keras_emo.data.corpus import Sample
 from keras_emo.errors import Reason, UsageError
 from keras_emo.io import digest_text, naming_content, read_record
 from keras_emo.labels import EMOTIONS
+from keras_emo.records import read_fields, write_fields
 
 SPLITS = ("train", "val", "test")
 SPLIT_FILE = "split.json"
@@ -40,24 +41,16 @@ class Split:
             object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
 
     def to_dict(self) -> dict[str, list[str]]:
-        return {name: list(getattr(self, name)) for name in SPLITS}
+        return write_fields(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Split:
-        """Inverse of to_dict. Raises ValueError on anything else."""
-        if not isinstance(data, Mapping) or set(data) != set(SPLITS):
-            raise ValueError(f"a split has exactly {', '.join(SPLITS)}")
-        for name, speakers in data.items():
-            if not isinstance(speakers, list | tuple) or not all(
-                isinstance(s, str) for s in speakers
-            ):
-                raise ValueError(f"{name} is not a list of speakers")
-        return cls(*(tuple(data[name]) for name in SPLITS))
+        """Inverse of to_dict; other entries are ignored. Raises ValueError."""
+        return read_fields(cls, data)
 
     def digest(self) -> str:
         """16 hexadecimal digits that name this split."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return digest_text(text)[:16]
+        return digest_text(json.dumps(self.to_dict(), sort_keys=True))[:16]
 
 
 def make_split(
@@ -92,8 +85,6 @@ def fold_split(
 
 def select(samples: Iterable[Sample], split: Split, name: str) -> list[Sample]:
     """Samples of one of SPLITS, in their order."""
-    if name not in SPLITS:
-        raise _bad(f"no split {name!r}; they are {', '.join(SPLITS)}")
     speakers = set(getattr(split, name))
     return [s for s in samples if s.speaker in speakers]
 
@@ -124,8 +115,8 @@ def assert_disjoint(split: Split, samples: Sequence[Sample]) -> None:
             for path in sample.source.files:
                 claim("file", os.path.realpath(path), name)
         if name == "train":
-            missing = [e for e in EMOTIONS if e not in {s.emotion for s in chosen}]
-            if missing:
+            present = {s.emotion for s in chosen}
+            if missing := [e for e in EMOTIONS if e not in present]:
                 raise _bad(f"train has no samples of {', '.join(missing)}")
 
 
@@ -133,7 +124,7 @@ def read_split(path: Path) -> Split:
     """split.json of a run. Raises UsageError for one that is damaged."""
     data = read_record(path)
     with naming_content(path):
-        return Split.from_dict({name: data[name] for name in SPLITS})
+        return Split.from_dict(data)
 
 
 def check_scored(metrics: Mapping[str, Any], split: Split) -> None:
@@ -148,10 +139,8 @@ def resolve_speakers(names: Sequence[str], known: Iterable[str], role: str) -> s
 
     role: what they were named for, for errors.
     """
-    if isinstance(names, str):
-        names = (names,)
     speakers, chosen, unknown = sorted(known), set(), []
-    for name in map(str, names):
+    for name in names:
         matches = [s for s in speakers if _matches(name, s)]
         if len(matches) > 1:
             raise _bad(f"{role}: {name} may be {' or '.join(matches)}; give the whole name")

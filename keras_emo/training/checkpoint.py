@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_emo.errors import Reason, UsageError
-from keras_emo.io import digest_file, sweep_drafts, write_atomic, write_json, write_text
+from keras_emo.io import digest_file, open_draft, sweep_drafts, write_json, write_text
 from keras_emo.records import read_fields, write_fields
 
 MANIFEST = "state.json"
@@ -116,7 +116,8 @@ class Checkpoints:
         path = self._name(epoch)
         content = io.BytesIO()
         np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy's stub takes a bool first
-        write_atomic(path, lambda f: f.write(content.getbuffer()))
+        with open_draft(path) as f:
+            f.write(content.getbuffer())
         digest = hashlib.sha256(content.getbuffer()).hexdigest()
         files = {**before.files, str(epoch): StoredFile(path.name, digest)}
         state = State(

@@ -11,7 +11,7 @@ import pytest
 
 from keras_emo.data import cache
 from keras_emo.data.augment import WaveSpec
-from keras_emo.data.cache import build_cache, build_variants, load_clip, write_atomic
+from keras_emo.data.cache import build_cache, build_variants, load_clip
 from keras_emo.data.corpus import Sample
 from keras_emo.data.digests import DIGESTS
 from keras_emo.errors import ClipError, EnvironmentFailure, Reason
@@ -189,35 +189,6 @@ def test_killed_build_is_completed(samples, tmp_path):
     assert (report.computed, report.failures) == (1, [])
     assert sorted(report.files.values()) == results(root)
     assert [load_clip(p).modalities for p in report.files.values()] == [("voice",)] * 2
-
-
-def test_write_atomic(tmp_path):
-    path = tmp_path / "a.bin"
-    write_atomic(path, lambda f: f.write(b"old"))
-    assert path.read_bytes() == b"old"
-
-    def fail(error):
-        def write(f):
-            f.write(b"new, but")
-            raise error
-
-        return write
-
-    with pytest.raises(EnvironmentFailure, match="No space left") as caught:
-        write_atomic(path, fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
-    assert (caught.value.reason, caught.value.path) == (Reason.WRITE_FAILED, str(path))
-    with pytest.raises(ZeroDivisionError):
-        write_atomic(path, fail(ZeroDivisionError()))
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    write_atomic(path, lambda f: f.write(b"new"))
-    assert path.read_bytes() == b"new"
-
-
-def test_written_files_have_the_usual_rights(tmp_path):
-    (tmp_path / "usual").write_bytes(b"")
-    write_atomic(tmp_path / "a.bin", lambda f: f.write(b"x"))
-    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_root_that_cannot_be_written_is_named(samples, box, tmp_path):

@@ -9,12 +9,11 @@ import pytest
 
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason
 from keras_emo.io import (
-    digest_file,
     open_draft,
     open_output,
     sweep_drafts,
-    write_atomic,
     write_json,
+    write_text,
 )
 
 # A full disk: no file may grow beyond 1000 bytes.
@@ -40,19 +39,26 @@ def test_sweeping_spares_a_draft_in_work(tmp_path):
     assert (tmp_path / "a.keras").read_bytes() == b"whole"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_exception_leaves_the_old_file(tmp_path, error):
-    write_json(tmp_path / "a.json", 1)
-    before = digest_file(tmp_path / "a.json")
-
-    def write(f):
-        f.write(b"2")
+def write_and_fail(opened, content, error: BaseException) -> None:
+    with opened as f:
+        f.write(content)
         raise error
 
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_exception_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "a.json"
+    write_json(path, 1)
     with pytest.raises(error):
-        write_atomic(tmp_path / "a.json", write)
-    assert digest_file(tmp_path / "a.json") == before
-    assert len(list(tmp_path.iterdir())) == 1
+        write_and_fail(open_draft(path), b"2", error())
+    assert path.read_text() == "1\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_files_have_the_usual_rights(tmp_path):
+    (tmp_path / "usual").write_bytes(b"")
+    write_text(tmp_path / "a.txt", "x")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_full_disk(tmp_path):
@@ -104,17 +110,11 @@ def test_a_link_stays_a_link(tmp_path):
     assert target.read_text() == "new"
 
 
-def write_and_fail(path, text: str, error: BaseException) -> None:
-    with open_output(path) as stream:
-        stream.write(text)
-        raise error
-
-
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("old")
     with pytest.raises(EnvironmentFailure) as caught:
-        write_and_fail(path, "new", OSError(28, "No space left on device"))
+        write_and_fail(open_output(path), "new", OSError(28, "No space left on device"))
     assert (caught.value.path, caught.value.reason) == (str(path), Reason.WRITE_FAILED)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -123,10 +123,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 def test_what_was_written_before_an_interrupt_is_delivered(tmp_path):
     path = tmp_path / "a.csv"
     with pytest.raises(KeyboardInterrupt):
-        write_and_fail(path, "half", KeyboardInterrupt())
+        write_and_fail(open_output(path), "half", KeyboardInterrupt())
     assert path.read_text() == "half"
 
 
 def test_somebody_who_stopped_reading_is_no_failure_of_the_file(tmp_path):
     with pytest.raises(BrokenPipeError):
-        write_and_fail(tmp_path / "a.csv", "", BrokenPipeError())
+        write_and_fail(open_output(tmp_path / "a.csv"), "", BrokenPipeError())
