@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 from keras_emo import load
 from keras_emo.cli.options import add_options
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.corpus import Corpus, Sample
+from keras_emo.data.corpus import Sample
 from keras_emo.data.evaluation import CorpusEvaluation, evaluate_models
 from keras_emo.data.splits import resolve_speakers
 from keras_emo.demo_corpus import SPEAKER_NOTE
@@ -50,13 +51,10 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score a bundle, or one per fold, on a labeled corpus and print the metrics."""
-    if options.folds is not None and options.speakers is not None:
-        raise UsageError("--speakers", Reason.BAD_CONFIG, "not together with --folds")
-    if options.folds is not None and options.bundle is not None:
-        raise UsageError("--bundle", Reason.BAD_CONFIG, "not together with --folds")
-    if options.json is None:
-        return _evaluate(options, None)
-    with open_output(options.json) as stream:
+    for name in ("speakers", "bundle") if options.folds is not None else ():
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name}", Reason.BAD_CONFIG, "not together with --folds")
+    with nullcontext() if options.json is None else open_output(options.json) as stream:
         return _evaluate(options, stream)
 
 
@@ -108,14 +106,10 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
         stream.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     for failure in evaluation.failures:
         print(f"error: {failure}", file=sys.stderr)
-    return _exit_code(evaluation, corpus)
-
-
-def _exit_code(evaluation: CorpusEvaluation, corpus: Corpus) -> ExitCode:
     if evaluation.metrics.n_abstained == evaluation.metrics.n_clips:
         return ExitCode.REJECTED
-    partial = evaluation.failures or evaluation.n_degraded or corpus.problems
-    return ExitCode.PARTIAL if partial else ExitCode.OK
+    incomplete = evaluation.failures or evaluation.n_degraded or corpus.problems
+    return ExitCode.PARTIAL if incomplete else ExitCode.OK
 
 
 def choose_samples(

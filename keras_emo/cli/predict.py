@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from keras_emo import load
 from keras_emo.cli.options import (
@@ -99,33 +99,25 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     if options.format == "parquet":
         return _predict_into_folder(options)
-    from keras_emo.render.writers import find_prediction_format, find_timeline_format
+    from keras_emo.render.writers import find_format
 
-    make_writer: Callable[[TextIO], Any]
-    if options.timeline:
-        make_writer = find_timeline_format(options.format)
-    else:
-        make_writer = find_prediction_format(options.format)
+    make_writer = find_format(options.format, options.timeline)
     predicted, late, degraded = 0, 0, False
     with (
         open_output(options.out) as stream,
         open_model(options) as model,
         Progress("predicted", "clips") as progress,
     ):
-        clips, problems = find_clips(options.clips)
-        for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)
-        failed = len(problems)
+        clips, failed = find_clips(options.clips)
         writer = make_writer(stream)
-        predict: Callable[..., bool] = partial(_predict_clip, progress, model)
-        if options.timeline:
-            predict = partial(_predict_timeline, options, model)
         try:
             for i, path in enumerate(clips):
-                if not options.timeline:  # that has a line per recording
-                    progress(i, len(clips))
                 try:
-                    degraded |= predict(path, writer)
+                    if options.timeline:
+                        degraded |= _predict_timeline(options, model, path, writer)
+                    else:
+                        progress(i, len(clips))
+                        degraded |= _predict_clip(progress, model, path, writer)
                 except ClipError as e:
                     progress.clear()
                     print(f"error: {e}", file=sys.stderr)
@@ -145,8 +137,14 @@ def _check_options(options: argparse.Namespace) -> None:
         check_without(options, "--sandbox", "timeout_s", "memory_mb")
     if not options.timeline:
         check_without(options, "--timeline", "annotate", "plot", "report", "window_s", "hop_s")
-    if options.format == "parquet" or options.engine == "ray":
-        _check_bulk(options)
+    if options.format == "parquet" and options.out is not None:
+        check_without(options, "other formats than parquet", "annotate", "plot", "report")
+        require("pyarrow", how=HOW_TO_SCALE)
+    elif options.format == "parquet":
+        raise UsageError("--format parquet", Reason.BAD_CONFIG, "goes with --out FOLDER")
+    elif options.engine == "ray":
+        cause = "goes with --format parquet --out FOLDER"
+        raise UsageError("--engine ray", Reason.BAD_CONFIG, cause)
     else:
         check_without(options, "--format parquet", "shard_clips")
     check_engine(options, "workers")
@@ -166,34 +164,22 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UsageError(options.annotate, Reason.BAD_CONFIG, "an annotated video is an .mp4")
 
 
-def _check_bulk(options: argparse.Namespace) -> None:
-    if options.format != "parquet" or options.out is None:
-        given = "--engine ray" if options.engine == "ray" else "--format parquet"
-        needed = "--out FOLDER" if options.format == "parquet" else "--format parquet --out FOLDER"
-        raise UsageError(given, Reason.BAD_CONFIG, f"goes with {needed}")
-    check_without(options, "other formats than parquet", "annotate", "plot", "report")
-    require("pyarrow", how=HOW_TO_SCALE)
-
-
 def open_model(options: argparse.Namespace) -> Model:
     """The bundle's model, with --sandbox one that reads in a sandbox."""
-    sandbox = options.sandbox and _choose_limits(options)
+    sandbox: bool | Limits = options.sandbox
+    if sandbox:
+        from keras_emo.inference.session import available_cores
+        from keras_emo.sandbox.limits import Limits
+
+        sandbox = Limits()
+        if options.timeout_s is not None:
+            cpu_s = max(sandbox.cpu_s, options.timeout_s * available_cores())
+            sandbox = replace(sandbox, wall_s=options.timeout_s, cpu_s=cpu_s)
+        if options.memory_mb is not None:
+            sandbox = replace(sandbox, memory_bytes=options.memory_mb << 20)
     return load(
         options.bundle, threads=options.threads, providers=options.providers, sandbox=sandbox
     )
-
-
-def _choose_limits(options: argparse.Namespace) -> Limits:
-    from keras_emo.inference.session import available_cores
-    from keras_emo.sandbox.limits import Limits
-
-    limits = Limits()
-    if options.timeout_s is not None:
-        cpu_s = max(limits.cpu_s, options.timeout_s * available_cores())
-        limits = replace(limits, wall_s=options.timeout_s, cpu_s=cpu_s)
-    if options.memory_mb is not None:
-        limits = replace(limits, memory_bytes=options.memory_mb << 20)
-    return limits
 
 
 def _predict_clip(progress: Progress, model: Model, path: Path, writer: WritesPredictions) -> bool:
@@ -259,13 +245,11 @@ def _predict_into_folder(options: argparse.Namespace) -> int:
         lengths_s = choose_lengths(bundle, options.window_s, options.hop_s)
     digest = digest_file(bundle.folder / DESCRIPTION)
     job = Job(digest, *lengths_s, options.sandbox, options.timeout_s, options.memory_mb)
-    clips, problems = find_clips(options.clips)
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+    clips, refused = find_clips(options.clips)
     on_ray = options.engine == "ray"
-    settings = argparse.Namespace(**vars(options))
-    settings.bundle = bundle.folder.absolute()  # Ray's workers run in another folder
-    settings.threads = options.threads or int(on_ray)
+    folder = bundle.folder.absolute()  # Ray's workers run in another folder
+    threads = options.threads or int(on_ray)
+    settings = argparse.Namespace(**(vars(options) | {"bundle": folder, "threads": threads}))
     predictor = ClipPredictor(partial(open_model, settings), job)
     run: Callable[..., Any] = predictor.predict_all
     if on_ray:
@@ -273,7 +257,7 @@ def _predict_into_folder(options: argparse.Namespace) -> int:
             ray_map,
             predictor,
             workers=options.workers or 0,
-            threads=settings.threads,
+            threads=threads,
             address=options.address,
             on_death=predictor.report_death,
         )
@@ -282,7 +266,7 @@ def _predict_into_folder(options: argparse.Namespace) -> int:
     if degraded:
         columns = "see the columns states, damaged_packets and missing_s"
         print(f"warning: {degraded} clips predicted in part, {columns}", file=sys.stderr)
-    failed = counts[Outcome.FAILED] + late + len(problems)
+    failed = counts[Outcome.FAILED] + late + refused
     return exit_code_for(counts[Outcome.PREDICTED] + degraded, failed, degraded > 0, late)
 
 
@@ -301,13 +285,13 @@ def exit_code_for(predicted: int, failed: int, degraded: bool, late: int) -> int
     return ExitCode.PARTIAL if degraded else ExitCode.OK
 
 
-def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[ClipError]]:
-    """Files as given and the recordings below folders; and the files there that are refused.
+def find_clips(paths: Iterable[Path]) -> tuple[list[Path], int]:
+    """Files as given and the recordings below folders; how many files there are refused.
 
-    Raises UsageError for a folder without either.
+    Prints why they are. Raises UsageError for a folder without either.
     """
     clips: list[Path] = []
-    problems: list[ClipError] = []
+    n_refused = 0
     for path in paths:
         if not path.is_dir():
             clips.append(path)
@@ -316,14 +300,16 @@ def find_clips(paths: Iterable[Path]) -> tuple[list[Path], list[ClipError]]:
         from keras_emo.data.recordings import find_recordings
 
         found, unread = find_recordings(path)
-        recordings = [f.path for f in found if f.kind in ("video", "audio")]
         refused = [ClipError(p.path, p.reason, p.cause) for p in unread]
         for item in found:
             if item.kind == "other":
                 cause = f"{item.path.suffix} is not read; convert it to .mp4 or .wav"
                 refused.append(ClipError(item.path, Reason.FORMAT_NOT_ALLOWED, cause))
+        recordings = [f.path for f in found if f.kind in ("video", "audio")]
         if not (recordings or refused):
             raise UsageError(path, Reason.NO_CLIPS, "no video or sound files in this folder")
         clips += recordings
-        problems += refused
-    return clips, problems
+        n_refused += len(refused)
+        for problem in refused:
+            print(f"error: {problem}", file=sys.stderr)
+    return clips, n_refused

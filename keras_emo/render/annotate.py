@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from keras_emo.errors import ClipError, EnvironmentFailure, Reason, UsageError, translate_errors
+from keras_emo.errors import ClipError, EnvironmentFailure, Reason, translate_errors
 from keras_emo.features.face import Box
 from keras_emo.inference.predict import TrackedWindow
 from keras_emo.inference.results import Probs, Timeline
@@ -21,7 +21,8 @@ from keras_emo.io import replace_file
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import OPEN_OPTIONS, check_file, read_media
 from keras_emo.media.recording import Frame
-from keras_emo.render.chart import COLORS, INK, NOTHING, PAPER, write_text
+from keras_emo.render.chart import COLORS, INK, PAPER, write_text
+from keras_emo.render.writers import NOTHING
 
 _TICKS_HZ = 30_000  # counts 24, 25, 30, 50, 60 and 29.97 frames a second exactly
 _EVERY_FRAME_HZ = 240.0
@@ -98,14 +99,12 @@ def write_annotated(
     """Write ``source`` with its timeline drawn in as an mp4: same size, rate and sound, upright.
 
     One more pass over the file, in constant memory. H.264, or MPEG-4 where PyAV lacks it; an
-    odd side grows by a px. Sound is copied, or encoded again as AAC. Raises ClipError if the
-    source has no picture, UsageError if the target is the source, EnvironmentFailure.
+    odd side grows by a px. Sound is copied, or encoded again as AAC. target: another file than
+    source. Raises ClipError if the source has no picture, EnvironmentFailure.
     """
     import av
 
     source = check_file(source)
-    if target.exists() and os.path.samefile(source, target):
-        raise UsageError(target, Reason.BAD_CONFIG, "the source must not be written over")
     with (
         replace_file(target) as temporary,
         av.open(str(source), options=OPEN_OPTIONS, metadata_errors="replace") as sound_file,
@@ -121,7 +120,7 @@ def _copy(source: Path, sound_file: Any, out: Any, notes: Annotations, threads: 
     pictures, sounds = sound_file.streams.video, sound_file.streams.audio
     if not pictures:
         raise ClipError(source, Reason.NO_VIDEO, "no picture to draw on")
-    starts_s = [_start_s(s) for s in (*pictures[:1], *sounds[:1])]
+    starts_s = [float((s.start_time or 0) * s.time_base) for s in (*pictures[:1], *sounds[:1])]
     delay_s = starts_s[0] - min(starts_s)
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     rate = pictures[0].average_rate or pictures[0].guessed_rate or Fraction(30)
@@ -152,10 +151,6 @@ def _copy(source: Path, sound_file: Any, out: Any, notes: Annotations, threads: 
     out.mux(video.encode())
     for _ in sound:
         pass
-
-
-def _start_s(stream: Any) -> float:
-    return float((stream.start_time or 0) * stream.time_base)
 
 
 def _copy_sound(sound_file: Any, sounds: Sequence[Any], out: Any, base_s: float) -> Iterator[float]:
@@ -191,7 +186,14 @@ def _copy_sound(sound_file: Any, sounds: Sequence[Any], out: Any, base_s: float)
                 packet.stream = stream
                 out.mux(packet)
             else:
-                _encode(packet, stream, resampler, out, base_s)
+                frames: list[Any] = []
+                with suppress(av.error.FFmpegError):  # damaged: the packets around it count
+                    frames = packet.decode()
+                for frame in frames:
+                    if frame.pts is not None:
+                        frame.pts = max(0, frame.pts - round(base_s / frame.time_base))
+                    for part in resampler.resample(frame):
+                        out.mux(stream.encode(part))
             yield time_s
         if not copied:
             for part in resampler.resample(None):
@@ -201,28 +203,12 @@ def _copy_sound(sound_file: Any, sounds: Sequence[Any], out: Any, base_s: float)
     return copy()
 
 
-def _encode(packet: Any, stream: Any, resampler: Any, out: Any, base_s: float) -> None:
-    import av
-
-    try:
-        frames = packet.decode()
-    except av.error.FFmpegError:
-        return  # damaged: the packets around it count
-    for frame in frames:
-        if frame.pts is not None:
-            frame.pts = max(0, frame.pts - round(base_s / frame.time_base))
-        for part in resampler.resample(frame):
-            out.mux(stream.encode(part))
-
-
 def draw(rgb: np.ndarray, time_s: float, notes: Annotations) -> None:
     """Draw on an upright picture, RGB uint8 (height, width, 3), in place."""
     probs, label = notes.find_probs(time_s), notes.find_label(time_s)
     scale = min(max(rgb.shape[0] / 720, 0.4), 2.5)
     line_px = max(1, round(2 * scale))
-    text = NOTHING
-    if probs is not None and label is not None:
-        text = f"{label} {probs[label]:.2f}"
+    text = NOTHING if probs is None or label is None else f"{label} {probs[label]:.2f}"
     color = COLORS.get(label or "", PAPER)
     box = notes.find_box(time_s)
     at = round(12 * scale), round(36 * scale)

@@ -13,6 +13,7 @@ from keras_emo.inference.results import Segment, Timeline
 from keras_emo.inference.segments import find_edges, stack_probs
 from keras_emo.io import replace_file
 from keras_emo.labels import EMOTIONS
+from keras_emo.render.writers import NOTHING
 
 Color = tuple[int, int, int]
 
@@ -27,7 +28,6 @@ COLORS: dict[str, Color] = {
     "surprise": (86, 180, 233),
 }
 DARK = ("sad", "angry", "disgust")  # these need light letters
-NOTHING = "no prediction"
 INK, FAINT, PAPER = (30, 30, 30), (225, 225, 225), (255, 255, 255)
 # Layout, px
 WIDTH, HEIGHT = 1600, 640

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from keras_emo.inference.predict import IllustratedTimeline, Thumbnail
 from keras_emo.inference.results import Segment, Timeline
 from keras_emo.io import open_output
 from keras_emo.labels import EMOTIONS
-from keras_emo.render.chart import NOTHING, encode_chart
+from keras_emo.render.chart import encode_chart
 from keras_emo.render.html import encode_image, escape, render_facts, render_page, render_table
-from keras_emo.render.writers import format_time
+from keras_emo.render.writers import NOTHING, format_time
 
 NOTICE = (
     "This names the expression that people would perceive in face and voice, not what somebody "
@@ -90,10 +91,9 @@ def _summarize(timeline: Timeline) -> list[tuple[str, str]]:
 
 def _rank_labels(segments: Sequence[Segment]) -> str:
     """The three labels of the longest total time, with their part of the recording."""
-    lengths_s: dict[str, float] = {}
+    lengths_s: defaultdict[str, float] = defaultdict(float)
     for segment in segments:
-        label = segment.label or NOTHING
-        lengths_s[label] = lengths_s.get(label, 0.0) + segment.end_s - segment.start_s
+        lengths_s[segment.label or NOTHING] += segment.end_s - segment.start_s
     total_s = max(sum(lengths_s.values()), 1e-9)
     ranked = sorted(lengths_s.items(), key=lambda item: -item[1])[:3]
     return ", ".join(f"{label} {100 * s / total_s:.0f} %" for label, s in ranked) or "nothing"

@@ -6,21 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.extensions import load_extensions
 from keras_emo.inference.results import (
     TIMELINE_SCHEMA,
     Prediction,
-    Segment,
     Timeline,
     WindowPrediction,
 )
 from keras_emo.labels import EMOTIONS
 
+NOTHING = "no prediction"  # instead of a label
 GROUP = "keras_emo.formats"  # of entry points: modules of other packages that register a format
 CSV_HEADER = (
     "path", "label", *EMOTIONS, "modalities", "frames_with_face", "frames_examined",
@@ -47,52 +47,35 @@ class WritesTimelines(Protocol):
     def finish(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Format:
-    """A registered format: what makes its writers from a text stream; None where it has none."""
-
-    predictions: Callable[[TextIO], WritesPredictions] | None
-    timelines: Callable[[TextIO], WritesTimelines] | None
-
-
-_FORMATS: dict[str, Format] = {}
+MakePredictionWriter = Callable[[TextIO], WritesPredictions]
+MakeTimelineWriter = Callable[[TextIO], WritesTimelines]
+_FORMATS: dict[str, tuple[MakePredictionWriter | None, MakeTimelineWriter | None]] = {}
 
 
 def register_format(
     name: str,
     *,
-    predictions: Callable[[TextIO], WritesPredictions] | None = None,
-    timelines: Callable[[TextIO], WritesTimelines] | None = None,
+    predictions: MakePredictionWriter | None = None,
+    timelines: MakeTimelineWriter | None = None,
 ) -> None:
-    """Register a format under a name, for clips, for timelines or for both."""
+    """Register what makes a format's writers: for clips, for timelines or for both."""
     if name in _FORMATS:
         raise ValueError(f"a format named {name} is registered already")
-    _FORMATS[name] = Format(predictions, timelines)
+    _FORMATS[name] = predictions, timelines
 
 
-def find_prediction_format(name: str) -> Callable[[TextIO], WritesPredictions]:
-    """What makes a writer of predictions. Raises UsageError if there is no such format."""
-    found = _find(name).predictions
-    if found is None:
-        raise UsageError(name, Reason.BAD_CONFIG, "a format for --timeline only")
-    return found
-
-
-def find_timeline_format(name: str) -> Callable[[TextIO], WritesTimelines]:
-    """What makes a writer of timelines. Raises UsageError if there is no such format."""
-    found = _find(name).timelines
-    if found is None:
-        raise UsageError(name, Reason.BAD_CONFIG, "not a format for --timeline")
-    return found
-
-
-def _find(name: str) -> Format:
+def find_format(name: str, timeline: bool) -> Callable[[TextIO], Any]:
+    """What makes a WritesTimelines or a WritesPredictions. Raises UsageError where none does."""
     if name not in _FORMATS:  # other packages are searched only if that is necessary
         load_extensions(GROUP)
     if name not in _FORMATS:
         cause = f"no such format; known are {', '.join(_FORMATS)}"
         raise UsageError(name, Reason.BAD_CONFIG, cause)
-    return _FORMATS[name]
+    make_writer = _FORMATS[name][timeline]
+    if make_writer is None:
+        cause = "not a format for --timeline" if timeline else "a format for --timeline only"
+        raise UsageError(name, Reason.BAD_CONFIG, cause)
+    return make_writer
 
 
 class _Writer:
@@ -101,10 +84,7 @@ class _Writer:
     def __init__(self, stream: TextIO, form: str, header: Iterable[str]):
         self.stream, self.form, self.opening = stream, form, "[\n"
         if form == "csv":
-            self.write_row(header)
-
-    def write_row(self, cells: Iterable[object]) -> None:
-        self.stream.write(format_csv(cells))
+            stream.write(format_csv(header))
 
     def finish(self) -> None:
         """Nothing follows."""
@@ -124,13 +104,17 @@ class PredictionWriter(_Writer):
             self.stream.write(self.opening + p.to_json(indent=1))
             self.opening = ",\n"
         elif self.form == "csv":
-            self.write_row([
+            self.stream.write(format_csv([
                 p.path, p.label, *_format_probs(p.probs), "+".join(p.modalities),
                 p.faces.with_face, p.faces.examined, f"{p.duration_s:.3f}",
                 "; ".join([*map(str, p.states), *p.warnings]),
-            ])  # fmt: skip
+            ]))  # fmt: skip
         else:
-            self.stream.write(format_prediction(p))
+            used, faces = " and ".join(p.modalities), p.faces
+            self.stream.write(
+                f"{p.path}  {p.label} {p.confidence:.2f}  from {used}"
+                f"  face in {faces.with_face} of {faces.examined} frames\n"
+            )
         self.stream.flush()  # a reader need not wait for the last clip
 
 
@@ -153,13 +137,13 @@ class TimelineWriter(_Writer):
             self.stream.write(self._separator + window.to_json())
             self._separator = ",\n "
         elif self.form == "csv":
-            w, face = window, ["", "", "", "", ""]
+            w, face = window, [""] * 5
             if w.face is not None:
                 face = [str(w.face.id), *(f"{v:.1f}" for v in w.face.box)]
-            self.write_row([
+            self.stream.write(format_csv([
                 path, f"{w.start_s:.3f}", f"{w.end_s:.3f}", w.label or "", *_format_probs(w.probs),
                 "+".join(w.modalities), " ".join(map(str, w.states)), *face,
-            ])  # fmt: skip
+            ]))  # fmt: skip
 
     def end(self, timeline: Timeline) -> None:
         """The recording is complete, or as much of it as could be read."""
@@ -172,7 +156,10 @@ class TimelineWriter(_Writer):
         elif self.form == "text":
             length = f"{format_time(timeline.duration_s)}, {len(timeline.windows)} windows"
             self.stream.write(f"{timeline.path}  {length}\n")
-            self.stream.writelines(format_segment(s) for s in timeline.segments)
+            for s in timeline.segments:
+                found = NOTHING if s.label is None else f"{s.label} {s.confidence:.2f}"
+                times = f"{format_time(s.start_s)} - {format_time(s.end_s)}"
+                self.stream.write(f"  {times}  {found}\n")
         self.stream.flush()
 
     def _begin(self, path: str) -> None:
@@ -198,25 +185,9 @@ def format_csv(cells: Iterable[object]) -> str:
     return text.getvalue()[:-2] + "\n"  # with "\n" as terminator, "\r" in a cell is not quoted
 
 
-def format_prediction(p: Prediction) -> str:
-    """One line: path, label, its probability, modalities used."""
-    return (
-        f"{p.path}  {p.label} {p.confidence:.2f}  from {' and '.join(p.modalities)}"
-        f"  face in {p.faces.with_face} of {p.faces.examined} frames\n"
-    )
-
-
-def format_segment(segment: Segment) -> str:
-    """One line: start, end, label, its mean probability."""
-    found = (
-        "no prediction" if segment.label is None else f"{segment.label} {segment.confidence:.2f}"
-    )
-    return f"  {format_time(segment.start_s)} - {format_time(segment.end_s)}  {found}\n"
-
-
 def format_window(window: WindowPrediction) -> str:
     """One line: end of the window, label, its probability, modalities used or why there is none."""
-    found = f"no prediction: {', '.join(map(str, window.states))}"
+    found = f"{NOTHING}: {', '.join(map(str, window.states))}"
     if window.label is not None:
         found = f"{window.label} {window.confidence:.2f}  from {' and '.join(window.modalities)}"
     return f"{format_time(window.end_s)}  {found}\n"
@@ -224,8 +195,7 @@ def format_window(window: WindowPrediction) -> str:
 
 def format_time(time_s: float) -> str:
     """m:ss.s, or h:mm:ss.s from an hour on."""
-    tenths = round(time_s * 10)
-    minutes, rest = divmod(tenths, 600)
+    minutes, rest = divmod(round(time_s * 10), 600)
     hours, left = divmod(minutes, 60)
     head = f"{hours}:{left:02d}" if hours else f"{left}"
     return f"{head}:{rest // 10:02d}.{rest % 10}"

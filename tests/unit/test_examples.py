@@ -71,7 +71,7 @@ def test_a_writer_in_one_file(clip, tmp_path):
 @pytest.mark.usefixtures("subtitles")
 def test_subtitles_are_numbered_and_need_a_prediction():
     stream = io.StringIO()
-    writer = writers.find_timeline_format("srt")(stream)
+    writer = writers.find_format("srt", True)(stream)
     for segments in (
         (Segment(0.0, 3.5, "happy", 0.912), Segment(3.5, 5.0, None, None)),
         (Segment(5.0, 3661.25, "sad", 0.5),),
