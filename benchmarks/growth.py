@@ -82,7 +82,7 @@ def read(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec)
 
 def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec) -> dict[str, Any]:
 
-    from keras_emo.data.pipeline import stream_faces
+    from keras_emo.data.pipeline import Schedule, stream_faces
     from keras_emo.networks import build
     from keras_emo.training.distributed import Replicas
     from keras_emo.training.fit import compile_model, cross_entropy, make_step
@@ -91,7 +91,7 @@ def train(samples: Sequence[Sample], options: argparse.Namespace, spec: ClipSpec
     name, replicas = "visual_residual", Replicas()
     stage = config.of_stage(name)
     clips, _ = open_training(samples, options, spec)
-    data, steps = stream_faces(clips, stage.batch, 0, stage.crops_a_clip, config.faces)
+    data, steps = stream_faces(clips, Schedule(stage.batch, 0), stage.crops_a_clip, config.faces)
     model = build(name, config.preset, config.model, spec)
     compile_model(model, stage, steps)
     model.optimizer.build(model.trainable_variables)

@@ -88,10 +88,10 @@ def measure_training(folder: Path, n: int, spec: ClipSpec) -> str:
     import tensorflow as tf
 
     from keras_emo.data.augment import FaceChanges
-    from keras_emo.data.pipeline import stream_faces
+    from keras_emo.data.pipeline import Schedule, stream_faces
     from keras_emo.networks import build
 
-    data, _ = stream_faces(open_folder(folder, n, spec), BATCH, 0, 4, FaceChanges())
+    data, _ = stream_faces(open_folder(folder, n, spec), Schedule(BATCH, 0), 4, FaceChanges())
     batches = iter(data)
     x, y, *_ = next(batches)
     started_s = time.perf_counter()

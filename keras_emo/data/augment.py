@@ -54,12 +54,8 @@ def augment_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, sample_id:
     name = hashlib.sha256(f"{waves.seed}/{sample_id}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(name, np.uint32))
     rate_hz = spec.audio.sample_rate_hz
-    return np.stack(
-        [
-            compute_mfcc(augment_waveform(waveform, rate_hz, waves, rng), spec.audio)
-            for _ in range(waves.n_variants)
-        ]
-    )
+    versions = (augment_waveform(waveform, rate_hz, waves, rng) for _ in range(waves.n_variants))
+    return np.stack([compute_mfcc(version, spec.audio) for version in versions])
 
 
 def augment_waveform(
@@ -93,10 +89,8 @@ class Draws:
     """
 
     def __init__(self, n: Any, rows: Any = None):
-        self.n = n
-        self.start: Any
-        self.total: Any
-        self.start, self.total = (0, n) if rows is None else (rows[0], rows[1])
+        place: Any = (0, n) if rows is None else (rows[0], rows[1])
+        self.n, (self.start, self.total) = n, place
 
     def uniform(self, shape: Sequence[Any], seed: Any, low: Any = 0.0, high: Any = 1.0) -> Any:
         """(n, *shape) from low to below high; whole numbers where these are."""
@@ -148,6 +142,9 @@ class MfccChanges:
     floor_db: float = 0.0  # background raised by up to this above the quietest level
 
 
+WARPS = ("time_scale", "mel_scale", "mel_shift", "mel_mask", "gain_db", "floor_db")
+
+
 def augment_faces(faces, seed, changes: FaceChanges, rows=None):
     """Augment a batch of faces inside tf.data.
 
@@ -157,9 +154,8 @@ def augment_faces(faces, seed, changes: FaceChanges, rows=None):
     import tensorflow as tf
 
     seeds = tf.random.split(seed, 9)
-    n, side = tf.shape(faces)[0], tf.cast(tf.shape(faces)[1], tf.float32)
-
-    draws = Draws(n, rows)
+    side = tf.cast(tf.shape(faces)[1], tf.float32)
+    draws = Draws(tf.shape(faces)[0], rows)
 
     def draw(i: int, low: float, high: float):
         return draws.uniform([], seeds[i], float(low), float(high))
@@ -174,30 +170,37 @@ def augment_faces(faces, seed, changes: FaceChanges, rows=None):
     a2 = center - (a0 + a1) * center + shift_x
     b2 = center - (b0 + b1) * center + shift_y
     zeros = tf.zeros_like(a0)
-    transforms = tf.stack([a0, a1, a2, b0, b1, b2, zeros, zeros], axis=1)
-    faces = tf.raw_ops.ImageProjectiveTransformV3(
-        images=faces,
-        transforms=transforms,
-        output_shape=tf.shape(faces)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
+    faces = _project(faces, [a0, a1, a2, b0, b1, b2, zeros, zeros])
     tone = draws.uniform([4], seeds[5])
     contrast = 1.0 + (2.0 * tone[:, 0] - 1.0) * changes.contrast
     brightness = (2.0 * tone[:, 1] - 1.0) * changes.brightness * 255.0
     mean = tf.reduce_mean(faces, axis=[1, 2, 3], keepdims=True)
-    spread = lambda v: v[:, None, None, None]  # noqa: E731
-    faces = (faces - mean) * spread(contrast) + mean + spread(brightness)
+    faces = (faces - mean) * _spread(contrast) + mean + _spread(brightness)
     if changes.light:
         slope = draws.normal([2], seeds[8]) * changes.light * 128.0
         ramp = tf.linspace(-1.0, 1.0, tf.shape(faces)[1])
-        across = ramp[None, None, :, None] * spread(slope[:, 0])
-        faces = faces + across + ramp[None, :, None, None] * spread(slope[:, 1])
+        across = ramp[None, None, :, None] * _spread(slope[:, 0])
+        faces = faces + across + ramp[None, :, None, None] * _spread(slope[:, 1])
     grey = tf.image.rgb_to_grayscale(faces)
-    faces = tf.where(spread(tone[:, 2]) < changes.grey, tf.repeat(grey, 3, axis=3), faces)
+    faces = tf.where(_spread(tone[:, 2]) < changes.grey, tf.repeat(grey, 3, axis=3), faces)
     faces = _erase(faces, draws.uniform([4], seeds[6]), changes.erase)
     return tf.clip_by_value(faces, 0.0, 255.0)
+
+
+def _project(images, parameters):
+    """Each image as ImageProjectiveTransform moves it by its eight parameters; edges repeat."""
+    import tensorflow as tf
+
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images, transforms=tf.stack(parameters, axis=1),
+        output_shape=tf.shape(images)[1:3], fill_value=0.0, interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )  # fmt: skip
+
+
+def _spread(values):
+    """A number for each image of a batch (n, height, width, channels)."""
+    return values[:, None, None, None]
 
 
 def _erase(faces, draws, chance: float):
@@ -232,19 +235,10 @@ def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec, rows=None):
     slower, wider = 1.0 + draws[:, 0] * changes.time_scale, 1.0 + draws[:, 1] * changes.mel_scale
     shift = draws[:, 2] * changes.mel_shift * spec.n_mels
     zero = tf.zeros_like(shift)
-    transforms = tf.stack([wider, zero, shift, zero, slower, zero, zero, zero], axis=1)
-    mel = tf.raw_ops.ImageProjectiveTransformV3(
-        images=mel,
-        transforms=transforms,
-        output_shape=tf.shape(mel)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
-    spread = lambda v: v[:, None, None, None]  # noqa: E731
-    mel = mel + spread(draws[:, 3] * changes.gain_db)
+    mel = _project(mel, [wider, zero, shift, zero, slower, zero, zero, zero])
+    mel = mel + _spread(draws[:, 3] * changes.gain_db)
     lowest = tf.reduce_min(mel, axis=[1, 2, 3], keepdims=True)
-    mel = tf.maximum(mel, lowest + spread(tf.abs(draws[:, 4])) * changes.floor_db)
+    mel = tf.maximum(mel, lowest + _spread(tf.abs(draws[:, 4])) * changes.floor_db)
     band = source.uniform([2], seed + 1)
     places = tf.linspace(0.0, 1.0, spec.n_mels)[None]
     masked = tf.abs(places - band[:, :1]) < band[:, 1:] * changes.mel_mask / 2
@@ -253,7 +247,7 @@ def warp_mel(mfcc, seed, changes: MfccChanges, spec: AudioSpec, rows=None):
     return tf.einsum("btm,cm->bct", mel[..., 0], dct)
 
 
-def augment_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None, rows=None):
+def augment_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec, rows=None):
     """Augment a batch of MFCC inside tf.data: SpecAugment (arXiv:1904.08779), shift, noise.
 
     mfcc: float32 (batch, n_mfcc, n_frames). seed: int32 (2,). rows: of a larger batch, see
@@ -262,13 +256,10 @@ def augment_mfcc(mfcc, seed, changes: MfccChanges, spec: AudioSpec | None = None
     import tensorflow as tf
 
     seeds = tf.random.split(seed, 5)
-    if spec is not None and (
-        changes.time_scale or changes.mel_scale or changes.mel_shift or changes.mel_mask
-        or changes.gain_db or changes.floor_db
-    ):  # fmt: skip
+    if any(getattr(changes, name) for name in WARPS):
         mfcc = warp_mel(mfcc, seeds[4], changes, spec, rows)
-    n, size, frames = tf.shape(mfcc)[0], tf.shape(mfcc)[1], tf.shape(mfcc)[2]
-    source = Draws(n, rows)
+    size, frames = tf.shape(mfcc)[1], tf.shape(mfcc)[2]
+    source = Draws(tf.shape(mfcc)[0], rows)
     shift = source.uniform([1], seeds[0], -changes.shift_frames, changes.shift_frames + 1)
     index = tf.clip_by_value(tf.range(frames)[None] + shift, 0, frames - 1)
     mfcc = tf.gather(mfcc, index, axis=2, batch_dims=1)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ class StoredRows:
         self,
         paths: Sequence[Path],
         offsets: Sequence[int],
-        counts: Sequence[int] | np.ndarray,
+        counts: Sequence[int],
         shape: tuple[int, ...],
         dtype: type,
     ):
@@ -111,23 +112,29 @@ class Clips:
 
     samples: list[Sample]
     faces: StoredRows
-    count: np.ndarray
     mfcc: StoredRows
-    has_voice: np.ndarray
     labels: np.ndarray
     variants: StoredRows | None = None
     n_variants: int = 0
-    first: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.first = np.cumsum(self.count) - self.count
 
     def __len__(self) -> int:
         return len(self.samples)
 
     @property
+    def first(self) -> np.ndarray:
+        return self.faces.first[:-1]
+
+    @cached_property
+    def count(self) -> np.ndarray:
+        return np.diff(self.faces.first)
+
+    @property
     def has_face(self) -> np.ndarray:
         return self.count > 0
+
+    @property
+    def has_voice(self) -> np.ndarray:
+        return np.asarray(self.mfcc.offsets != ABSENT)
 
     @property
     def crop_labels(self) -> np.ndarray:
@@ -186,34 +193,25 @@ def open_clips(
         stored.append(open_clip(files[sample.sample_id], spec))
         if progress:
             progress(len(stored), len(samples))
-    paths, count = [c.path for c in stored], np.array([c.n_crops for c in stored], np.int64)
-    mfcc_at = [c.mfcc_at for c in stored]
-    return Clips(
-        samples=samples,
-        faces=StoredRows(paths, [c.face_at for c in stored], count, spec.face.shape, np.uint8),
-        count=count,
-        mfcc=StoredRows(paths, mfcc_at, [1] * len(stored), spec.audio.shape, np.float32),
-        has_voice=np.array(mfcc_at) != ABSENT,
-        labels=np.array([s.label for s in samples], np.int32),
-    )
+    paths, count = [c.path for c in stored], [c.n_crops for c in stored]
+    faces = StoredRows(paths, [c.face_at for c in stored], count, spec.face.shape, np.uint8)
+    one_each, mfcc_at = [1] * len(stored), [c.mfcc_at for c in stored]
+    mfcc = StoredRows(paths, mfcc_at, one_each, spec.audio.shape, np.float32)
+    return Clips(samples, faces, mfcc, np.array([s.label for s in samples], np.int32))
 
 
 def open_variants(clips: Clips, files: dict[str, Path], n_variants: int) -> None:
     """Give clips the augmented versions of their sound; one without a file repeats its own."""
     shape = (n_variants, *clips.mfcc.shape[1:])
-    paths, offsets = [], []
-    for sample in clips.samples:
-        path = files.get(sample.sample_id)
-        paths.append(path or Path())
-        offsets.append(ABSENT)
-        if path is not None:
-            mfcc = load_mfcc(path)
-            with naming_damage(path):
-                if mfcc.shape != shape:
-                    raise ValueError(f"mfcc is {mfcc.shape}, not {shape}")
-                offsets[-1] = locate_arrays(path)["mfcc"]
-    counts = [n_variants] * len(paths)
-    clips.variants = StoredRows(paths, offsets, counts, clips.mfcc.shape[1:], np.float32)
+    offsets = dict.fromkeys((s.sample_id for s in clips.samples), ABSENT)
+    for sample_id in offsets.keys() & files.keys():
+        mfcc, path = load_mfcc(files[sample_id]), files[sample_id]
+        with naming_damage(path):
+            if mfcc.shape != shape:
+                raise ValueError(f"mfcc is {mfcc.shape}, not {shape}")
+            offsets[sample_id] = locate_arrays(path)["mfcc"]
+    paths, counts = [files.get(i, Path()) for i in offsets], [n_variants] * len(offsets)
+    clips.variants = StoredRows(paths, list(offsets.values()), counts, shape[1:], np.float32)
     clips.n_variants = n_variants
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -38,70 +38,62 @@ class Share:
 WHOLE = Share()
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Endless epochs of shuffled batches, decided by the seed and the number of the epoch."""
+
+    batch: int
+    seed: int
+    first_epoch: int = 0
+    share: Share = WHOLE
+
+    def permute(self, rows: int | np.ndarray, epoch: int) -> np.ndarray:
+        """Row numbers, or how many there are, in the order of an epoch."""
+        return np.random.default_rng((self.seed, epoch)).permutation(rows)
+
+
 def stream_faces(
-    clips: Clips,
-    batch: int,
-    seed: int,
-    crops_a_clip: int,
-    changes: FaceChanges | None,
-    first_epoch: int = 0,
-    share: Share = WHOLE,
+    clips: Clips, schedule: Schedule, crops_a_clip: int, changes: FaceChanges | None
 ) -> tuple[Any, int]:
-    """Endless epochs of augmented crops and the number of steps in one.
+    """A tf.data.Dataset of augmented crops, and the number of steps in an epoch.
 
-    Yields {"face"}, {"logits"}, sample weights and the size of the whole batch, float32; of
-    each batch the rows of every replica of share in turn.
-
-    Every epoch takes crops_a_clip crops of each clip at random (0: all), in another order,
-    decided by the seed and the epoch. Weights even out the classes.
+    Yields {"face"}, {"logits"}, sample weights that even out the classes, and the size of the
+    whole batch, float32; of each batch the rows of every replica of the schedule's share in turn.
+    Every epoch takes crops_a_clip crops of each clip at random (0: all).
     """
     usable = np.flatnonzero(clips.has_face)
     weights = class_weights(clips.labels[usable])
 
     def epoch(number: int) -> np.ndarray:
-        rng = np.random.default_rng((seed, number))
         if not crops_a_clip:
-            return rng.permutation(len(clips.faces))
+            return schedule.permute(len(clips.faces), number)
+        rng = np.random.default_rng((schedule.seed, number))
         picks = [clips.first[i] + rng.permutation(clips.count[i])[:crops_a_clip] for i in usable]
         return rng.permutation(np.concatenate(picks))
 
-    faces, labels = clips.faces, clips.crop_labels
-    return _stream_faces(faces, labels, weights, epoch, batch, seed, changes, first_epoch, share)
+    return _stream_faces(clips.faces, clips.crop_labels, weights, epoch, schedule, changes)
 
 
 def stream_images(
-    faces: np.ndarray,
-    labels: np.ndarray,
-    batch: int,
-    seed: int,
-    changes: FaceChanges | None,
-    first_epoch: int = 0,
-    share: Share = WHOLE,
+    faces: np.ndarray, labels: np.ndarray, schedule: Schedule, changes: FaceChanges | None
 ) -> tuple[Any, int]:
-    """Endless epochs of single pictures, uint8 (n, size, size, 3), for the pretrain stage."""
+    """As stream_faces, of single pictures, uint8 (n, size, size, 3), for the pretrain stage."""
 
     def epoch(number: int) -> np.ndarray:
-        return np.random.default_rng((seed, number)).permutation(len(faces))
+        return schedule.permute(len(faces), number)
 
-    weights = class_weights(labels)
-    return _stream_faces(faces, labels, weights, epoch, batch, seed, changes, first_epoch, share)
+    return _stream_faces(faces, labels, class_weights(labels), epoch, schedule, changes)
 
 
 def stream_voices(
-    clips: Clips,
-    batch: int,
-    seed: int,
-    changes: MfccChanges | None,
-    spec: AudioSpec,
-    first_epoch: int = 0,
-    share: Share = WHOLE,
+    clips: Clips, schedule: Schedule, changes: MfccChanges | None, spec: AudioSpec
 ) -> tuple[Any, int]:
-    """Endless epochs of MFCC, each clip as itself or one of its augmented versions."""
+    """As stream_faces, of MFCC: each clip as itself or one of its augmented versions."""
     usable = np.flatnonzero(clips.has_voice)
     weights = class_weights(clips.labels[usable])
 
     def epoch(number: int) -> np.ndarray:
-        return np.random.default_rng((seed, number)).permutation(usable)
+        return schedule.permute(usable, number)
 
     def fetch(index: np.ndarray, draws: np.ndarray) -> np.ndarray:
         return clips.read_voices(index, draws % (clips.n_variants + 1))
@@ -109,29 +101,28 @@ def stream_voices(
     def augment(x, s, rows):
         return x if changes is None else augment_mfcc(x, s, changes, spec, rows)
 
-    source = "mfcc", clips.mfcc.shape[1:], epoch, fetch, clips.labels, weights
-    return _stream(*source, batch, seed, first_epoch, augment, share)
+    shape = clips.mfcc.shape[1:]
+    return _stream("mfcc", shape, epoch, fetch, clips.labels, weights, augment, schedule)
 
 
-def class_weights(labels: np.ndarray, n_classes: int = N_EMOTIONS) -> np.ndarray:
-    """Weights float32 (n_classes,) that give every class the same total, mean 1 over clips."""
-    counts = np.bincount(labels, minlength=n_classes)
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """Weights float32 (7,) that give every class the same total, mean 1 over clips."""
+    counts = np.bincount(labels, minlength=N_EMOTIONS)
     present = max(1, int((counts > 0).sum()))
     return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _stream_faces(faces, labels, weights, epoch, batch, seed, changes, first_epoch, share):
+def _stream_faces(faces, labels, weights, epoch, schedule, changes):
     def fetch(index: np.ndarray, _draws: np.ndarray) -> np.ndarray:
         return faces[index].astype(np.float32)
 
     def augment(x, s, rows):
         return x if changes is None else augment_faces(x, s, changes, rows)
 
-    source = "face", faces.shape[1:], epoch, fetch, labels, weights
-    return _stream(*source, batch, seed, first_epoch, augment, share)
+    return _stream("face", faces.shape[1:], epoch, fetch, labels, weights, augment, schedule)
 
 
-def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch, augment, share):
+def _stream(name, shape, epoch, fetch, labels, weights, augment, schedule):
     """tf.data over batches of indices: NumPy reads, TensorFlow augments, both ahead of the step.
 
     epoch: the order of an epoch by its number. fetch: rows of the array name, float32, by their
@@ -139,15 +130,14 @@ def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch
     """
     import tensorflow as tf
 
-    n = len(epoch(0))
+    batch, share, n = schedule.batch, schedule.share, len(epoch(0))
     share.check(min(batch, n))
     steps = max(1, n // batch)  # a short last batch would be noisy
 
     def indices():
-        number = first_epoch
-        while True:
+        for number in count(schedule.first_epoch):
             order = epoch(number)
-            rng = np.random.default_rng((seed, number, 1))
+            rng = np.random.default_rng((schedule.seed, number, 1))
             for i in range(steps):
                 index = order[i * batch : (i + 1) * batch]
                 draws = rng.integers(0, 2**31 - 1, len(index))
@@ -157,7 +147,6 @@ def _stream(name, shape, epoch, fetch, labels, weights, batch, seed, first_epoch
                     y = labels[own]
                     place = np.array([rows.start, len(index)], np.int32)
                     yield fetch(own, draws[rows]), y, weights[y], changes, place
-            number += 1
 
     signature = (
         tf.TensorSpec((None, *shape), tf.float32),

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_emo.data.pipeline import stream_images
+from keras_emo.data.pipeline import Schedule, stream_images
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import softmax
 from keras_emo.io import digest_file, write_json
@@ -45,15 +45,9 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     if init_from is not None:
         load_weights(model, init_from)
     checkpoints = run.checkpoints(PRETRAIN)
-    data, steps = stream_images(
-        faces[~held],
-        labels[~held],
-        stage.batch,
-        run.config.seed,
-        run.config.faces,
-        restore(checkpoints, replicas),
-        replicas.share,
-    )
+    first = restore(checkpoints, replicas)
+    schedule = Schedule(stage.batch, run.config.seed, first, replicas.share)
+    data, steps = stream_images(faces[~held], labels[~held], schedule, run.config.faces)
     check, truth = faces[held], labels[held]
     forward = run_keras(model)
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_emo.data.pipeline import stream_faces, stream_voices
+from keras_emo.data.pipeline import Schedule, stream_faces, stream_voices
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import predict_clips
 from keras_emo.io import digest_text, naming_content, read_record, write_json
@@ -165,17 +165,13 @@ def fit_modality(run: Run, model: keras.Model, entry: ModelEntry, stage: StageCo
     checked = run.check_modality(entry.name, modality)
     checkpoints = run.checkpoints(entry.name)
     first = restore(checkpoints, run.replicas)
+    schedule = Schedule(stage.batch, config.seed, first, run.replicas.share)
     if modality == "face":
-        data, steps = stream_faces(
-            run.train, stage.batch, config.seed, stage.crops_a_clip, config.faces, first,
-            run.replicas.share,
-        )  # fmt: skip
+        data, steps = stream_faces(run.train, schedule, stage.crops_a_clip, config.faces)
     else:
         clips = run.train_voices
-        data, steps = stream_voices(
-            clips, stage.batch, config.seed, config.mfcc_of(entry.name), config.clip.audio, first,
-            run.replicas.share,
-        )  # fmt: skip
+        changes = config.mfcc_of(entry.name)
+        data, steps = stream_voices(clips, schedule, changes, config.clip.audio)
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
     predict = follow(run, model, entry, [c for _, c in checked]) if run.validates else None

@@ -133,7 +133,7 @@ def change_faces(faces: np.ndarray, **changes) -> np.ndarray:
 
 def change_mfcc(mfcc: np.ndarray, **changes) -> np.ndarray:
     seed = np.array([3, 4], np.int32)
-    return augment_mfcc(mfcc, seed, replace(NO_MFCC_CHANGE, **changes)).numpy()
+    return augment_mfcc(mfcc, seed, replace(NO_MFCC_CHANGE, **changes), AudioSpec()).numpy()
 
 
 def measure_geometry(n: int, **changes) -> dict[str, np.ndarray]:

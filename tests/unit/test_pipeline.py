@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from keras_emo.data.clips import Clips, StoredRows
-from keras_emo.data.pipeline import Share, class_weights, stream_faces, stream_voices
+from keras_emo.data.clips import ABSENT, Clips, StoredRows
+from keras_emo.data.pipeline import Schedule, Share, class_weights, stream_faces, stream_voices
 from keras_emo.errors import UsageError
 from keras_emo.spec import AudioSpec
 
@@ -27,13 +27,11 @@ def clips(tmp_path) -> Clips:
     for i, path in enumerate(paths):
         face = np.full((COUNT[i], 4, 4, 3), i, np.uint8)
         path.write_bytes(face.tobytes() + np.full((2, 3), i, np.float32).tobytes())
-    sizes = [48 * n for n in COUNT]
+    voice_at = np.where(HAS_VOICE, 48 * COUNT, ABSENT)
     return Clips(
         samples=[None] * N,
         faces=StoredRows(paths, [0] * N, COUNT, (4, 4, 3), np.uint8),
-        count=COUNT,
-        mfcc=StoredRows(paths, sizes, [1] * N, (2, 3), np.float32),
-        has_voice=HAS_VOICE,
+        mfcc=StoredRows(paths, voice_at, [1] * N, (2, 3), np.float32),
         labels=LABELS,
     )
 
@@ -57,20 +55,20 @@ def read_epoch(stream) -> list[tuple[int, int, float]]:
 
 
 def test_faces_have_the_labels_of_their_clips(clips):
-    rows = read_epoch(stream_faces(clips, 3, 0, 1, None))
+    rows = read_epoch(stream_faces(clips, Schedule(3, 0), 1, None))
     weights = class_weights(LABELS[COUNT > 0])
     assert len({i for i, _, _ in rows}) == len(rows) == (COUNT > 0).sum() // 3 * 3
     for number, label, weight in rows:
         assert COUNT[number] > 0
         assert label == number % 7
         assert weight == weights[label]
-    every = read_epoch(stream_faces(clips, 1, 0, 0, None))
+    every = read_epoch(stream_faces(clips, Schedule(1, 0), 0, None))
     assert sorted(i for i, _, _ in every) == np.repeat(np.arange(N), COUNT).tolist()
     assert all(label == number % 7 for number, label, _ in every)
 
 
 def test_voices_have_the_labels_of_their_clips(clips):
-    rows = read_epoch(stream_voices(clips, 1, 0, None, SPEC))
+    rows = read_epoch(stream_voices(clips, Schedule(1, 0), None, SPEC))
     assert sorted(i for i, _, _ in rows) == np.flatnonzero(HAS_VOICE).tolist()
     weights = class_weights(LABELS[HAS_VOICE])
     assert all((label, weight) == (i % 7, weights[label]) for i, label, weight in rows)
@@ -78,7 +76,8 @@ def test_voices_have_the_labels_of_their_clips(clips):
 
 def test_epochs_are_shuffled_and_repeatable(clips):
     def order(seed: int, first_epoch: int) -> list[int]:
-        return [i for i, _, _ in read_epoch(stream_voices(clips, 1, seed, None, SPEC, first_epoch))]
+        schedule = Schedule(1, seed, first_epoch)
+        return [i for i, _, _ in read_epoch(stream_voices(clips, schedule, None, SPEC))]
 
     first = order(0, 0)
     assert first == order(0, 0)
@@ -88,10 +87,10 @@ def test_epochs_are_shuffled_and_repeatable(clips):
 
 def test_replicas_share_a_batch(clips):
     """Three replicas on two processes see the rows of one process, each its own."""
-    whole = read_epoch(stream_voices(clips, 6, 0, None, SPEC))
+    whole = read_epoch(stream_voices(clips, Schedule(6, 0), None, SPEC))
     numbers = []
     for share in (Share(0, 1, 3), Share(1, 2, 3)):
-        data, steps = stream_voices(clips, 6, 0, None, SPEC, share=share)
+        data, steps = stream_voices(clips, Schedule(6, 0, share=share), None, SPEC)
         own = []
         for x, y, *_ in data.take(steps * share.count):
             own.append(x["mfcc"].numpy()[:, 0, 0].astype(int))
@@ -100,14 +99,14 @@ def test_replicas_share_a_batch(clips):
     together = np.concatenate(numbers, axis=1).reshape(-1)
     assert together.tolist() == [i for i, _, _ in whole]
     with pytest.raises(UsageError, match="cannot be shared among 3 replicas"):
-        stream_voices(clips, 2, 0, None, SPEC, share=Share(0, 1, 3))
+        stream_voices(clips, Schedule(2, 0, share=Share(0, 1, 3)), None, SPEC)
 
 
 def test_a_read_that_fails_can_be_named(clips):
     """tf.data hides the error; the clips keep it."""
     os.truncate(clips.mfcc.paths[3], 10)
     with pytest.raises(Exception, match="cut short"):
-        read_epoch(stream_voices(clips, 1, 0, None, SPEC))
+        read_epoch(stream_voices(clips, Schedule(1, 0), None, SPEC))
     assert clips.failure.path == str(clips.mfcc.paths[3])
 
 
