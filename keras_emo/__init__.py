@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from keras_emo.errors import (
@@ -66,11 +67,10 @@ def load(
     # here: importing the package is cheap
     from keras_emo.inference.bundle import Bundle, load_bundle
     from keras_emo.inference.model import Model
-    from keras_emo.inference.session import CPU, available_cores
+    from keras_emo.inference.session import CPU
 
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
-    threads = threads or available_cores()
     if isinstance(providers, str):
         raise TypeError(f"providers must be a sequence of names, got {providers!r}")
     providers = (CPU,) if providers is None else tuple(providers)
@@ -92,13 +92,9 @@ def load(
 def __getattr__(name: str) -> Any:
     """What takes longer to import, on first use."""
     if name == "Model":
-        from keras_emo.inference.model import Model
-
-        return Model
+        return import_module("keras_emo.inference.model").Model
     if name == "networks":
-        import keras_emo.networks
-
-        return keras_emo.networks
+        return import_module("keras_emo.networks")
     raise AttributeError(f"module 'keras_emo' has no attribute {name!r}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -32,7 +33,7 @@ def read_fields(kind: type[T], data: Mapping[str, Any], where: str = "") -> T:
 
 
 def read_value(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value as a type: a dataclass, tuple, Mapping, union, Enum or plain type.
+    """A JSON value as a type: a dataclass, tuple, Mapping, union, Enum, Path or plain type.
 
     A dataclass with a from_dict of its own is read by that. Raises ValueError.
     """
@@ -53,6 +54,8 @@ def read_value(kind: Any, value: Any, where: str) -> Any:
         return _read_dataclass(kind, _check_type(dict, value, where), where)
     if issubclass(kind, Enum):
         return kind(value)
+    if kind is Path:
+        return Path(_check_type(str, value, where))
     return _check_type(kind, value, where)
 
 

@@ -86,10 +86,9 @@ def load_bundle(folder: str | os.PathLike[str] | None = None) -> Bundle:
 
 def load_golden(path: Path) -> tuple[Batch, Batch]:
     """Inputs and expected outputs by name, at least one of each. Raises BundleError."""
-    try:
+    what = "no golden values can be read from it: {}"
+    with translate_errors(BundleError, path, Reason.BAD_BUNDLE, OSError, ValueError, cause=what):
         arrays = read_arrays(path)
-    except (OSError, ValueError) as e:
-        raise _refuse(path, f"no golden values can be read from it: {e}") from e
     feed = {k[3:]: a for k, a in arrays.items() if k.startswith("in_")}
     expected = {k[4:]: a for k, a in arrays.items() if k.startswith("out_")}
     if not feed or not expected:
@@ -100,30 +99,21 @@ def load_golden(path: Path) -> tuple[Batch, Batch]:
 def _read_manifest(folder: Path) -> BundleManifest:
     path = folder / DESCRIPTION
     if not folder.is_dir():
-        raise BundleError(
-            folder,
-            Reason.NO_BUNDLE,
-            "no such bundle folder; name one with --bundle or KERAS_EMO_BUNDLE",
-        )
+        cause = "no such bundle folder; name one with --bundle or KERAS_EMO_BUNDLE"
+        raise BundleError(folder, Reason.NO_BUNDLE, cause)
     if not path.is_file():
         raise BundleError(folder, Reason.NO_BUNDLE, f"the folder holds no {DESCRIPTION}")
-    try:
-        data = json.loads(path.read_bytes().decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise _refuse(path, f"not readable as JSON: {e}") from None
-    if not isinstance(data, dict):
-        raise _refuse(path, "not a JSON object")
-    try:
+    unreadable = OSError, ValueError, RecursionError
+    with translate_errors(BundleError, path, Reason.BAD_BUNDLE, *unreadable):
+        data = json.loads(path.read_text("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("not a JSON object")
         return BundleManifest.from_dict(data)
-    except ValueError as e:
-        raise _refuse(path, str(e)) from None
 
 
 def _verify_file(folder: Path, name: str, entry: FileEntry) -> None:
     path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise _refuse(folder / DESCRIPTION, f"the file name {name!r} leads out of the bundle")
-    if not path.is_file() or path.resolve() != folder.resolve() / name:
+    if os.path.isabs(name) or not path.is_file() or path.resolve() != folder.resolve() / name:
         raise _refuse(path, "named in bundle.json, but not a file here")
     found = digest_file(path)
     if found != entry.sha256:

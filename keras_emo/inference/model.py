@@ -16,14 +16,12 @@ from keras_emo.features.tracking import Detector
 from keras_emo.inference.batch import Batch, can_predict, collate_clips, predict_clips
 from keras_emo.inference.bundle import Bundle
 from keras_emo.inference.predict import (
-    TimelineBuilder,
     WindowStream,
-    check_finite,
-    check_predicted,
     choose_lengths,
     make_prediction,
+    predict_inputs,
+    read_timeline,
     read_windows,
-    split_modalities,
 )
 from keras_emo.inference.results import Prediction, Timeline
 from keras_emo.inference.session import CPU, as_bundle_error, available_cores, open_session
@@ -45,16 +43,6 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
-def to_source(source: Source) -> ClipSource:
-    """A path as a ClipSource; a picture is a clip of one frame without sound. Raises TypeError."""
-    if isinstance(source, ClipSource):
-        return source
-    path = to_path(source)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ClipSource(frames=(path,))
-    return ClipSource(video=path)
-
-
 def to_path(path: PathLike) -> Path:
     """A Path. Raises TypeError."""
     if not isinstance(path, str | os.PathLike):
@@ -63,31 +51,26 @@ def to_path(path: PathLike) -> Path:
 
 
 def to_clip(
-    source: Source | None,
-    frames: Sequence[np.ndarray] | np.ndarray | None,
-    fps: float | None,
-    audio: np.ndarray | None,
-    sample_rate: int | None,
+    source: Source | ArrayClip | None,
+    frames: Sequence[np.ndarray] | np.ndarray | None = None,
+    fps: float | None = None,
+    audio: np.ndarray | None = None,
+    sample_rate: int | None = None,
 ) -> ClipSource | ArrayClip:
-    """The arguments of Model.predict as a clip. Raises TypeError or ValueError."""
+    """The arguments of Model.predict as a clip; a picture is one frame without sound.
+
+    Raises TypeError or ValueError.
+    """
     arrays = (frames, fps, audio, sample_rate)
     if source is None:
         return ArrayClip(*arrays)
     if any(value is not None for value in arrays):
         raise TypeError("a clip is a path or arrays, not both")
-    return to_source(source)
-
-
-def prepare_for_model(
-    source: ClipSource | ArrayClip, bundle: Bundle, detector: Detector, threads: int
-) -> ClipInputs:
-    """What a bundle's network gets of a clip. Raises ClipError where that is too little."""
-    inputs = prepare_clip(source, bundle.spec, detector, bundle.modalities, threads)
-    if not can_predict(inputs, bundle.inputs):
-        needed = " and ".join(bundle.modalities)
-        reason = inputs.states[0] if inputs.states else Reason.NO_MODALITY
-        raise ClipError(source.path, reason, f"the network needs {needed}")
-    return inputs
+    if isinstance(source, ClipSource | ArrayClip):
+        return source
+    path = to_path(source)
+    is_picture = path.suffix.lower() in IMAGE_SUFFIXES
+    return ClipSource(frames=(path,)) if is_picture else ClipSource(video=path)
 
 
 class Model:
@@ -164,11 +147,8 @@ class Model:
         """
         clip = to_clip(source, frames, fps, audio, sample_rate)
         inputs = self.prepare(clip)
-        split = split_modalities(inputs, self.bundle.inputs) if parts else {}
-        probs = self.compute_probs([inputs, *split.values()])
-        check_finite(probs, self.bundle, repr(str(clip.path)))
-        path = clip.path if isinstance(clip, ClipSource) else None
-        return make_prediction(path, inputs, probs[0], dict(zip(split, probs[1:], strict=True)))
+        probs = predict_inputs(self, inputs, parts, repr(str(clip.path)))
+        return make_prediction(None if source is None else clip.path, inputs, probs)
 
     def embed(
         self,
@@ -233,25 +213,24 @@ class Model:
 
         Arguments as in stream. Raises ClipError also where no window has a prediction.
         """
-        stream = self.stream(path, window_s, hop_s, parts)
-        builder = TimelineBuilder(stream, self.bundle)
-        for window in stream:
-            builder.add(window)
-        timeline = builder.build()
-        check_predicted(timeline)
-        return timeline
+        return read_timeline(self.stream(path, window_s, hop_s, parts), self.bundle)
 
     def prepare(self, source: Source | ArrayClip) -> ClipInputs:
         """What the network gets of a clip. Raises ClipError where that is too little."""
-        clip = source if isinstance(source, ArrayClip) else to_source(source)
+        clip, bundle = to_clip(source), self.bundle
         if self._reader is not None and isinstance(clip, ClipSource):
             return self._reader.prepare(clip)
-        return prepare_for_model(clip, self.bundle, self.detector, self.threads)
+        inputs = prepare_clip(clip, bundle.spec, self.detector, bundle.modalities, self.threads)
+        if not can_predict(inputs, bundle.inputs):
+            needed = " and ".join(bundle.modalities)
+            reason = inputs.states[0] if inputs.states else Reason.NO_MODALITY
+            raise ClipError(clip.path, reason, f"the network needs {needed}")
+        return inputs
 
-    def compute_probs(self, clips: Sequence[ClipInputs], batch: int = 8) -> np.ndarray:
+    def compute_probs(self, clips: Sequence[ClipInputs]) -> np.ndarray:
         """Probabilities float32 (n_clips, 7) of prepared clips."""
         bundle = self.bundle
-        return predict_clips(self.run, clips, bundle.inputs, bundle.frames, bundle.spec, batch)
+        return predict_clips(self.run, clips, bundle.inputs, bundle.frames, bundle.spec)
 
     def run(self, feed: Batch) -> dict[str, np.ndarray]:
         """The network on arrays, float32, as bundle.json describes them.

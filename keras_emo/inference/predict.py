@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from keras_emo.inference.results import (
     Face,
     FaceCount,
     Prediction,
+    Probs,
     Result,
     Timeline,
     WindowPrediction,
@@ -38,40 +39,57 @@ MAX_THUMBNAILS = 8
 _NO_LIMIT = 1 << 31  # sampled frames; the length of a recording is limited in seconds
 
 
-def split_modalities(inputs: ClipInputs, names: Sequence[str]) -> dict[str, ClipInputs]:
-    """The clip with one modality alone, by modality, where a network can predict from that.
+def split_modalities(
+    inputs: ClipInputs, names: Sequence[str], parts: bool
+) -> dict[str, ClipInputs]:
+    """What to predict from, by field of the result: the clip, with parts each modality alone too.
 
-    names: inputs of the network. One without masks predicts from no modality alone.
+    names: inputs of the network; what it cannot predict from is left out.
     """
-    alone = {"face": replace(inputs, mfcc=None), "voice": replace(inputs, face=None)}
-    return {name: part for name, part in alone.items() if can_predict(part, names)}
+    clips = {"probs": inputs}
+    if parts:
+        clips["probs_face"] = replace(inputs, mfcc=None)
+        clips["probs_voice"] = replace(inputs, face=None)
+    return {field: clip for field, clip in clips.items() if can_predict(clip, names)}
+
+
+def name_rows(
+    clips: Iterable[str], rows: np.ndarray, bundle: Bundle, what: str
+) -> dict[str, Probs]:
+    """Probabilities (n, 7) of what split_modalities gives, by field of the result.
+
+    what: they are for. Raises BundleError for some that are not numbers.
+    """
+    if not np.isfinite(rows).all():
+        cause = f"its prediction for {what} is not a number"
+        raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
+    return dict(zip(clips, map(name_probs, rows), strict=True))
+
+
+def predict_inputs(model: Model, inputs: ClipInputs, parts: bool, what: str) -> dict[str, Probs]:
+    """Probabilities by field of the result; none where the network cannot predict."""
+    clips = split_modalities(inputs, model.bundle.inputs, parts)
+    if not clips:
+        return {}
+    return name_rows(clips, model.compute_probs(list(clips.values())), model.bundle, what)
 
 
 def make_prediction(
-    path: str | Path | None,
-    inputs: ClipInputs,
-    probs: np.ndarray,
-    alone: Mapping[str, np.ndarray] = {},  # only read
+    path: str | Path | None, inputs: ClipInputs, probs: Mapping[str, Probs]
 ) -> Prediction:
-    """The prediction for a prepared clip, given its probabilities (7,).
-
-    path: to name. alone: probabilities by modality, of those that split_modalities gives.
-    """
-    named = name_probs(probs)
-    label, confidence = find_label(named)
+    """The prediction for a prepared clip. path: to name. probs: as name_rows gives them."""
+    label, confidence = find_label(probs["probs"])
     return Prediction(
         path=None if path is None else str(path),
         label=label,
         confidence=confidence,
-        probs=named,
         modalities=inputs.modalities,
         states=inputs.states,
         faces=FaceCount(int(inputs.face_found.sum()), inputs.frames_examined),
         duration_s=inputs.duration_s,
         damage=Damage(inputs.damaged_packets, inputs.missing_s),
         warnings=inputs.warnings,
-        probs_face=name_probs(alone["face"]) if "face" in alone else None,
-        probs_voice=name_probs(alone["voice"]) if "voice" in alone else None,
+        **probs,
     )
 
 
@@ -111,15 +129,9 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
 
     parts: also from each modality alone. Raises BundleError if it is not a number.
     """
-    inputs, names = window.inputs, model.bundle.inputs
-    probs: dict[str, float] | None = None
-    alone: dict[str, dict[str, float]] = {}
-    if can_predict(inputs, names):
-        split = split_modalities(inputs, names) if parts else {}
-        rows = model.compute_probs([inputs, *split.values()])
-        check_finite(rows, model.bundle, f"the window at {window.start_s:g} s")
-        probs, *rest = map(name_probs, rows)
-        alone = dict(zip(split, rest, strict=True))
+    inputs = window.inputs
+    alone = predict_inputs(model, inputs, parts, f"the window at {window.start_s:g} s")
+    probs = alone.pop("probs", None)
     label, confidence = (None, None) if probs is None else find_label(probs)
     middle = choose_frame(inputs.face_found) if inputs.face is not None else 0
     return TrackedWindow(
@@ -131,20 +143,13 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
         modalities=() if probs is None else inputs.modalities,
         states=inputs.states,
         face=_find_face(inputs),
-        probs_face=alone.get("face"),
-        probs_voice=alone.get("voice"),
+        probs_face=alone.get("probs_face"),
+        probs_voice=alone.get("probs_voice"),
         times_s=inputs.times_s,
         boxes=inputs.boxes,
         crop=None if inputs.face is None else inputs.face[middle].copy(),  # not a view of all
         crop_s=None if inputs.face is None else float(inputs.times_s[middle]),
     )
-
-
-def check_finite(probs: np.ndarray, bundle: Bundle, what: str) -> None:
-    """Raise BundleError for a prediction that is not a number. what: it is for."""
-    if not np.isfinite(probs).all():
-        cause = f"its prediction for {what} is not a number"
-        raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
 
 
 def choose_lengths(
@@ -296,6 +301,16 @@ class TimelineBuilder:
             thumbnails=tuple(self._thumbnails[i] for i in index),
             bundle=self._bundle,
         )
+
+
+def read_timeline(stream: WindowStream, bundle: Bundle) -> IllustratedTimeline:
+    """The timeline of a stream. Raises ClipError, also where every window abstains."""
+    builder = TimelineBuilder(stream, bundle)
+    for window in stream:
+        builder.add(window)
+    timeline = builder.build()
+    check_predicted(timeline)
+    return timeline
 
 
 def check_predicted(timeline: Timeline) -> None:

@@ -133,11 +133,27 @@ class Prediction(Result):
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row, a column an emotion. Needs pandas."""
-        return make_dataframe([flatten(self)])
+        return make_dataframe([self])
 
     def __repr__(self) -> str:
         used = "+".join(self.modalities)
         return f"Prediction({self.label} {self.confidence:.2f}, from {used}, path={self.path!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class Segment(Result):
+    """A stretch of a recording with one label, None where no window could be predicted.
+
+    confidence: mean, over its windows, of the label's probability; None without a label.
+    """
+
+    start_s: float
+    end_s: float
+    label: str | None
+    confidence: float | None
+
+    def __repr__(self) -> str:
+        return _represent(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,25 +175,12 @@ class WindowPrediction(Result):
     probs_voice: Probs | None = None
 
     def __repr__(self) -> str:
-        found = "no prediction" if self.label is None else f"{self.label} {self.confidence:.2f}"
-        return f"WindowPrediction({self.start_s:.1f}-{self.end_s:.1f} s: {found})"
+        return _represent(self)
 
 
-@dataclass(frozen=True, repr=False)
-class Segment(Result):
-    """A stretch of a recording with one label, None where no window could be predicted.
-
-    confidence: mean, over its windows, of the label's probability; None without a label.
-    """
-
-    start_s: float
-    end_s: float
-    label: str | None
-    confidence: float | None
-
-    def __repr__(self) -> str:
-        found = "no prediction" if self.label is None else f"{self.label} {self.confidence:.2f}"
-        return f"Segment({self.start_s:.1f}-{self.end_s:.1f} s: {found})"
+def _represent(found: Segment | WindowPrediction) -> str:
+    label = "no prediction" if found.label is None else f"{found.label} {found.confidence:.2f}"
+    return f"{type(found).__name__}({found.start_s:.1f}-{found.end_s:.1f} s: {label})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -228,7 +231,7 @@ class Timeline(Result):
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A row a window, a column an emotion. Needs pandas."""
-        return make_dataframe([flatten(window) for window in self.windows])
+        return make_dataframe(self.windows)
 
     def plot(self, target: str | PathLike[str]) -> None:
         """Draw the probabilities over time and the segments, as a PNG file."""
@@ -254,10 +257,10 @@ def flatten(result: Prediction | WindowPrediction) -> dict[str, Any]:
     return {**row, **probs}
 
 
-def make_dataframe(rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Rows as a pandas.DataFrame. Raises ImportError with the command to install it."""
+def make_dataframe(results: Sequence[Prediction | WindowPrediction]) -> pandas.DataFrame:
+    """A row a result. Raises ImportError with the command to install it."""
     try:
         import pandas
     except ImportError as e:
         raise ImportError("to_dataframe needs pandas: pip install pandas") from e
-    return pandas.DataFrame.from_records(list(rows))
+    return pandas.DataFrame.from_records([flatten(result) for result in results])

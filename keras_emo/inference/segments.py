@@ -3,51 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby
 
 import numpy as np
 
 from keras_emo.inference.results import Probs, Segment
 from keras_emo.labels import EMOTIONS
 
-# Defaults: with windows of 3 s a second apart, a change has to last about 3 s to count.
+# With windows of 3 s a second apart, a change has to last about 3 s to count.
 SMOOTH_S = 3.0  # width of the moving average over windows
 MARGIN = 0.1  # by which another label must lead, on average over MIN_SEGMENT_S
 MIN_SEGMENT_S = 3.0
 
 
 def find_segments(
-    probs: np.ndarray,
-    window_s: float,
-    hop_s: float,
-    duration_s: float,
-    smooth_s: float = SMOOTH_S,
-    margin: float = MARGIN,
-    min_segment_s: float = MIN_SEGMENT_S,
+    probs: np.ndarray, window_s: float, hop_s: float, duration_s: float
 ) -> list[Segment]:
     """Segments in order, from 0 to duration_s without gaps.
 
-    probs: float (n_windows, n_labels), window i from i * hop_s on; a row of NaN abstains.
-    Probabilities are averaged over smooth_s about each window. A segment goes on until another
-    label leads its own by margin, on average over the next min_segment_s; no segment is shorter
-    than that, unless windows that abstain cut it short. Those are segments of their own.
-    Raises ValueError for probs of another shape.
+    probs: float (n_windows, 7), window i from i * hop_s on; a row of NaN abstains. Probabilities
+    are averaged over SMOOTH_S about each window. A segment goes on until another label leads its
+    own by MARGIN, on average over the next MIN_SEGMENT_S; no segment is shorter than that, unless
+    windows that abstain cut it short. Those are segments of their own.
     """
-    if probs.ndim != 2 or probs.shape[1] != len(EMOTIONS):
-        raise ValueError(f"expected (n_windows, {len(EMOTIONS)}), got {probs.shape}")
-    smoothed = smooth(probs, max(1, round(smooth_s / hop_s)))
-    labels = choose_labels(smoothed, margin, max(1, round(min_segment_s / hop_s)))
-    edges_s = find_edges(len(probs), window_s, hop_s, duration_s)
-    bounds = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    segments = []
-    for first, last in pairwise(bounds):
-        if first == last:
-            continue
-        label, confidence = int(labels[first]), None
-        if label >= 0:
-            confidence = float(probs[first:last, label].mean())
-        name = EMOTIONS[label] if label >= 0 else None
-        segments.append(Segment(float(edges_s[first]), float(edges_s[last]), name, confidence))
+    smoothed = smooth(probs, max(1, round(SMOOTH_S / hop_s)))
+    labels = choose_labels(smoothed, max(1, round(MIN_SEGMENT_S / hop_s)))
+    edges_s = find_edges(len(probs), window_s, hop_s, duration_s).tolist()
+    segments, first = [], 0
+    for label, run in groupby(labels.tolist()):
+        last = first + len(list(run))
+        known = label >= 0
+        confidence = float(probs[first:last, label].mean()) if known else None
+        name = EMOTIONS[label] if known else None
+        segments.append(Segment(edges_s[first], edges_s[last], name, confidence))
+        first = last
     return segments
 
 
@@ -70,10 +59,8 @@ def smooth(probs: np.ndarray, n_windows: int) -> np.ndarray:
     half = n_windows // 2
     result = np.array(probs, np.float64)
     for first, last in find_stretches(~np.isnan(result[:, 0])):
-        sums = np.cumsum(np.pad(result[first:last], ((1, 0), (0, 0))), axis=0)
-        at = np.arange(last - first)
-        low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, last - first)
-        result[first:last] = (sums[high] - sums[low]) / (high - low)[:, None]
+        for i in range(first, last):
+            result[i] = probs[max(first, i - half) : min(last, i + half + 1)].mean(axis=0)
     return result
 
 
@@ -84,7 +71,7 @@ def find_stretches(mask: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
-def choose_labels(probs: np.ndarray, margin: float, min_windows: int) -> np.ndarray:
+def choose_labels(probs: np.ndarray, min_windows: int) -> np.ndarray:
     """A label for each row of smoothed probabilities, -1 for NaN; int (n_windows,).
 
     Hysteresis as in find_segments: every run is at least min_windows long, or as long as
@@ -101,7 +88,7 @@ def choose_labels(probs: np.ndarray, margin: float, min_windows: int) -> np.ndar
                 other = int(mean.argmax())
                 # it must lead at once, or the change would be dated too early
                 leads = probs[i, other] > probs[i, label]
-                if other != label and leads and mean[other] - mean[label] >= margin:
+                if other != label and leads and mean[other] - mean[label] >= MARGIN:
                     label, since = other, i
             labels[i] = label
     return labels

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,8 +14,6 @@ from keras_emo.media.decode import SAMPLE_RATES_HZ, check_resolution
 from keras_emo.media.picture import shrink_frame
 from keras_emo.media.recording import Media, OnFrame, SampleGrid, Streams
 from keras_emo.spec import ClipSpec, FaceSpec
-
-NAME = Path("arrays")  # of a clip in memory, in messages
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +29,7 @@ class ArrayClip:
     fps: float | None = None
     waveform: np.ndarray | None = None
     sample_rate: int | None = None
+    path: ClassVar[Path] = Path("arrays")  # to name in messages
 
     def __post_init__(self) -> None:
         if self.frames is None and self.waveform is None:
@@ -40,11 +40,6 @@ class ArrayClip:
         if self.waveform is not None:
             _check_number("sample_rate", self.sample_rate, *SAMPLE_RATES_HZ)
             _check_waveform(self.waveform)
-
-    @property
-    def path(self) -> Path:
-        """What to name in messages."""
-        return NAME
 
 
 def read_arrays(
@@ -81,7 +76,7 @@ def _sample_frames(
             continue
         if n == spec.max_frames:
             return True
-        check_resolution(NAME, rgb.shape[1], rgb.shape[0])
+        check_resolution(ArrayClip.path, rgb.shape[1], rgb.shape[0])
         n += 1
         grid.keep(time_s)
         on_frame(shrink_frame(np.ascontiguousarray(rgb), time_s, spec.decode_max_px))
@@ -110,7 +105,7 @@ def _check_frames(frames: Sequence[np.ndarray] | np.ndarray) -> None:
         raise TypeError(f"{accepted}, got {type(frames).__name__}")
     if not len(frames):
         raise ValueError("frames is empty")
-    for frame in frames if isinstance(frames, list | tuple) else frames[:1]:
+    for frame in frames:
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
             raise TypeError(f"{accepted}, got {getattr(frame, 'dtype', type(frame).__name__)}")
         if frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:

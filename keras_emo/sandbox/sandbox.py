@@ -12,10 +12,18 @@ recordings that follow, up to Limits.n_recordings.
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import os
+import select
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from keras_emo.errors import ClipError, ClipTimeout, EnvironmentFailure, Reason
@@ -33,27 +41,39 @@ from keras_emo.media.decode import MAX_DURATION_S
 from keras_emo.media.reader import ClipSource
 from keras_emo.records import read_fields, read_value, write_fields
 from keras_emo.sandbox.limits import Limits
-from keras_emo.sandbox.process import WorkerProcess, describe_end
 from keras_emo.sandbox.wire import (
     Failure,
     Header,
     Setup,
     check_values,
     decode_record,
-    encode_source,
+    pack,
     read_header,
     take_object,
 )
 
 DEFAULT_LIMITS = Limits()
 _START_S = 120.0  # until the worker is ready
+_DYING_S = 2.0  # from the end of its output to its return code
+_BLOCK = 1 << 20  # bytes
+_BOOT = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from keras_emo.sandbox.limits import enclose
+cut_off = enclose(int(sys.argv[2]))
+from keras_emo.sandbox import worker as sandbox_worker
+sandbox_worker.main(not cut_off)
+"""
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # nothing secret is passed on
+# The kernel kills a worker once the thread that started it ends: this one ends with the process.
+_STARTER = ThreadPoolExecutor(1, "sandbox")
 
 
 class Sandbox:
     """A worker that reads recordings for a bundle; a context that ends it.
 
-    bundle: as load_bundle verified it. threads: of decoder, detector and network. warm: a worker
-    is ready once every network has run, also what windows need. Not to be shared between threads
+    bundle: as load_bundle verified it. threads: of decoder and network. warm: a worker is
+    ready once every network has run. Not to be shared between threads
     while it reads. A worker that crashes, sends nonsense or takes too long is replaced for the
     next recording. Raises EnvironmentFailure if none starts.
     """
@@ -66,8 +86,7 @@ class Sandbox:
         warm: bool = False,
     ):
         self.bundle, self.limits, self.threads = bundle, limits, threads
-        self.has_network = True  # the worker reaches it
-        self.warm = self._has_model = warm  # _has_model: it can predict windows
+        self.warm, self.has_network = warm, True  # has_network: the worker reaches it
         self._worker: WorkerProcess | None = self._start()
 
     def __enter__(self) -> Sandbox:
@@ -97,7 +116,7 @@ class Sandbox:
         wall_s = self.limits.wall_s if wall_s is None else wall_s
         worker = self._ready_worker()
         with self._reading(worker, source, wall_s):
-            worker.send({"source": encode_source(source)})
+            worker.send({"source": asdict(source)})
             found = take_object(self._receive(worker, source), "inputs")
             inputs = decode_record(ClipInputs, found, worker.read, self.bundle.spec)
             if not can_predict(inputs, self.bundle.inputs):
@@ -128,9 +147,9 @@ class Sandbox:
     ) -> Steps:
         """end_s: when the last window has to be there, on the clock of time.monotonic."""
         source, wall_s = ClipSource(video=path), self.limits.wall_s
-        worker = self._ready_worker(has_model=True)
+        worker = self._ready_worker()
         with self._reading(worker, source, wall_s):
-            worker.send({"source": encode_source(source), "windows": [window_s, hop_s, parts]})
+            worker.send({"source": asdict(source), "windows": [window_s, hop_s, parts]})
         for number in itertools.count():
             with self._reading(worker, source, min(wall_s, end_s - time.monotonic())):
                 header = self._receive(worker, source)
@@ -179,12 +198,10 @@ class Sandbox:
             cause = f"a malformed message of the decoder: {e}"
             raise ClipError(path, Reason.DECODER_CRASHED, cause) from None
 
-    def _ready_worker(self, has_model: bool = False) -> WorkerProcess:
-        """The worker, or a new one if it is gone, worn or lacks the model."""
-        worker, lacks_model = self._worker, has_model and not self._has_model
-        self._has_model |= has_model
-        worn = worker is not None and worker.n_recordings >= self.limits.n_recordings
-        if worker is None or worn or lacks_model or not worker.is_idle:
+    def _ready_worker(self) -> WorkerProcess:
+        """The worker, or a new one if it is gone or worn."""
+        worker, limit = self._worker, self.limits.n_recordings
+        if worker is None or worker.n_recordings >= limit or not worker.is_idle:
             self.close()
             worker = self._worker = self._start()
         worker.n_recordings += 1
@@ -192,8 +209,8 @@ class Sandbox:
 
     def _start(self) -> WorkerProcess:
         """A new worker, ready. Raises EnvironmentFailure."""
-        folder, manifest = str(self.bundle.folder.absolute()), self.bundle.manifest
-        setup = Setup(folder, manifest, self.limits, self.threads, self._has_model, self.warm)
+        bundle = self.bundle
+        setup = Setup(bundle.folder, bundle.manifest, self.limits, self.threads, self.warm)
         worker, header = WorkerProcess(), {}
         worker.end_s = time.monotonic() + _START_S
         try:
@@ -214,3 +231,89 @@ class Sandbox:
             raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, f"it did not start: {cause}")
         self.has_network, worker.busy = header.get("has_network") is not False, False
         return worker
+
+
+class WorkerProcess:
+    """A process and the pipes to it. Reads and writes raise EOFError, or TimeoutError."""
+
+    def __init__(self) -> None:
+        self._process = _STARTER.submit(_start_process).result()
+        self.pid = self._process.pid
+        self.n_recordings = 0  # that it was sent
+        self.busy = False  # with a recording
+        self.end_s = math.inf  # on the clock of time.monotonic
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it lives and waits for a recording."""
+        return not self.busy and self._process.poll() is None
+
+    def send(self, header: Header) -> None:
+        assert self._process.stdin is not None
+        pipe, self.busy = self._process.stdin.fileno(), True
+        for part in pack(header):
+            rest = memoryview(part)
+            while len(rest):
+                self._wait(pipe, select.POLLOUT)
+                try:
+                    rest = rest[os.write(pipe, rest) :]
+                except BrokenPipeError:
+                    raise EOFError from None
+
+    def read(self, n_bytes: int) -> bytearray:
+        assert self._process.stdout is not None
+        pipe, data = self._process.stdout.fileno(), bytearray()
+        while len(data) < n_bytes:
+            self._wait(pipe, select.POLLIN)
+            block = os.read(pipe, min(n_bytes - len(data), _BLOCK))
+            if not block:
+                raise EOFError
+            data += block
+        return data
+
+    def _wait(self, pipe: int, event: int) -> None:
+        poll, left_s = select.poll(), self.end_s - time.monotonic()
+        poll.register(pipe, event)
+        if left_s <= 0 or not poll.poll(min(left_s, 1e6) * 1000):
+            raise TimeoutError
+
+    def end(self, died: bool = False) -> int:
+        """Its return code, once it is gone; unless it died by itself it is killed."""
+        if not died:
+            self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        try:
+            return self._process.wait(timeout=_DYING_S)
+        except subprocess.TimeoutExpired:  # it closed its pipe and lives on
+            self._process.kill()
+            return self._process.wait()
+
+
+def _start_process() -> subprocess.Popen[bytes]:
+    paths = [os.path.abspath(path) for path in sys.path]
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(paths), str(os.getpid())],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
+        | {"MALLOC_ARENA_MAX": "2"},  # an arena a thread takes 64 MB of addresses
+        start_new_session=True,  # a terminal's Ctrl-C is for the parent to act on
+    )
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)
+    return process
+
+
+def describe_end(code: int) -> str:
+    """The cause of death of a worker, by its return code."""
+    if code >= 0:
+        return f"the decoder ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    why = {"SIGXCPU": ", too much processor time", "SIGKILL": ", perhaps for want of memory"}
+    return f"the decoder was ended by {name}{why.get(name, '')}"

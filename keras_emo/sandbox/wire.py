@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from keras_emo.inference.manifest import BundleManifest
 from keras_emo.inference.predict import TrackedWindow
 from keras_emo.inference.results import MODALITIES, find_label
 from keras_emo.labels import EMOTIONS
-from keras_emo.media.reader import ClipSource
 from keras_emo.progress import make_printable
 from keras_emo.records import read_fields
 from keras_emo.sandbox.limits import Limits
@@ -42,13 +40,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker starts with. has_model: it can predict windows. warm: every network has run."""
+    """What a worker starts with. folder: of the bundle. warm: every network has to run first."""
 
-    folder: str
+    folder: Path
     manifest: BundleManifest
     limits: Limits
     threads: int
-    has_model: bool
     warm: bool
 
 
@@ -62,8 +59,8 @@ class Failure:
 
 
 def pack(header: Header, arrays: Sequence[np.ndarray] = ()) -> list[bytes]:
-    """A message in parts, to be written one after the other."""
-    text = json.dumps(header).encode()
+    """A message in parts, to be written one after the other; paths become absolute."""
+    text = json.dumps(header, default=lambda path: str(path.absolute())).encode()
     return [len(text).to_bytes(4, "little"), text, *(a.tobytes() for a in arrays)]
 
 
@@ -79,29 +76,6 @@ def read_header(read: Read, limit: int = MAX_HEADER) -> Header:
     if not isinstance(header, dict):
         raise ValueError("a header that is not an object")
     return header
-
-
-def encode_source(source: ClipSource) -> Header:
-    """The files of a clip, absolute, names of any bytes."""
-    files = {"video": source.video, "audio": source.audio}
-    named = {key: None if path is None else _encode_path(path) for key, path in files.items()}
-    return {**named, "frames": [_encode_path(path) for path in source.frames]}
-
-
-def decode_source(header: Header) -> ClipSource:
-    """Inverse of encode_source, but for the paths being absolute."""
-    video, audio = (
-        _decode_path(header[key]) if header[key] else None for key in ("video", "audio")
-    )
-    return ClipSource(video, audio, tuple(_decode_path(name) for name in header["frames"]))
-
-
-def _encode_path(path: Path) -> str:
-    return os.fsencode(os.path.abspath(path)).hex()
-
-
-def _decode_path(name: str) -> Path:
-    return Path(os.fsdecode(bytes.fromhex(name)))
 
 
 def encode_record(record: ClipInputs | TrackedWindow) -> tuple[Header, Arrays]:

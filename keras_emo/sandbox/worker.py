@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from pathlib import Path
 
 import av  # noqa: F401  # now: its libraries no longer load once memory is limited
 import numpy as np
 
 from keras_emo.errors import ClipError, EmoError
-from keras_emo.features.mtcnn import FaceDetector
-from keras_emo.features.tracking import Detector
 from keras_emo.inference.bundle import Bundle
-from keras_emo.inference.model import Model, prepare_for_model
+from keras_emo.inference.model import Model
 from keras_emo.media.reader import ClipSource
 from keras_emo.records import read_fields
 from keras_emo.sandbox.limits import allow_cpu, is_memory_spent, limit_resources
@@ -21,7 +18,6 @@ from keras_emo.sandbox.wire import (
     Failure,
     Header,
     Setup,
-    decode_source,
     encode_record,
     pack,
     read_header,
@@ -36,22 +32,25 @@ class Worker:
 
     def __init__(self, pipe_in: int, pipe_out: int, has_network: bool):
         self._in, self._out, self.has_network = pipe_in, pipe_out, has_network
-        self._model: Model | None = None
 
     def serve(self) -> None:
         """Load, send that it is ready, serve; returns at the end of the requests or on a crash."""
+        setup = read_fields(Setup, self._receive())
         try:
-            self._load(read_fields(Setup, self._receive()))
+            self._model = Model(Bundle(setup.folder, setup.manifest), threads=setup.threads)
+            if setup.warm:
+                self._model.warm_up()
         except EmoError as e:
             self._send({"refused": str(e)})
             return
         os.dup2(0, 2)  # a traceback could show until here; from here on recordings may write it
-        limit_resources(self.limits)
+        self._limits = setup.limits
+        limit_resources(self._limits)
         self._send({"ready": True, "has_network": self.has_network})
         while True:
             request = self._receive()
-            source = decode_source(request["source"])
-            allow_cpu(self.limits.cpu_s)
+            source = read_fields(ClipSource, request["source"])
+            allow_cpu(self._limits.cpu_s)
             crash = ""
             try:
                 self._serve(request, source)
@@ -73,19 +72,8 @@ class Worker:
             number = names.index(e.path) if e.path in names else 0
             self._send({"error": asdict(Failure(number, e.reason, e.cause[:2000]))})
 
-    def _load(self, setup: Setup) -> None:
-        self.bundle = Bundle(Path(setup.folder), setup.manifest)
-        self.limits, self.threads = setup.limits, setup.threads
-        if setup.has_model:
-            self._model = Model(self.bundle, threads=self.threads)
-            self.detector: Detector = self._model.detector
-        else:
-            self.detector = FaceDetector(self.bundle.detector_folder, self.bundle.spec.face)
-        if setup.warm and self._model is not None:
-            self._model.warm_up()
-
     def _prepare(self, source: ClipSource) -> None:
-        inputs = prepare_for_model(source, self.bundle, self.detector, self.threads)
+        inputs = self._model.prepare(source)
         _check_memory(bool(inputs.damaged_packets or inputs.missing_s))
         header, arrays = encode_record(inputs)
         self._send({"inputs": header}, arrays)
@@ -93,13 +81,12 @@ class Worker:
     def _predict_windows(
         self, source: ClipSource, window_s: float, hop_s: float, parts: bool
     ) -> None:
-        assert self._model is not None
         stream = self._model.stream(source.path, window_s, hop_s, parts)
         for window in stream:
             _check_memory(bool(stream.damage.packets))
             header, arrays = encode_record(window)
             self._send({"window": header, "state": asdict(stream.state)}, arrays)
-            allow_cpu(self.limits.cpu_s)
+            allow_cpu(self._limits.cpu_s)
         _check_memory(bool(stream.damage.missing_s))
         self._send({"end": True, "state": asdict(stream.state)})
 

@@ -16,9 +16,9 @@ from keras_emo.inference.batch import Run
 from keras_emo.inference.bundle import Bundle
 from keras_emo.inference.model import Model
 from keras_emo.inference.predict import (
-    TimelineBuilder,
-    check_predicted,
     make_prediction,
+    name_rows,
+    read_timeline,
     split_modalities,
 )
 from keras_emo.inference.results import Prediction, Timeline
@@ -165,10 +165,10 @@ class Service:
     async def _predict_clip(self, inputs: ClipInputs, parts: bool) -> Prediction:
         """The prediction for a decoded clip, in a batch with those of other requests."""
         start_s = time.monotonic()
-        alone = split_modalities(inputs, self.bundle.inputs) if parts else {}
-        probs, *rest = await self.batcher.predict([inputs, *alone.values()])
+        clips = split_modalities(inputs, self.bundle.inputs, parts)
+        rows = await self.batcher.predict(list(clips.values()))
         self.metrics.observe("network", time.monotonic() - start_s)
-        return make_prediction(None, inputs, probs, dict(zip(alone, rest, strict=True)))
+        return make_prediction(None, inputs, name_rows(clips, rows, self.bundle, "a clip"))
 
     def _predict_timeline(
         self, decoder: Sandbox, path: Path, options: PredictOptions, end_s: float
@@ -178,12 +178,7 @@ class Service:
         stream = decoder.windows(
             path, options.window_s, options.hop_s, options.parts, wall_s=wall_s
         )
-        builder = TimelineBuilder(stream, self.bundle)
-        for window in stream:
-            builder.add(window)
-        timeline = builder.build()
-        check_predicted(timeline)
-        return timeline
+        return read_timeline(stream, self.bundle)
 
     async def infer(self, work: Callable[[Run], T]) -> T:
         """Call work with the network, in its thread. Raises ClipError (timeout)."""

@@ -40,37 +40,37 @@ def make_inputs(face=True, voice=True, **changes) -> ClipInputs:
 @pytest.mark.parametrize(
     ("names", "face", "voice", "expected"),
     [
-        (MASKED, True, True, ["face", "voice"]),
-        (MASKED, True, False, ["face"]),
-        (MASKED, False, True, ["voice"]),
+        (MASKED, True, True, ["probs", "probs_face", "probs_voice"]),
+        (MASKED, True, False, ["probs", "probs_face"]),
+        (MASKED, False, True, ["probs", "probs_voice"]),
         (MASKED, False, False, []),
-        (("face", "mfcc"), True, True, []),  # it needs both
-        (("face", "face_mask"), True, True, ["face"]),
-        (("mfcc",), True, True, ["voice"]),
+        (("face", "mfcc"), True, True, ["probs"]),  # it needs both
+        (("face", "face_mask"), True, True, ["probs", "probs_face"]),
+        (("mfcc",), True, True, ["probs", "probs_voice"]),
     ],
 )
 def test_modalities_that_suffice_alone(names, face, voice, expected):
-    split = split_modalities(make_inputs(face, voice), names)
+    split = split_modalities(make_inputs(face, voice), names, parts=True)
     assert list(split) == expected
-    for name, inputs in split.items():
-        assert inputs.modalities == (name,)
+    for name in expected[1:]:
+        assert f"probs_{split[name].modalities[0]}" == name
+        assert len(split[name].modalities) == 1
+    assert list(split_modalities(make_inputs(face, voice), names, parts=False)) == expected[:1]
 
 
 def test_a_prediction():
     inputs = make_inputs(
         voice=False, states=(Reason.NO_AUDIO,), warnings=("dark",), damaged_packets=2
     )
-    probs = np.array([0.25, 0.5, 0.125, 0.125, 0, 0, 0], np.float32)
-    p = make_prediction("a.mp4", inputs, probs, {"face": probs})
+    probs = dict(zip(EMOTIONS, [0.25, 0.5, 0.125, 0.125, 0, 0, 0], strict=True))
+    p = make_prediction("a.mp4", inputs, {"probs": probs, "probs_face": probs})
     assert (p.path, p.label, p.confidence, p.modalities) == ("a.mp4", "disgust", 0.5, ("face",))
     assert (p.states, p.warnings) == ((Reason.NO_AUDIO,), ("dark",))
     assert (p.faces, p.damage, p.duration_s) == (FaceCount(1, 3), Damage(2, 0.0), 1.0)
-    assert p.probs_face == p.probs == dict(zip(EMOTIONS, probs.tolist(), strict=True))
-    assert p.probs_voice is None
+    assert (p.probs, p.probs_face, p.probs_voice) == (probs, probs, None)
     assert p.degraded
-    whole = make_prediction(None, make_inputs(), probs)
-    assert not whole.degraded
-    assert make_prediction(None, make_inputs(damaged_packets=1), probs).degraded
+    assert not make_prediction(None, make_inputs(), {"probs": probs}).degraded
+    assert make_prediction(None, make_inputs(damaged_packets=1), {"probs": probs}).degraded
 
 
 class StubModel:
