@@ -57,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--formats",
         default="onnx,saved_model",
-        help="onnx, saved_model or keras, separated by commas; onnx is always written "
-        "(default: %(default)s)",
+        help="of onnx, which is always written, saved_model and keras (default: %(default)s)",
     )
     parser.add_argument(
         "--table",
@@ -67,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "whose figures go into the model card",
     )
     parser.add_argument(
-        "--waveform",
-        action="store_true",
-        help="add waveform.onnx, which takes samples instead of MFCC",
+        "--waveform", action="store_true", help="add waveform.onnx, which takes samples, not MFCC"
     )
     parser.add_argument(
         "--layout",
@@ -202,17 +199,9 @@ def _open_check(options: argparse.Namespace) -> AccuracyCheck:
     from keras_emo.export.accuracy import open_check
     from keras_emo.training.data import open_corpus
 
-    corpus = open_corpus(
-        options.data, options.corpus, options.cache, options.skip_bad, options.workers
-    )
-    return open_check(
-        options.run,
-        options.reference_run,
-        corpus,
-        options.cache,
-        options.workers,
-        options.max_drop,
-    )
+    cache, workers = options.cache, options.workers
+    corpus = open_corpus(options.data, options.corpus, cache, options.skip_bad, workers)
+    return open_check(options.run, options.reference_run, corpus, cache, workers, options.max_drop)
 
 
 def _choose_reduction(
@@ -230,9 +219,8 @@ def _choose_reduction(
 
 def _format(made: BundleManifest, folder: Path) -> str:
     seconds = ", ".join(f"{step} {s:.1f} s" for step, s in made.export_seconds.items())
-    parity = ", ".join(
-        f"{file} {p.max_difference['logits']:.1e}" for file, p in made.parity.items()
-    )
+    worst = {file: p.max_difference["logits"] for file, p in made.parity.items()}
+    parity = ", ".join(f"{file} {difference:.1e}" for file, difference in worst.items())
     graphs = [made.files[file] for file in ("model.onnx", "waveform.onnx") if file in made.files]
     sizes = ", ".join(f"{graph.bytes / 1e6:.1f} MB" for graph in graphs)
     lines = [f"{made.model}: {folder}  {sizes}  {seconds}  largest logit difference: {parity}"]
@@ -241,8 +229,6 @@ def _format(made: BundleManifest, folder: Path) -> str:
         both = f"{100 * a.fp32:.2f} to {100 * a.int8:.2f} %"
         lines.append(f"  {split}: accuracy {both} of {a.n_clips} clips")
     if made.waveform is not None:
-        worst = made.waveform.max_difference
-        lines.append(
-            f"  waveform.onnx: features {worst['features']:.1e}, probs {worst['probs']:.1e}"
-        )
+        off = made.waveform.max_difference
+        lines.append(f"  waveform.onnx: features {off['features']:.1e}, probs {off['probs']:.1e}")
     return "\n".join(lines)

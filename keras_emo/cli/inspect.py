@@ -121,29 +121,20 @@ def describe_audio(spec: AudioSpec) -> Iterator[str]:
 
 
 def _describe_tensors(manifest: BundleManifest) -> Iterator[str]:
-    rows = []
-    for kind, tensors in (("in", manifest.inputs), ("out", manifest.outputs)):
-        for tensor in tensors:
-            shape = " x ".join(map(str, tensor.shape))
-            notes = [MEANINGS.get(tensor.name, "")]
-            if tensor.range is not None:
-                notes.append(" to ".join(map(str, tensor.range)))
-            note = ", ".join(n for n in notes if n)
-            rows.append((kind, tensor.name, tensor.dtype, shape, note))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()
+    tensors = [*(("in", t) for t in manifest.inputs), *(("out", t) for t in manifest.outputs)]
+    rows = [(kind, t.name, t.dtype, " x ".join(map(str, t.shape))) for kind, t in tensors]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row, (_, tensor) in zip(rows, tensors, strict=True):
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        notes = MEANINGS.get(tensor.name), " to ".join(map(str, tensor.range or ()))
+        yield "  ".join(["", *cells, ", ".join(filter(None, notes))]).rstrip()
 
 
 def _describe_corpus(corpus: TrainingCorpus) -> Iterator[str]:
     split, pretrained = corpus.split, corpus.pretrained
     yield f"  {corpus.name}" + (f"; face network pretrained on {pretrained}" if pretrained else "")
-    for what, speakers in (
-        ("training", split.train),
-        ("validation", split.val),
-        ("test", split.test),
-    ):
+    rows = {"training": split.train, "validation": split.val, "test": split.test}
+    for what, speakers in rows.items():
         names = ", ".join(s.rpartition("/")[2] for s in speakers)
         yield f"  {what:<10}  {len(speakers):>2} speakers  {names}".rstrip()
     if split.members:

@@ -49,11 +49,8 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
         help="file to write instead of stdout; with --format parquet a folder",
     )
     timeline = predict.add_argument_group("long recordings")
-    timeline.add_argument(
-        "--timeline",
-        action="store_true",
-        help="predict overlapping windows of recordings of any length, and join them to segments",
-    )
+    windows = "predict overlapping windows of recordings of any length, and join them to segments"
+    timeline.add_argument("--timeline", action="store_true", help=windows)
     add_options(timeline, "--window-s", "--hop-s")
     for name, kind, what in (
         ("--annotate", "MP4", "a copy with face, label and probabilities drawn in"),

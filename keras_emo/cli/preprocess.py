@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from keras_emo.cli.options import add_options, check_engine, count
-from keras_emo.data.cache import CacheReport, Run, build_cache
+from keras_emo.data.cache import Run, build_cache
 from keras_emo.data.corpus import Sample
 from keras_emo.data.workers import Job, run_jobs
 from keras_emo.errors import ClipError, ExitCode, Reason
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.progress import Progress
-from keras_emo.spec import ClipSpec
 from keras_emo.training.config import read_config
 from keras_emo.training.data import open_corpus
 
@@ -36,32 +35,21 @@ def add_arguments(preprocess: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prepare every clip of a corpus; one that fails is reported and the rest go on."""
     check_engine(options)
-    spec = _choose_spec(options)
+    if options.bundle is not None:
+        spec = load_bundle(options.bundle).spec
+    else:
+        spec = read_config(options.config).clip
     cache = Path(os.path.abspath(options.cache))  # Ray's workers may be in another folder
     corpus = open_corpus(options.data, options.corpus, cache, options.skip_bad, options.workers)
-    report = _prepare(options, corpus.samples, spec, cache)
-    n_clips = len(corpus.samples)
-    print(f"{len(report.files)} of {n_clips} clips prepared, {report.computed} of them now")
+    samples, run_all = corpus.samples, _choose_run(options)
+    with Progress("prepared clips", "clips", lines=True) as progress:
+        report = build_cache(samples, spec, cache, options.workers, progress, run_all)
+    for failure in report.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    print(f"{len(report.files)} of {len(samples)} clips prepared, {report.computed} of them now")
     if not report.files:
         return ExitCode.REJECTED
     return ExitCode.PARTIAL if report.failures or corpus.problems else ExitCode.OK
-
-
-def _choose_spec(options: argparse.Namespace) -> ClipSpec:
-    if options.bundle is not None:
-        return load_bundle(options.bundle).spec
-    return read_config(options.config).clip
-
-
-def _prepare(
-    options: argparse.Namespace, samples: Sequence[Sample], spec: ClipSpec, cache: Path
-) -> CacheReport:
-    run = _choose_run(options)
-    with Progress("prepared clips", "clips", lines=True) as progress:
-        report = build_cache(samples, spec, cache, options.workers, progress, run)
-    for failure in report.failures:
-        print(f"error: {failure}", file=sys.stderr)
-    return report
 
 
 def _choose_run(options: argparse.Namespace) -> Run:

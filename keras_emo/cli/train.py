@@ -6,8 +6,9 @@ import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from keras_emo.cli.options import HOW_TO_SCALE, add_options
+from keras_emo.cli.options import HOW_TO_SCALE, add_options, positive_count, whole_number
 from keras_emo.cli.run import require
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec
@@ -33,44 +34,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--jobs", type=int, default=0, help="processes that prepare clips (default: one a core)"
     )
-    data.add_argument("--builtin-speakers", type=int, help="size of the built-in corpus")
+    data.add_argument(
+        "--builtin-speakers",
+        type=whole_number(1, 24),
+        default=BuiltinSpec.n_speakers,
+        help="size of the built-in corpus (default: %(default)s)",
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, required=True, help="run folder")
     run.add_argument("--config", type=Path, help="TOML file, see configs/")
     run.add_argument("--preset", choices=("compact", "faithful"))
     run.add_argument("--seed", type=int)
     run.add_argument("--test", type=_names, help="test speakers, as 1,11,20,2")
+    folds = range(len(RAVDESS_FOLDS))
+    run.add_argument("--fold", type=int, choices=folds, help="RAVDESS fold, instead of --test")
     run.add_argument(
-        "--fold",
-        type=int,
-        choices=range(len(RAVDESS_FOLDS)),
-        help="test speakers of a RAVDESS fold, instead of --test",
-    )
-    run.add_argument(
-        "--folds",
-        type=_numbers,
-        metavar="0,1,2,3,4",
-        help="one run a RAVDESS fold, below --out, and a table over them",
+        "--folds", type=_numbers, metavar="0,1,2,3,4", help="one run a RAVDESS fold, and a table"
     )
     run.add_argument("--seeds", type=_numbers, metavar="0,1,2", help="one run a seed, averaged")
     checked = run.add_mutually_exclusive_group()
     checked.add_argument(
         "--val",
-        type=_validation,
+        type=lambda text: 0 if text.strip() == "none" else _names(text),
         help="validation speakers, as 3,8; none: all remaining speakers are used for training and "
         "the last epoch is kept",
     )
-    checked.add_argument(
-        "--n-val", type=int, help="how many validation speakers are drawn (default: 2)"
-    )
+    checked.add_argument("--n-val", type=int, help="number of validation speakers (default: 2)")
     run.add_argument("--stages", type=_names, help="as visual_alexnet,audio_cnn (default: all)")
     run.add_argument("--epochs", type=int, help="at most this many in every stage asked for")
-    run.add_argument(
-        "--deterministic",
-        action="store_true",
-        default=None,
-        help="bit-equal repeats on one machine, slower",
-    )
+    flag: dict[str, Any] = {"action": "store_true", "default": None}
+    run.add_argument("--deterministic", **flag, help="bit-equal repeats on one machine, slower")
     run.add_argument("--init-from", type=Path, help="weights that the face network starts from")
     run.add_argument(
         "--pretrain-data", type=Path, help="class-named folders of faces; adds the pretrain stage"
@@ -84,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     place.add_argument(
         "--workers",
-        type=int,
+        type=positive_count,
         metavar="N",
         help="train on N workers of a Ray cluster; --out and --cache are on shared storage",
     )
@@ -98,9 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=PRECISIONS[0],
         help="train in bfloat16, or float16 for GPUs before 2020; what is saved is float32",
     )
-    place.add_argument(
-        "--xla", action="store_true", default=None, help="compile the training step with XLA"
-    )
+    place.add_argument("--xla", **flag, help="compile the training step with XLA")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -123,14 +114,8 @@ def _train(options: argparse.Namespace) -> int:
     data, cache = options.data, options.cache
     if workers is not None:  # they run in folders of their own
         data, cache = data if data == "builtin" else str(Path(data).resolve()), cache.resolve()
-    corpus = open_corpus(
-        data,
-        options.corpus,
-        cache,
-        options.skip_bad,
-        options.jobs,
-        _size_builtin(options.builtin_speakers),
-    )
+    builtin = BuiltinSpec(options.builtin_speakers)
+    corpus = open_corpus(data, options.corpus, cache, options.skip_bad, options.jobs, builtin)
     with Progress("train.py") as progress:
         progress.say("loading TensorFlow")  # takes seconds: once the corpus is known to be good
         from keras_emo.training.distributed import mirror_devices
@@ -167,16 +152,7 @@ def _read_workers(options: argparse.Namespace) -> Workers | None:
     for name, given in (("--distribute", options.distribute != "none"), ("--xla", options.xla)):
         if given:
             raise UsageError(name, Reason.BAD_CONFIG, "not together with --workers")
-    if options.workers < 1:
-        raise UsageError("--workers", Reason.BAD_CONFIG, "at least one worker trains")
     return Workers(options.workers, options.address)
-
-
-def _size_builtin(n_speakers: int | None) -> BuiltinSpec:
-    try:
-        return BuiltinSpec() if n_speakers is None else BuiltinSpec(n_speakers=n_speakers)
-    except ValueError as e:
-        raise UsageError("--builtin-speakers", Reason.BAD_CONFIG, str(e)) from None
 
 
 def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[str, str]:
@@ -191,26 +167,14 @@ def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[st
     return start
 
 
-def _changes(options: argparse.Namespace) -> dict:
-    return {
-        "preset": options.preset,
-        "seed": options.seed,
-        "test": options.test,
-        "val": options.val if options.n_val is None else options.n_val,
-        "stages": options.stages,
-        "epochs": options.epochs,
-        "deterministic": options.deterministic,
-        "mixed_precision": options.mixed_precision,
-        "xla": options.xla,
-    }
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    names = "preset", "seed", "test", "stages", "epochs", "deterministic", "mixed_precision", "xla"
+    changes = {name: getattr(options, name) for name in names}
+    return changes | {"val": options.val if options.n_val is None else options.n_val}
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
-
-
-def _validation(text: str) -> tuple[str, ...] | int:
-    return 0 if text.strip() == "none" else _names(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -27,7 +27,6 @@ def test_workers_that_died_are_named():
     ("options", "named"),
     [
         (("--address", "10.0.0.1:6379"), "--address"),
-        (("--workers", "0"), "--workers"),
         (("--workers", "2", "--distribute", "mirrored"), "--distribute"),
         (("--workers", "2", "--xla"), "--xla"),
     ],
