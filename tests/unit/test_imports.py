@@ -46,11 +46,8 @@ LAZY = {
     "scale/cluster.py": {"ray", "psutil"},  # Ray once its environment is set
 }
 PARTS_TOO = {"inference/results.py": {"keras_emo.render.chart", "keras_emo.render.report"}}
-BY_NAME = {
-    "extensions.py",
-    "data/corpora/__init__.py",
-    "cli/__init__.py",
-}  # import modules of a registry, of a command
+# import modules of a registry, of a command
+BY_NAME = {"extensions.py", "data/corpora/__init__.py", "cli/__init__.py"}
 
 MODULES = [
     path.relative_to(ROOT).as_posix()
@@ -114,17 +111,12 @@ def test_every_part_was_read():
     ("module", "source"),
     [
         ("features/face.py", "import keras_emo.data.corpus"),
-        ("features/face.py", "def f():\n    import fastapi"),
-        ("inference/bundle.py", "from keras_emo.data import cache"),
         ("inference/bundle.py", "from keras_emo import training"),
         ("inference/bundle.py", "from ..data import cache"),
         ("inference/model.py", "def f():\n    import fastapi"),
-        ("inference/model.py", "from keras_emo.serve import settings"),
         ("serve/app.py", "from keras_emo.cli import predict"),
-        ("serve/body.py", "import requests"),
         ("data/augment.py", "import librosa"),
         ("data/cache.py", "def f():\n    import tensorflow as tf"),
-        ("demo_corpus/corpus.py", "from keras_emo.networks.catalog import MODELS"),
         ("networks/audio.py", "class A:\n    from keras_emo.runtime import session"),
     ],
 )
@@ -134,10 +126,7 @@ def test_breaches_are_found(module, source):
 
 def test_lazy_imports_that_are_allowed():
     assert breaches("data/augment.py", "def f():\n    import librosa") == []
-    assert (
-        breaches("demo_corpus/corpus.py", "from . import faces\nfrom ..data.samples import Sample")
-        == []
-    )
+    assert breaches("demo_corpus/corpus.py", "from ..data.samples import Sample") == []
 
 
 INFERENCE = """

@@ -8,7 +8,6 @@ import pytest
 from keras_emo.errors import BundleError, ClipError, Reason
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.predict import (
-    MAX_THUMBNAILS,
     ReadState,
     TimelineBuilder,
     TrackedWindow,
@@ -166,14 +165,3 @@ def test_a_timeline_without_a_prediction_is_refused():
     t = build([make_window(0, None, [Reason.NO_FACE, Reason.NO_AUDIO])])
     with pytest.raises(ClipError, match=r"no_modality.*no_face and no_audio"):
         check_predicted(t)
-
-
-@pytest.mark.parametrize(("n", "expected"), [(0, 0), (1, 1), (8, 8), (1000, MAX_THUMBNAILS)])
-def test_a_few_faces_from_all_of_a_recording(n, expected):
-    t = build([make_window(i, "sad", face=Face(0, (0, 0, 1, 1))) for i in range(n)])
-    times_s = [thumbnail.time_s for thumbnail in t.thumbnails]
-    assert len(times_s) == expected
-    assert times_s == sorted(times_s)
-    if n == 1000:
-        assert times_s[0] < 50
-        assert times_s[-1] > 900
