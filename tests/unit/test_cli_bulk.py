@@ -1,8 +1,6 @@
 """keras-emo predict --format parquet in this process, keras-emo preprocess, their options."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,13 +108,15 @@ def test_rows_of_windows_are_those_of_the_plain_command(make, tmp_path):
     assert [r["window"] for r in rows] == list(range(len(plain["windows"])))
     assert len(rows) >= 3
     for row, window in zip(rows, plain["windows"], strict=True):
-        for key in ("label", "modalities", "states"):
-            assert row[key] == window[key]
-        for key in ("start_s", "end_s"):
-            assert row[key] == pytest.approx(window[key], abs=1e-3)
-        for emotion, prob in window["probs"].items():
-            assert row[emotion] == pytest.approx(prob, abs=1e-6)
-        assert row["duration_s"] == pytest.approx(plain["duration_s"], abs=1e-3)
+        assert {k: row[k] for k in ("label", "modalities", "states")}.items() <= window.items()
+        times_s = [window["start_s"], window["end_s"], plain["duration_s"]]
+        found_s = [row[key] for key in ("start_s", "end_s", "duration_s")]
+        assert found_s == pytest.approx(times_s, abs=1e-3)
+        probs = {emotion: row[emotion] for emotion in EMOTIONS}
+        assert probs == pytest.approx(window["probs"], abs=1e-6)
+
+
+FOLDER = ["--format", "parquet", "--out", "o"]
 
 
 @pytest.mark.parametrize(
@@ -127,80 +127,34 @@ def test_rows_of_windows_are_those_of_the_plain_command(make, tmp_path):
         (["--workers", "2"], "'--workers': bad_config: goes with --engine ray"),
         (["--address", "x:1"], "'--address': bad_config: goes with --engine ray"),
         (["--shard-clips", "2"], "'--shard-clips': bad_config: goes with --format parquet"),
-        (["--format", "parquet", "--out", "o", "--workers", "2"], "'--workers': bad_config"),
-        (
-            ["--format", "parquet", "--out", "o", "--timeline", "--plot", "p"],
-            "'--plot': bad_config",
-        ),
-        (["--format", "parquet", "--out", "o", "--hop-s", "1"], "'--hop-s': bad_config"),
+        ([*FOLDER, "--workers", "2"], "'--workers': bad_config"),
+        ([*FOLDER, "--timeline", "--plot", "p"], "'--plot': bad_config"),
+        ([*FOLDER, "--hop-s", "1"], "'--hop-s': bad_config"),
     ],
 )
-def test_options_without_effect_are_refused(options, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_options_without_effect_are_refused(options, message, capsys):
     assert cli.main(["predict", "a.mp4", *options]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "package"),
-    [
-        (["predict", "a.mp4", "--format", "parquet", "--out", "o"], "pyarrow"),
-        (["predict", "a.mp4", "--format", "parquet", "--out", "o", "--engine", "ray"], "ray"),
-        (["preprocess", "--data", "d", "--engine", "ray"], "ray"),
-    ],
-)
-def test_a_missing_package_is_one_line(options, package):
-    script = f"import sys; sys.modules[{package!r}] = None; from keras_emo.cli import main; "
-    script += "sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", script, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 6
-    assert done.stderr.startswith(f"error: '{package}': missing_package: ")
-    assert "requirements-scale.txt" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_numbers_out_of_range_are_refused(capsys):
-    for option, value, message in (
-        ("--max-upload-mb", "0", "0 is not from 1 to"),
-        ("--timeout-s", "-1", "-1 is not a length of time"),
-    ):
-        with pytest.raises(SystemExit):
-            cli.main(["serve", option, value])
-        assert message in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    spec = BuiltinSpec(
-        n_speakers=1, n_statements=1, strong=False, min_duration_s=0.6, max_duration_s=0.8
-    )
-    return build_corpus(tmp_path_factory.mktemp("recordings") / "corpus", spec, 1)
-
-
-def write_config(folder, size_px=32):
-    config = folder / "config.toml"
-    config.write_text(f"[clip.face]\nsize_px = {size_px}\n")
-    return config
-
-
-def test_preprocess_fills_the_cache_of_train(corpus, tmp_path, capsys):
+def test_preprocess_fills_the_cache_of_train(tmp_path, capsys):
     from keras_emo.data.cache import build_cache
     from keras_emo.data.corpora import read_corpus
 
-    cache = tmp_path / "cache"
+    spec = BuiltinSpec(1, 1, strong=False, min_duration_s=0.6, max_duration_s=0.8)
+    corpus, cache = build_corpus(tmp_path / "corpus", spec, 1), tmp_path / "cache"
+    config = tmp_path / "config.toml"
+    config.write_text("[clip.face]\nsize_px = 32\n")
     command = ["preprocess", "--data", str(corpus), "--cache", str(cache), "--workers", "1"]
-    command += ["--config", str(write_config(tmp_path))]
+    command += ["--config", str(config)]
     samples = read_corpus(corpus).samples
     n = len(samples)
     assert cli.main(command) == 0
     assert capsys.readouterr().out == f"{n} of {n} clips prepared, {n} of them now\n"
     report = build_cache(samples, ClipSpec(face=FaceSpec(size_px=32)), cache, 1)
     assert (len(report.files), report.computed) == (n, 0)
-    assert cli.main(command) == 0
-    assert capsys.readouterr().out == f"{n} of {n} clips prepared, 0 of them now\n"
 
 
 @pytest.mark.parametrize(
@@ -210,9 +164,6 @@ def test_preprocess_fills_the_cache_of_train(corpus, tmp_path, capsys):
         (["--config", "no.toml"], "'no.toml': not_found"),
     ],
 )
-def test_preprocess_refuses(options, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_preprocess_refuses(options, message, capsys):
     assert cli.main(["preprocess", "--data", "d", *options]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith(f"error: {message}")
-    assert err.count("\n") == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")

@@ -112,12 +112,12 @@ def test_each_fold_is_scored_on_its_own_test_speakers(folds, tmp_path, capsys):
         *((f"2-{i}", "sad") for i in range(2)),
     ]
     assert data["accuracy"] == pytest.approx(5 / 6)
-    assert data["folds"] == {"fold0": 0.75, "fold1": 1.0}
-    assert data["fold_mean"] == pytest.approx(0.875)
-    assert data["fold_deviation"] == pytest.approx(0.125)
-    assert data["bundle"] == "folds"
-    made = {"model": "fusion_multi_tdnn", "precision": "int8", "n_networks": 3}
-    assert data["made"] == made
+    known = {
+        "folds": {"fold0": 0.75, "fold1": 1.0}, "fold_mean": 0.875, "fold_deviation": 0.125,
+        "made": {"model": "fusion_multi_tdnn", "precision": "int8", "n_networks": 3},
+        "bundle": "folds",
+    }  # fmt: skip
+    assert data.items() >= known.items()
 
 
 def test_a_bundle_is_warned_of_speakers_that_it_was_trained_on(folds, tmp_path, capsys):
@@ -145,11 +145,10 @@ def test_folds_leave_no_choice_of_speakers_and_bundle(folds, option, capsys):
     assert f"'{option}': bad_config: not together with --folds" in capsys.readouterr().err
 
 
-def test_a_folder_without_bundles_is_refused(tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "bundle.json").touch()
+def test_one_fold_is_refused(folds):
+    (folds / "fold1" / "bundle.json").unlink()
     with pytest.raises(UsageError, match="1 bundles in it"):
-        find_folds(tmp_path)
+        find_folds(folds)
 
 
 def score_folds(root: Path, tested: str = "12", **changes) -> list[Scored]:
@@ -162,23 +161,23 @@ def score_folds(root: Path, tested: str = "12", **changes) -> list[Scored]:
 
 
 @pytest.mark.parametrize(
-    "change", [{"precision": "fp16"}, {"averaged": ("visual_residual",)}, {"model": "audio_tdnn"}]
+    ("changes", "tested", "reason", "cause"),
+    [
+        ({"precision": "fp16"}, "12", Reason.BAD_CONFIG, "another precision"),
+        ({"averaged": ("visual_residual",)}, "12", Reason.BAD_CONFIG, "another averaged"),
+        ({"model": "audio_tdnn"}, "12", Reason.BAD_CONFIG, "another model"),
+        ({}, "11", Reason.BAD_SPLIT, "tests another fold too"),
+        ({}, "22", Reason.BAD_SPLIT, "was trained on"),
+        ({}, "13", Reason.BAD_SPLIT, "was validated on"),
+    ],
 )
-def test_folds_are_made_in_one_way(tmp_path, change):
-    with pytest.raises(UsageError, match=f"another {next(iter(change))}") as caught:
-        check_folds(score_folds(tmp_path, **change))
-    assert (caught.value.reason, caught.value.path) == (Reason.BAD_CONFIG, str(tmp_path / "b"))
-
-
-@pytest.mark.parametrize(
-    ("tested", "cause"),
-    [("11", "tests another fold too"), ("22", "was trained on"), ("13", "was validated on")],
-)
-def test_speakers_test_one_fold_that_never_saw_them(tmp_path, tested, cause):
+def test_folds_are_made_in_one_way_and_never_saw_their_speakers(
+    tmp_path, changes, tested, reason, cause
+):
     check_folds(score_folds(tmp_path))
     with pytest.raises(UsageError, match=cause) as caught:
-        check_folds(score_folds(tmp_path, tested))
-    assert caught.value.reason is Reason.BAD_SPLIT
+        check_folds(score_folds(tmp_path, tested, **changes))
+    assert caught.value.reason is reason
 
 
 def test_folds_of_other_sizes(tmp_path):

@@ -131,7 +131,7 @@ def test_lazy_imports_that_are_allowed():
 
 INFERENCE = """
 import keras_emo.cli.predict, keras_emo.inference.model, keras_emo.data.corpora
-import keras_emo.cli.live, keras_emo.cli.evaluate
+import keras_emo.cli.live, keras_emo.cli.evaluate, keras_emo.cli.inspect, keras_emo.cli.verify
 import keras_emo.render.annotate, keras_emo.render.report
 import keras_emo.demo_corpus, keras_emo.data.cache, keras_emo.data.pipeline
 import keras_emo.data.augment, keras_emo.cli.train, keras_emo.cli.export

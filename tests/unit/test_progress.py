@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+from contextlib import suppress
 
 import pytest
 
@@ -31,6 +32,8 @@ def test_counts_and_percent():
         progress(100, 300)
         assert terminal.line.startswith("prepared:  33%")
         assert "100/300" in terminal.line
+        progress.clear()
+        assert terminal.line == ""
         progress(300, 300)  # drawn at once, however soon
         assert terminal.line.startswith("prepared: 100%")
         assert "300/300" in terminal.line
@@ -56,33 +59,10 @@ def test_of_an_unknown_total():
 
 def test_the_bar_is_removed_also_after_a_failure():
     terminal = Terminal()
-
-    def fail():
-        with Progress("x", stream=terminal) as progress:
-            progress(1, 2)
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
+    with suppress(KeyError), Progress("x", stream=terminal) as progress:
+        progress(1, 2)
+        raise KeyError
     assert terminal.line == ""
-
-
-def test_after_a_clear_the_bar_comes_back():
-    terminal = Terminal()
-    with Progress("x", stream=terminal) as progress:
-        progress(1, 9)
-        progress.clear()
-        assert terminal.line == ""
-        progress(9, 9)
-        assert "9/9" in terminal.line
-
-
-def test_steps():
-    terminal = Terminal()
-    with Progress("network", stream=terminal) as progress:
-        progress.say("ONNX")
-        progress.say("SavedModel")
-        assert terminal.line == "network: SavedModel ..."
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
@@ -114,4 +94,4 @@ def test_a_name_cannot_steer_the_terminal():
         progress(1, 2)
         assert terminal.line.startswith("?[2J??a.mp4:  50%")
         progress.say("\x1b[2J")
-        assert terminal.line.endswith("?[2J ...")
+        assert terminal.line == "?[2J??a.mp4: ?[2J ..."
