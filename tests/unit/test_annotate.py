@@ -57,7 +57,7 @@ def read(path):
     return [f.to_ndarray(format="rgb24") for f in frames], times_s, kinds
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("suffix", ["mp4", "avi"])
 def test_size_rate_and_sound_stay(suffix, make, tmp_path, notes):
     frames = [np.full((240, 320, 3), 90, np.uint8)] * 50
     source = make.video(tmp_path / f"a.{suffix}", frames, 25, sound=make.sine(2.0), bf="2")
@@ -90,19 +90,18 @@ def test_other_sound_is_coded_again(make, tmp_path, notes):
         assert (stream.codec_context.name, stream.layout.name) == ("aac", "stereo")
         left, right = np.concatenate([f.to_ndarray() for f in container.decode(stream)], axis=1)
     for channel, hz in ((left, 440), (right, 880)):
-        spectrum = np.abs(np.fft.rfft(channel[4000:-4000]))
-        assert np.fft.rfftfreq(len(channel) - 8000, 1 / 22_050)[spectrum.argmax()] == (
-            pytest.approx(hz, abs=10)
-        )
+        middle = channel[4000:-4000]
+        found = np.fft.rfftfreq(len(middle), 1 / 22_050)[np.abs(np.fft.rfft(middle)).argmax()]
+        assert found == pytest.approx(hz, abs=10)
 
 
 def test_odd_sizes_and_no_sound(make, tmp_path, notes):
     frames = [np.full((49, 65, 3), 90, np.uint8)] * 5
-    source = make.video(tmp_path / "a.mkv", frames, codec="ffv1")
-    write_annotated(source, tmp_path / "b.mp4", *notes)
+    write_annotated(
+        make.video(tmp_path / "a.mkv", frames, codec="ffv1"), tmp_path / "b.mp4", *notes
+    )
     drawn, _, kinds = read(tmp_path / "b.mp4")
-    assert drawn[0].shape == (50, 66, 3)
-    assert kinds == [("video", "h264")]
+    assert (drawn[0].shape, kinds) == ((50, 66, 3), [("video", "h264")])
 
 
 def test_what_cannot_be_annotated(make, tmp_path, notes):

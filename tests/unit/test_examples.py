@@ -59,17 +59,12 @@ def subtitles(make, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("subtitles")
 def test_a_writer_in_one_file(clip, tmp_path):
+    """Subtitles are numbered and need a prediction."""
     target = tmp_path / "clip.srt"
     command = ["predict", str(clip), "--bundle", str(BUNDLE), "--format", "srt"]
     code = main([*command, "--timeline", "--out", str(target)])
     assert code == ExitCode.PARTIAL  # without a face
-    number, stamps, text, *_ = target.read_text().splitlines()
-    assert (number, stamps[:17]) == ("1", "00:00:00,000 --> ")
-    assert float(text.split()[1]) <= 1
-
-
-@pytest.mark.usefixtures("subtitles")
-def test_subtitles_are_numbered_and_need_a_prediction():
+    assert target.read_text().startswith("1\n00:00:00,000 --> ")
     stream = io.StringIO()
     writer = writers.find_format("srt", True)(stream)
     for segments in (

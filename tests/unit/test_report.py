@@ -37,10 +37,10 @@ VOID = {"meta", "img", "br"}
 class Page(HTMLParser):
     """Checks that elements nest; collects them with their attributes, and the text."""
 
-    def __init__(self, text):
+    def __init__(self, page):
         super().__init__()
-        self.open, self.elements, self.text = [], [], []
-        self.feed(text)
+        self.open, self.elements, self.text = [], [], ""
+        self.feed(page)
         self.close()
         assert self.open == []
 
@@ -49,53 +49,37 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        self.text += data + " "
 
     def all(self, tag):
         return [a for t, a in self.elements if t == tag]
 
 
-@pytest.fixture(scope="module")
-def bundle():
-    return load_bundle(SHIPPED)
-
-
-@pytest.fixture
-def record(bundle):
+def record(n=40, **changes):
     """Happy first, then windows that abstain, then sad; a face and a warning."""
-
-    def make(n=40, **changes):
-        probs = np.full((n, 7), 0.05, np.float32)
-        probs[: n // 2, EMOTIONS.index("happy")] = 0.7
-        probs[n // 2 :, EMOTIONS.index("sad")] = 0.7
-        windows = [make_window(float(i), row) for i, row in enumerate(probs)]
-        windows[n // 2 : n // 2 + 8] = [
-            make_window(float(i), None, states=(Reason.NO_FACE,))
-            for i in range(n // 2, min(n // 2 + 8, n))
-        ]
-        crop = np.full((64, 64, 3), (200, 100, 50), np.uint8)
-        given = {
-            "windows": tuple(windows), "warnings": ("3 damaged packets",), "bundle": bundle,
-            "thumbnails": (Thumbnail("happy", 0, 1.5, crop),),
-        } | changes  # fmt: skip
-        return make_timeline(probs, **given)
-
-    return make
+    probs = np.full((n, 7), 0.05, np.float32)
+    probs[: n // 2, EMOTIONS.index("happy")] = 0.7
+    probs[n // 2 :, EMOTIONS.index("sad")] = 0.7
+    windows = [make_window(float(i), row) for i, row in enumerate(probs)]
+    for i in range(n // 2, min(n // 2 + 8, n)):
+        windows[i] = make_window(float(i), None, states=(Reason.NO_FACE,))
+    crop = np.full((64, 64, 3), (200, 100, 50), np.uint8)
+    given = {
+        "windows": tuple(windows), "warnings": ("3 damaged packets",),
+        "bundle": load_bundle(SHIPPED), "thumbnails": (Thumbnail("happy", 0, 1.5, crop),),
+    } | changes  # fmt: skip
+    return make_timeline(probs, **given)
 
 
-def test_the_page(record):
+def test_the_page():
     """What it contains, also without the pictures; it loads and runs nothing."""
     html = render_report(record())
     page = Page(html)
-    text = " ".join(page.text)
-    info = json.loads((SHIPPED / "bundle.json").read_text())
+    text, info = page.text, json.loads((SHIPPED / "bundle.json").read_text())
     accuracy = 100 * info["metrics"]["folds"]["accuracy"]
     for expected in (
         "talk.mp4", "0:42.0", "happy", "sad", "no prediction", "no face in 8 of 40 windows",
@@ -119,7 +103,7 @@ def test_the_page(record):
     assert "default-src 'none'" in html
 
 
-def test_malicious_names_are_only_text(record, tmp_path):
+def test_malicious_names_are_only_text(tmp_path):
     """Of the file and in the bundle."""
     folder = shutil.copytree(SHIPPED, tmp_path / "bundle")
     info = json.loads((folder / "bundle.json").read_text())
@@ -132,12 +116,12 @@ def test_malicious_names_are_only_text(record, tmp_path):
     assert not page.all("script")
     assert len(page.all("img")) == 2
     assert "\x1b" not in text
-    assert "".join(page.text).count("<script>alert(1)</script>") == 4
-    assert "unknown" in "".join(page.text)
+    assert page.text.count("<script>alert(1)</script>") == 4
+    assert "unknown" in page.text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "bundle"]
 
 
-def test_pictures_hold_what_the_network_received(record):
+def test_pictures_hold_what_the_network_received():
     page = Page(render_report(record()))
     chart, face = (
         cv2.imdecode(np.frombuffer(base64.b64decode(image["src"].partition(",")[2]), np.uint8), 1)
@@ -147,7 +131,7 @@ def test_pictures_hold_what_the_network_received(record):
     assert np.abs(face.reshape(-1, 3).mean(axis=0) - (50, 100, 200)).max() < 4
 
 
-def test_without_faces_problems_bundle_or_predictions(record):
+def test_without_faces_problems_bundle_or_predictions():
     windows = tuple(make_window(float(i), np.full(7, 1 / 7)) for i in range(3))
     timeline = record(3, windows=windows, warnings=(), thumbnails=(), bundle=None)
     text = render_report(timeline)
@@ -156,11 +140,11 @@ def test_without_faces_problems_bundle_or_predictions(record):
     assert "No face was found" in text
     assert "<h2>Network</h2>" not in text
     nothing = render_report(make_timeline(np.full((3, 7), np.nan)))
-    assert "no prediction 100 %" in " ".join(Page(nothing).text)
+    assert "no prediction 100 %" in Page(nothing).text
 
 
-@pytest.mark.parametrize("n", [1, 5, 14_400])
-def test_any_length(n, record):
+@pytest.mark.parametrize("n", [1, 14_400])
+def test_any_length(n):
     text = render_report(record(n))
     page = Page(text)
     assert len(page.all("tr")) <= MAX_ROWS + 20
@@ -168,7 +152,7 @@ def test_any_length(n, record):
     assert ("is shown" in text) == (n > MAX_ROWS)
 
 
-@pytest.mark.parametrize("n", [0, 1, 8, 9, 33, 5000])
+@pytest.mark.parametrize("n", [0, 1, 9, 5000])
 def test_few_faces_spread_over_any_length(n):
     stream = SimpleNamespace(
         path=Path("a.mp4"), window_s=3.0, hop_s=1.0, duration_s=n, damage=Damage(), warnings=()
@@ -195,9 +179,7 @@ def test_of_a_video(make, tmp_path):
     """The shipped bundle and a clip without a face."""
     clip, page = tmp_path / "<i>a.mp4", tmp_path / "a.html"
     make.video(clip, [np.full((120, 160, 3), 90, np.uint8)] * 40, 10, sound=make.sine(4.0))
-    code = cli.main(["predict", str(clip), "--timeline", "--report", str(page)])
-    text = page.read_text(encoding="utf-8")
-    assert code == 4
-    assert "&lt;i&gt;a.mp4" in text
+    assert cli.main(["predict", str(clip), "--timeline", "--report", str(page)]) == 4
+    text = Page(page.read_text(encoding="utf-8")).text
+    assert "<i>a.mp4" in text
     assert "no face in 2 of 2 windows" in text
-    Page(text)

@@ -15,7 +15,6 @@ from keras_emo.labels import EMOTIONS
 from keras_emo.render.writers import (
     PredictionWriter,
     TimelineWriter,
-    format_csv,
     format_time,
     format_window,
 )
@@ -100,22 +99,14 @@ def test_nothing_is_an_empty_array():
         assert len(written["csv"].splitlines()) == 1
 
 
-def test_lines_of_live():
-    assert format_window(make_window(58.0, np.eye(7)[3])) == (
-        "1:01.0  happy 1.00  from face and voice\n"
-    )
+def test_lines_of_live_and_times():
+    window = make_window(58.0, np.eye(7)[3])
+    assert format_window(window) == "1:01.0  happy 1.00  from face and voice\n"
     window = make_window(0.0, None, states=(Reason.NO_FACE, Reason.NO_AUDIO))
     assert format_window(window) == "0:03.0  no prediction: no_face, no_audio\n"
-
-
-def test_times():
     assert [format_time(t) for t in (0, 59.96, 61.24, 3600, 7325.5)] == [
         "0:00.0", "1:00.0", "1:01.2", "1:00:00.0", "2:02:05.5",
     ]  # fmt: skip
-
-
-def test_a_carriage_return_in_a_name_ends_no_row():
-    assert format_csv(["a\rb", "c\nd", "e"]) == '"a\rb","c\nd",e\n'
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
