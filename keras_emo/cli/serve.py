@@ -11,8 +11,7 @@ from keras_emo.cli.run import require
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.bundle import load_bundle
 from keras_emo.inference.session import CPU, available_cores
-from keras_emo.serve.security import choose_key
-from keras_emo.serve.settings import MB, Settings
+from keras_emo.serve.settings import MB, Settings, choose_key
 
 HOW_TO_SERVE = "install keras_emo with the extra serve, or pip install -r requirements-serve.txt"
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")

@@ -8,21 +8,64 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
+from hmac import compare_digest
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keras_emo.serve.monitoring import Metrics, log, log_failure
-from keras_emo.serve.refusals import Refusal
-from keras_emo.serve.security import HEADERS, check_request
-from keras_emo.serve.settings import Settings
+from keras_emo.serve.refusals import Refusal, RefusalReason
+from keras_emo.serve.settings import Settings, is_loopback
 
+OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
+GUARDED = ("/v1/", "/v2", "/metrics")
+# The page loads nothing from another host; media that it makes itself are blobs.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 REASON = "keras_emo.reason"  # in a request's scope: why it was refused
 NUMBER = "keras_emo.number"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 _LINGER_S, _LINGER_BYTES = 0.5, 1 << 20
+
+
+def check_request(settings: Settings, path: str, headers: Mapping[str, str]) -> None:
+    """Raise Refusal for a request without the key, or sent by the page of another site.
+
+    Without a key only the names of this machine are accepted as the host: a foreign page whose
+    own name resolves to this machine (DNS rebinding) is refused as well.
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if settings.api_key is None and not is_loopback(_split(f"//{host}").hostname or ""):
+        raise Refusal(RefusalReason.FORBIDDEN, "this service accepts requests to localhost only")
+    if origin is not None and (_split(origin).netloc or None) != host:
+        raise Refusal(RefusalReason.FORBIDDEN, "cross-site requests are not allowed")
+    if settings.api_key is None or path in OPEN_PATHS or not path.startswith(GUARDED):
+        return
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = headers.get("x-api-key") or (token if scheme.lower() == "bearer" else "")
+    if not compare_digest(given.strip().encode(), settings.api_key.encode()):
+        raise Refusal(RefusalReason.UNAUTHORIZED, "the API key is missing or wrong")
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL, all of them empty if it is malformed."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 class _Exchange:

@@ -23,13 +23,11 @@ from keras_emo.inference.predict import (
 )
 from keras_emo.inference.results import Prediction, Timeline
 from keras_emo.sandbox.sandbox import Sandbox
-from keras_emo.serve.batching import Batcher
-from keras_emo.serve.decoders import DecoderPool
 from keras_emo.serve.monitoring import Metrics, log
 from keras_emo.serve.refusals import Refusal, RefusalReason
-from keras_emo.serve.security import Admission
 from keras_emo.serve.settings import Settings
 from keras_emo.serve.uploads import Upload, UploadFolder
+from keras_emo.serve.workers import Admission, Batcher, DecoderPool
 
 T = TypeVar("T")
 IsGone = Callable[[], Awaitable[bool]]

@@ -1,13 +1,19 @@
-"""All limits of the service."""
+"""All limits of the service, and its API key."""
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from keras_emo.errors import Reason, UsageError, translate_errors
 from keras_emo.inference.session import CPU
 from keras_emo.spec import Range, check_ranges
 
 MB = 1_000_000
+KEY_VARIABLE = "KERAS_EMO_API_KEY"
+MIN_KEY_LENGTH = 16
 _COUNT, _TIME = Range(1), Range(0, 1e6, above=True, below=True)
 _RANGES = {
     "port": Range(0, 65535),
@@ -56,3 +62,33 @@ class Settings:
     def max_active(self) -> int:
         """Requests that are accepted at once."""
         return self.workers + self.queue
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a service bound to host is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def choose_key(host: str, environment: Mapping[str, str], path: Path | None) -> str | None:
+    """The API key from a file or the environment; None on loopback without one.
+
+    Raises UsageError if a key is required and missing, or too short to be a secret.
+    """
+    where = KEY_VARIABLE if path is None else str(path)
+    key = environment.get(KEY_VARIABLE, "")
+    if path is not None:
+        with translate_errors(UsageError, path, Reason.BAD_CONFIG):
+            key = path.read_text(encoding="utf-8", errors="replace")
+    key = key.strip()
+    if not key:
+        if path is None and is_loopback(host):
+            return None
+        cause = f"beyond loopback an API key is needed; set {KEY_VARIABLE} or give --api-key-file"
+        raise UsageError(where if path else host, Reason.BAD_CONFIG, cause)
+    if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        cause = f"an API key has at least {MIN_KEY_LENGTH} printable ASCII characters"
+        raise UsageError(where, Reason.BAD_CONFIG, cause)
+    return key

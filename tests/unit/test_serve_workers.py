@@ -4,10 +4,9 @@ import time
 import numpy as np
 import pytest
 
-from keras_emo.serve.batching import Batcher
 from keras_emo.serve.refusals import Refusal
-from keras_emo.serve.security import Admission
 from keras_emo.serve.settings import Settings
+from keras_emo.serve.workers import Admission, Batcher
 
 
 def run(work, predict=None, max_clips=4, wait_s=0.05):

@@ -1,9 +1,9 @@
 import pytest
 
 from keras_emo.errors import UsageError
+from keras_emo.serve.middleware import check_request
 from keras_emo.serve.refusals import Refusal
-from keras_emo.serve.security import KEY_VARIABLE, check_request, choose_key, is_loopback
-from keras_emo.serve.settings import Settings
+from keras_emo.serve.settings import KEY_VARIABLE, Settings, choose_key, is_loopback
 
 KEY = "0123456789abcdef"
 
