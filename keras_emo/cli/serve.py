@@ -21,25 +21,16 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
     """Options of keras-emo serve."""
     add_options(serve, "--bundle", "--provider")
     serve.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=count, default=8080, help="0: any (default: %(default)s)")
-    serve.add_argument(
-        "--workers", type=count, default=0, help="recordings at once (default: one per core)"
-    )
-    serve.add_argument(
-        "--queue", type=count, default=32, help="requests that may wait (default: %(default)s)"
-    )
-    serve.add_argument(
-        "--max-upload-mb", type=positive_count, default=200, help="(default: %(default)s)"
-    )
-    serve.add_argument(
-        "--timeout-s", type=seconds, default=60, help="for a prediction (default: %(default)s)"
-    )
-    serve.add_argument(
-        "--stall-s", type=seconds, default=10, help="for a pausing upload (default: %(default)s)"
-    )
-    serve.add_argument(
-        "--drain-s", type=seconds, default=30, help="after SIGTERM (default: %(default)s)"
-    )
+    for name, kind, default, text in (
+        ("--port", count, 8080, "0: any"),
+        ("--workers", count, 0, "recordings at once; 0: one per core"),
+        ("--queue", count, 32, "requests that may wait"),
+        ("--max-upload-mb", positive_count, 200, "of a form"),
+        ("--timeout-s", seconds, 60, "for a prediction"),
+        ("--stall-s", seconds, 10, "for a pausing upload"),
+        ("--drain-s", seconds, 30, "after SIGTERM"),
+    ):
+        serve.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")
     serve.add_argument(
         "--api-key-file",
         type=Path,

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.security import APIKeyHeader
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -23,7 +24,6 @@ from keras_emo.inference.predict import choose_lengths
 from keras_emo.inference.results import Prediction, Timeline
 from keras_emo.serve import protocol
 from keras_emo.serve.middleware import RequestMiddleware, make_response
-from keras_emo.serve.monitoring import CONTENT_TYPE
 from keras_emo.serve.refusals import ErrorResponse, Refusal, RefusalReason
 from keras_emo.serve.service import PredictOptions, Service
 from keras_emo.serve.uploads import FIELD, check_length
@@ -32,20 +32,13 @@ STATIC = Path(__file__).parent / "static"
 SWAGGER = Path(__file__).parent / "swagger"
 _HTTP_REASONS = {404: RefusalReason.UNKNOWN_ROUTE, 405: RefusalReason.BAD_METHOD}
 _FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "additionalProperties": False,
-                    "properties": {FIELD: {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
+    "type": "object",
+    "required": [FIELD],
+    "additionalProperties": False,
+    "properties": {FIELD: {"type": "string", "format": "binary"}},
 }
+_BODY = {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
+_ERRORS: dict[int | str, dict[str, Any]] = {c: {"model": ErrorResponse} for c in ("4XX", "5XX")}
 _Seconds = Annotated[float | None, Query(gt=0)]
 
 
@@ -76,7 +69,7 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(service.metrics.write(), media_type=CONTENT_TYPE)
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     if (static / "index.html").is_file():
         _add_page(app, static)
@@ -86,15 +79,11 @@ def create_app(service: Service, static: Path = STATIC) -> ASGIApp:
 def create_router(service: Service) -> APIRouter:
     """The route of predictions."""
     router = APIRouter(tags=["recordings"])
-    errors: dict[int | str, dict[str, Any]] = {
-        "4XX": {"model": ErrorResponse},
-        "5XX": {"model": ErrorResponse},
-    }
 
     @router.post(
         "/v1/predict",
-        responses={200: {"model": Prediction | Timeline}, **errors},
-        openapi_extra=_FORM,
+        responses={200: {"model": Prediction | Timeline}, **_ERRORS},
+        openapi_extra={"requestBody": _BODY},
         summary="Predict the emotion of a recording",
     )
     async def predict(
@@ -149,18 +138,15 @@ def _serve_file(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _handle_error(request: Request, error: Exception) -> Response:
-    return make_response(request.scope, _to_refusal(error))
-
-
-def _to_refusal(error: Exception) -> Refusal:
+    refusal = Refusal(RefusalReason.INTERNAL, "an internal error; see the log of the service")
     if isinstance(error, Refusal):
-        return error
-    if isinstance(error, EmoError):
-        return Refusal.from_error(error)
-    if isinstance(error, RequestValidationError):
+        refusal = error
+    elif isinstance(error, EmoError):
+        refusal = Refusal.from_error(error)
+    elif isinstance(error, RequestValidationError):
         texts = [f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()[:5]]
-        return Refusal(RefusalReason.BAD_REQUEST, "; ".join(texts))
-    if isinstance(error, HTTPException):
+        refusal = Refusal(RefusalReason.BAD_REQUEST, "; ".join(texts))
+    elif isinstance(error, HTTPException):
         reason = _HTTP_REASONS.get(error.status_code, RefusalReason.BAD_REQUEST)
-        return Refusal(reason, error.detail, headers=error.headers)
-    return Refusal(RefusalReason.INTERNAL, "an internal error; see the log of the service")
+        refusal = Refusal(reason, error.detail, headers=error.headers)
+    return make_response(request.scope, refusal)

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keras_emo.serve.monitoring import Metrics, log, log_failure
+from keras_emo.serve.monitoring import Metrics, log
 from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.settings import Settings, is_loopback
 
@@ -137,7 +137,7 @@ class RequestMiddleware:
         except Refusal as refusal:
             await make_response(scope, refusal)(scope, exchange.receive, exchange.send)
         except Exception as e:  # a defect; the application has sent status 500
-            log_failure("defect", e, request=scope[NUMBER])
+            log("defect", e, request=scope[NUMBER])
             if not exchange.complete:
                 raise
 

@@ -13,17 +13,14 @@ from pathlib import PurePath
 from typing import Any, TextIO
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 STAGES = ("upload", "wait", "decode", "network", "total")
 LOGGER = logging.getLogger("keras_emo.serve")
 disable_created_metrics()  # half of all lines, and nothing reads them
@@ -65,10 +62,6 @@ class Metrics:
         """Record how long a request spent in one of STAGES."""
         self.stage_s.labels(stage).observe(spent_s)
 
-    def write(self) -> bytes:
-        """All metrics as text."""
-        return generate_latest(self.registry)
-
 
 class JsonFormatter(logging.Formatter):
     """A record as one line. Errors appear as type and source line: their text may quote input."""
@@ -99,11 +92,7 @@ def configure_log(stream: TextIO) -> None:
         logger.setLevel(logging.INFO if name == LOGGER.name else logging.ERROR)
 
 
-def log(event: str, **fields: Any) -> None:
-    """Write a line."""
-    LOGGER.info(event, extra={"fields": fields})
-
-
-def log_failure(event: str, error: BaseException, **fields: Any) -> None:
-    """Write a line about an unexpected error."""
-    LOGGER.error(event, exc_info=error, extra={"fields": fields})
+def log(event: str, error: BaseException | None = None, **fields: Any) -> None:
+    """Write a line, as an error if there is one."""
+    level = logging.INFO if error is None else logging.ERROR
+    LOGGER.log(level, event, exc_info=error, extra={"fields": fields})

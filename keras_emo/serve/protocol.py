@@ -32,16 +32,6 @@ class ServerMetadata:
 
 
 @dataclass(frozen=True)
-class Live:
-    live: bool
-
-
-@dataclass(frozen=True)
-class Ready:
-    ready: bool
-
-
-@dataclass(frozen=True)
 class ModelReady:
     name: str
     ready: bool
@@ -66,6 +56,15 @@ class ModelMetadata:
 
 
 @dataclass(frozen=True)
+class Parameters:
+    """Which arrays are raw bytes after the JSON. binary_data_output: all that are responses."""
+
+    binary_data_size: int | None = None
+    binary_data: bool | None = None
+    binary_data_output: bool | None = None
+
+
+@dataclass(frozen=True)
 class Tensor:
     """An array of a request or response; without data its raw bytes follow the JSON."""
 
@@ -73,13 +72,13 @@ class Tensor:
     shape: list[Annotated[int, Field(ge=1, lt=1 << 31)]]
     datatype: Literal["FP32"]
     data: list[Any] | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
 
 
 @dataclass(frozen=True)
 class RequestedOutput:
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class InferenceRequest:
     inputs: list[Tensor]
     outputs: list[RequestedOutput] | None = None
     id: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,25 @@ class InferenceResponse:
 
 _REQUEST, _RESPONSE = TypeAdapter(InferenceRequest), TypeAdapter(InferenceResponse)
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ProtocolError},
-    "5XX": {"model": ProtocolError},
+_PARAMETERS = {"$ref": "#/components/schemas/Parameters"}
+_OUTPUT_SCHEMA = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
 }
+_REQUEST_SCHEMA = {  # the body is parsed outside of FastAPI; the references are of the response
+    "title": "InferenceRequest",
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
+        "outputs": {"type": "array", "items": _OUTPUT_SCHEMA},
+    },
+}
+_BODY = {"required": True, "content": {"application/json": {"schema": _REQUEST_SCHEMA}, **_BINARY}}
+_ERRORS: dict[int | str, dict[str, Any]] = {c: {"model": ProtocolError} for c in ("4XX", "5XX")}
 
 
 def describe_tensor(tensor: TensorSpec) -> TensorMetadata:
@@ -140,12 +154,12 @@ def create_router(service: Service) -> APIRouter:
         return ServerMetadata("keras_emo", __version__)
 
     @router.get("/v2/health/live")
-    async def live() -> Live:
-        return Live(True)
+    async def live() -> dict[str, bool]:
+        return {"live": True}
 
-    @router.get("/v2/health/ready", responses={503: {"model": Ready}})
-    async def ready(response: Response) -> Ready:
-        return Ready(check_ready(response))
+    @router.get("/v2/health/ready", responses={503: {"model": dict[str, bool]}})
+    async def ready(response: Response) -> dict[str, bool]:
+        return {"ready": check_ready(response)}
 
     @router.get("/v2/models/{model}", responses=_ERRORS)
     async def describe_model(model: str = named) -> ModelMetadata:
@@ -162,7 +176,7 @@ def create_router(service: Service) -> APIRouter:
     @router.post(
         "/v2/models/{model}/infer",
         responses={200: {"model": InferenceResponse, "content": _BINARY}, **_ERRORS},
-        openapi_extra={"requestBody": {"required": True, "content": describe_request()}},
+        openapi_extra={"requestBody": _BODY},
         summary="Run the network on tensors",
     )
     async def infer(request: Request, model: str = named) -> Response:
@@ -180,22 +194,6 @@ def create_router(service: Service) -> APIRouter:
             return Response(content, headers=headers)
 
     return router
-
-
-def describe_request() -> dict[str, Any]:
-    """Content types of a request with their schemas; its body is parsed outside of FastAPI."""
-    schema = {
-        "title": "InferenceRequest",
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": TypeAdapter(Tensor).json_schema()},
-            "outputs": {"type": "array", "items": TypeAdapter(RequestedOutput).json_schema()},
-        },
-    }
-    return {"application/json": {"schema": schema}, **_BINARY}
 
 
 def read_request(
@@ -229,12 +227,12 @@ def _read_inputs(tensors: Sequence[Tensor], raw: memoryview, specs: Sequence[Ten
         if name not in known or name in feed:
             raise _bad(f"expected the inputs {', '.join(known)}, each once")
         _check_shape(tensor, known[name], sizes)
-        n_bytes = (tensor.parameters or {}).get("binary_data_size")
+        n_bytes = tensor.parameters and tensor.parameters.binary_data_size
         if n_bytes is None:
             feed[name] = _read_numbers(tensor)
             continue
         if n_bytes != math.prod(tensor.shape) * 4 or start + n_bytes > len(raw):
-            raise _bad(f"{name}: {n_bytes!r:.50} bytes do not fit {tensor.shape} of {DATATYPE}")
+            raise _bad(f"{name}: {n_bytes} bytes do not fit {tensor.shape} of {DATATYPE}")
         feed[name] = np.frombuffer(raw[start : start + n_bytes], "<f4").reshape(tensor.shape)
         start += n_bytes
     if start != len(raw):
@@ -270,20 +268,14 @@ def _read_numbers(tensor: Tensor) -> np.ndarray:
 
 
 def _read_outputs(request: InferenceRequest, names: Sequence[str]) -> dict[str, bool]:
-    as_bytes = _read_flag(request.parameters, "binary_data_output", False)
-    if not request.outputs:
-        return dict.fromkeys(names, as_bytes)
-    for output in request.outputs:
+    as_bytes = bool(request.parameters and request.parameters.binary_data_output)
+    chosen = {}
+    for output in request.outputs or map(RequestedOutput, names):
         if output.name not in names:
             raise _bad(f"expected outputs among {', '.join(names)}")
-    return {o.name: _read_flag(o.parameters, "binary_data", as_bytes) for o in request.outputs}
-
-
-def _read_flag(parameters: Mapping[str, Any] | None, key: str, default: bool) -> bool:
-    value = (parameters or {}).get(key, default)
-    if not isinstance(value, bool):
-        raise _bad(f"{key} is neither true nor false")
-    return value
+        own = None if output.parameters is None else output.parameters.binary_data
+        chosen[output.name] = as_bytes if own is None else own
+    return chosen
 
 
 def write_response(
@@ -298,7 +290,7 @@ def write_response(
         tensor = Tensor(name, list(array.shape), DATATYPE)
         if as_bytes:
             raw.append(array.tobytes())
-            tensors.append(replace(tensor, parameters={"binary_data_size": array.nbytes}))
+            tensors.append(replace(tensor, parameters=Parameters(array.nbytes)))
         else:
             tensors.append(replace(tensor, data=array.ravel().tolist()))
     response = InferenceResponse(model, tensors, job.id)

@@ -29,32 +29,25 @@ class RefusalReason(StrEnum):
 
 
 REJECTED = 422  # every other reason: the recording was read and refused
-STATUS: dict[str, int] = {
-    RefusalReason.BAD_REQUEST: 400,
-    RefusalReason.UNAUTHORIZED: 401,
-    RefusalReason.FORBIDDEN: 403,
-    RefusalReason.UNKNOWN_ROUTE: 404,
-    RefusalReason.UNKNOWN_MODEL: 404,
-    RefusalReason.BAD_METHOD: 405,
-    RefusalReason.SLOW_UPLOAD: 408,
-    RefusalReason.UPLOAD_LIMIT: 413,
-    RefusalReason.DISCONNECTED: 499,  # only for the log: the client has disconnected
-    RefusalReason.INTERNAL: 500,
-    RefusalReason.NOT_READY: 503,
-    RefusalReason.OVERLOADED: 503,
-    RefusalReason.DRAINING: 503,
-    Reason.BAD_CONFIG: 400,
-    Reason.NOT_MEDIA: 415,
-    Reason.FORMAT_NOT_ALLOWED: 415,
-    Reason.UNSUPPORTED_CODEC: 415,
-    Reason.NOT_FOUND: 500,  # a missing upload is the service's fault, not the client's
-    Reason.NOT_REGULAR_FILE: 500,
-    Reason.UNREADABLE: 500,
-    Reason.WORKER_DIED: 500,
-    Reason.DECODER_CRASHED: 502,
-    Reason.TIMEOUT: 504,
-    Reason.WRITE_FAILED: 507,
-}
+_BY_STATUS: dict[int, tuple[RefusalReason | Reason, ...]] = {
+    400: (RefusalReason.BAD_REQUEST, Reason.BAD_CONFIG),
+    401: (RefusalReason.UNAUTHORIZED,),
+    403: (RefusalReason.FORBIDDEN,),
+    404: (RefusalReason.UNKNOWN_ROUTE, RefusalReason.UNKNOWN_MODEL),
+    405: (RefusalReason.BAD_METHOD,),
+    408: (RefusalReason.SLOW_UPLOAD,),
+    413: (RefusalReason.UPLOAD_LIMIT,),
+    415: (Reason.NOT_MEDIA, Reason.FORMAT_NOT_ALLOWED, Reason.UNSUPPORTED_CODEC),
+    499: (RefusalReason.DISCONNECTED,),  # only for the log: the client has disconnected
+    # a missing upload is the service's fault, not the client's
+    500: (RefusalReason.INTERNAL, Reason.NOT_FOUND, Reason.NOT_REGULAR_FILE, Reason.UNREADABLE,
+          Reason.WORKER_DIED),
+    502: (Reason.DECODER_CRASHED,),
+    503: (RefusalReason.NOT_READY, RefusalReason.OVERLOADED, RefusalReason.DRAINING),
+    504: (Reason.TIMEOUT,),
+    507: (Reason.WRITE_FAILED,),
+}  # fmt: skip
+STATUS = {reason: status for status, reasons in _BY_STATUS.items() for reason in reasons}
 
 
 @dataclass(frozen=True)
@@ -111,6 +104,6 @@ class Refusal(Exception):
 
     def to_dict(self, path: str) -> dict[str, Any]:
         """The body of the response to a request for path."""
-        if path == "/v2" or path.startswith("/v2/"):
+        if path.startswith("/v2"):
             return asdict(ProtocolError(f"{self.reason}: {self.cause}"))
         return asdict(ErrorResponse(ErrorDetail(str(self.reason), self.cause)))

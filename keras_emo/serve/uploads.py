@@ -11,14 +11,15 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from keras_emo.errors import EnvironmentFailure, Reason, describe_error, translate_errors
+from keras_emo.errors import EnvironmentFailure, Reason, translate_errors
 from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.settings import Settings
 
@@ -46,10 +47,14 @@ class UploadFolder:
 
     def __init__(self, parent: Path | None = None):
         self._numbers = count()
-        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        parent = parent or Path(tempfile.gettempdir())
         with translate_errors(EnvironmentFailure, parent, Reason.WRITE_FAILED):
             remove_leftovers(parent)
-            self.path, self._lock = _make_folder(parent)
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            new = self.path / "new"
+            self._lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            new.rename(self.path / _LOCK)  # a folder without a lock is no leftover
 
     def close(self) -> None:
         """Remove the folder and everything in it."""
@@ -83,34 +88,22 @@ async def _store_file(request: Request, settings: Settings, path: Path) -> str:
         raise Refusal(RefusalReason.BAD_REQUEST, "expected multipart/form-data")
     body = read_body(request, settings, settings.max_upload_bytes)
     parser = _FileForm(request.headers, body, max_files=1, max_fields=0)
+    form = FormData()
     try:
-        async with _parse(parser) as upload:
-            with open(path, "xb", opener=_open_private) as file:
+        with translate_errors(EnvironmentFailure, "upload", Reason.WRITE_FAILED):
+            form = await parser.parse()  # the file has no name in the file system yet
+            upload = form.get(FIELD)
+            if not parser.is_complete:
+                raise MultiPartException("the form ends early")
+            if not isinstance(upload, UploadFile):
+                raise MultiPartException(f"the form has no file {FIELD!r}")
+            with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
                 await asyncio.to_thread(shutil.copyfileobj, upload.file, file, _BLOCK)
             return clean_name(upload.filename or "")
     except MultiPartException as e:
         raise Refusal(RefusalReason.BAD_REQUEST, e.message) from None
-    except OSError as e:
-        raise EnvironmentFailure("upload", Reason.WRITE_FAILED, describe_error(e)) from None
-
-
-@asynccontextmanager
-async def _parse(parser: _FileForm) -> AsyncIterator[UploadFile]:
-    """The only file of a complete form, in an unnamed temporary file until the block ends."""
-    form = await parser.parse()
-    try:
-        upload = form.get(FIELD)
-        if not parser.is_complete:
-            raise MultiPartException("the form ends early")
-        if not isinstance(upload, UploadFile):
-            raise MultiPartException(f"the form has no file {FIELD!r}")
-        yield upload
     finally:
         await form.close()
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def clean_name(name: str) -> str:
@@ -140,8 +133,7 @@ async def read_body(request: Request, settings: Settings, limit: int) -> AsyncGe
             raise Refusal(RefusalReason.DISCONNECTED, "the client has disconnected")
         block = message.get("body", b"")
         n_bytes += len(block)
-        if n_bytes > limit:
-            raise _exceeds(limit)
+        _check_size(n_bytes, limit)
         yield block
         if not message.get("more_body", False):
             return
@@ -150,27 +142,18 @@ async def read_body(request: Request, settings: Settings, limit: int) -> AsyncGe
 def check_length(request: Request, limit: int) -> None:
     """Refuse a body whose declared length exceeds the limit, before any of it is read."""
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limit:
-        raise _exceeds(limit)
+    _check_size(int(length) if length.isdecimal() else 0, limit)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Refusal(RefusalReason.BAD_REQUEST, "compressed bodies are not accepted")
 
 
-def _exceeds(limit: int) -> Refusal:
-    return Refusal(RefusalReason.UPLOAD_LIMIT, f"more than {limit} bytes")
+def _check_size(n_bytes: int, limit: int) -> None:
+    if n_bytes > limit:
+        raise Refusal(RefusalReason.UPLOAD_LIMIT, f"more than {limit} bytes")
 
 
-def _make_folder(parent: Path) -> tuple[Path, int]:
-    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    lock = os.open(path / "new", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.rename(path / "new", path / _LOCK)  # a folder without a lock is no leftover
-    return path, lock
-
-
-def remove_leftovers(parent: Path) -> int:
-    """Remove folders of this user whose lock nobody holds; returns how many there were."""
-    n_removed = 0
+def remove_leftovers(parent: Path) -> None:
+    """Remove folders of this user whose lock nobody holds."""
     for path in parent.glob(f"{PREFIX}*"):
         try:
             info = path.lstat()
@@ -182,6 +165,4 @@ def remove_leftovers(parent: Path) -> int:
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path, ignore_errors=True)
-            n_removed += 1
         os.close(lock)
-    return n_removed

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -116,8 +116,8 @@ class _Job:
 class Batcher:
     """Runs the network in one thread; clips that arrive close together share a batch.
 
-    predict: probabilities (n, 7) of n clips. max_clips: a batch, unless one request has more.
-    wait_s: for others to join the first. on_batch: called with the size of every batch.
+    predict: probabilities (n, 7) of n clips. max_clips: a batch ends with the request that reaches
+    it. wait_s: for others to join the first. on_batch: called with the size of every batch.
     """
 
     def __init__(
@@ -127,7 +127,6 @@ class Batcher:
         self._on_batch = on_batch
         self._thread = ThreadPoolExecutor(1, "network")
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        self._postponed: _Job | None = None  # it did not fit in the last batch
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -171,19 +170,11 @@ class Batcher:
                 start = end
 
     async def _collect(self) -> list[_Job]:
-        """The next job, and those that fit in and arrive within wait_s."""
-        jobs = [self._postponed or await self._jobs.get()]
-        self._postponed, n_clips = None, len(jobs[0].clips)
+        """The next job and those that arrive within wait_s, until there are max_clips clips."""
+        jobs = [await self._jobs.get()]
         end_s = asyncio.get_running_loop().time() + self._wait_s
-        while n_clips < self._max_clips:
-            try:
-                async with asyncio.timeout_at(end_s):
-                    job = await self._jobs.get()
-            except TimeoutError:
-                break
-            if n_clips + len(job.clips) > self._max_clips:
-                self._postponed = job
-                break
-            jobs.append(job)
-            n_clips += len(job.clips)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end_s):
+                while sum(len(job.clips) for job in jobs) < self._max_clips:
+                    jobs.append(await self._jobs.get())
         return [job for job in jobs if not job.result.done()]

@@ -82,7 +82,7 @@ def test_raw_tensors_follow_in_order():
         ([make_input() | {"data": None}, B], "not 2 numbers"),
         ([make_input(parameters=3)], "parameters: .*object"),
         ([make_input(parameters={"binary_data_size": 8}), B], "do not fit"),
-        ([make_input(parameters={"binary_data_size": "8"}), B], "do not fit"),
+        ([make_input(parameters={"binary_data_size": "8"}), B], "size: .*integer"),
     ],
 )
 def test_inputs_that_do_not_fit(inputs, cause):
