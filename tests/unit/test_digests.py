@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from types import SimpleNamespace
 
@@ -11,7 +10,6 @@ import pytest
 from keras_emo.data import digests
 from keras_emo.data.cache import build_cache
 from keras_emo.data.digests import DIGESTS, Digests, digest_file, digest_source
-from keras_emo.errors import EmoError
 from keras_emo.media.reader import ClipSource
 from keras_emo.spec import ClipSpec
 
@@ -98,17 +96,15 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, reads, monke
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"x":1}', '{"format": 9, "files": {}}', '{"format": 1, "files": 3}',
-     "[" * 100_000]
-    + [json.dumps({"format": 1, "files": {"NAME": row}}) for row in
-       (3, [], [1, 2, 3, 4, 5])],
+    ["", "[]", '{"x":1}', '{"format": 9, "files": {}}', '{"format": 1, "files": 3}', "[" * 100_000,
+     '{"format": 1, "files": {"NAME": 3}}', '{"format": 1, "files": {"NAME": [1, 2, 3, 4, 5]}}'],
 )  # fmt: skip
 def test_what_is_known_may_be_damaged(tmp_path, reads, text):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"a")
     (tmp_path / DIGESTS).write_text(text.replace("NAME", str(path)))
-    assert ask(tmp_path, path) == [digest_file(path)]
-    assert ask(tmp_path, path) == [digest_file(path)]
+    for _ in range(2):
+        assert ask(tmp_path, path) == [digest_file(path)]
     assert reads == ["a.mp4"]
 
 
@@ -128,10 +124,7 @@ def test_what_others_kept_meanwhile_stays(tmp_path, reads):
 def test_the_name_of_a_clip_is_the_same(tmp_path, reads):
     (tmp_path / "a.mp4").write_bytes(b"a")
     source = ClipSource(video=tmp_path / "a.mp4", frames=(tmp_path / "a.mp4",))
-    known = Digests(tmp_path)
-    assert digest_source(source, known) == digest_source(source)
-    with pytest.raises(EmoError):
-        digest_source(ClipSource(video=tmp_path / "gone.mp4"), known)
+    assert digest_source(source, Digests(tmp_path)) == digest_source(source)
 
 
 def test_a_second_start_reads_no_source(make, box, tmp_path, reads):

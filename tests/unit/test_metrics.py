@@ -10,7 +10,6 @@ from keras_emo.metrics import (
     Metrics,
     bootstrap_intervals,
     calibration_error,
-    count_confusion,
     format_percent,
     measure,
     score,
@@ -29,13 +28,6 @@ def sure(predictions, top: float = 0.7) -> np.ndarray:
     return probs
 
 
-def test_counts():
-    counts = count_confusion(np.array([0, 0, 6, 3]), np.array([0, 1, ABSTAINED, 3]))
-    expected = np.zeros((7, 8), int)
-    expected[0, 0] = expected[0, 1] = expected[6, 7] = expected[3, 3] = 1
-    np.testing.assert_array_equal(counts, expected)
-
-
 def test_hand_computed():
     # recalls 1/2, 2/3, 0; F1 2/3, 4/7, 0; the abstention is wrong; four classes are absent
     scores = score(np.array([0, 0, 1, 1, 1, 3]), np.array([0, 1, 1, 1, ABSTAINED, 1]))
@@ -43,23 +35,17 @@ def test_hand_computed():
     assert scores.uar == pytest.approx((1 / 2 + 2 / 3) / 3)
     assert scores.macro_f1 == pytest.approx((2 / 3 + 4 / 7) / 3)
 
-
-def test_predictions_outside_the_classes_present():
     # class 5 never occurs: it costs precision elsewhere nothing, and is no class of the mean
     scores = scores_of([0, 0, 1, 1], [0, 5, 1, 1])
     assert scores == pytest.approx({"accuracy": 3 / 4, "uar": 3 / 4, "macro_f1": (2 / 3 + 1) / 2})
+    majority = scores_of([4] * 90 + [0] * 10, [4] * 100)
+    assert (majority["accuracy"], majority["uar"]) == (0.9, 0.5)
 
 
 def test_all_right_all_wrong_all_silent():
     everything = list(range(N_EMOTIONS))
-    assert set(scores_of(everything, everything).values()) == {1.0}
-    assert set(scores_of(everything, [*everything[1:], 0]).values()) == {0.0}
-    assert set(scores_of(everything, [ABSTAINED] * 7).values()) == {0.0}
-
-
-def test_uar_does_not_follow_the_majority():
-    scores = score(np.array([4] * 90 + [0] * 10), np.array([4] * 100))
-    assert (scores.accuracy, scores.uar) == (0.9, 0.5)
+    for predictions, expected in ((everything, 1.0), ([*everything[1:], 0], 0.0), ([-1] * 7, 0.0)):
+        assert set(scores_of(everything, predictions).values()) == {expected}
 
 
 def test_interval_resamples_speakers():
@@ -69,11 +55,7 @@ def test_interval_resamples_speakers():
     by_clip = np.where(np.arange(280) % 2 == 0, labels, (labels + 1) % 7)
     wide = bootstrap_intervals(labels, by_speaker, speakers)
     narrow = bootstrap_intervals(labels, by_clip, speakers)
-    assert (
-        scores_of(labels, by_speaker)["accuracy"] == scores_of(labels, by_clip)["accuracy"] == 0.5
-    )
-    assert wide["accuracy"] == (0.0, 1.0)
-    assert narrow["accuracy"] == (0.5, 0.5)
+    assert (wide["accuracy"], narrow["accuracy"]) == ((0.0, 1.0), (0.5, 0.5))
     assert set(wide) == {"accuracy", "uar", "macro_f1"}
 
 
@@ -87,8 +69,6 @@ def test_interval_is_repeatable():
     shuffled = (labels[order], predictions[order], [speakers[i] for i in order])
     assert bootstrap_intervals(*shuffled, n_draws=200) == first
     assert bootstrap_intervals(labels, predictions, speakers, n_draws=200, seed=1) != first
-    low, high = first["accuracy"]
-    assert low <= scores_of(labels, predictions)["accuracy"] <= high
 
 
 def test_interval_holds_95_percent():
@@ -117,9 +97,6 @@ def test_calibration_by_hand():
     probs = np.concatenate([sure([0, 0], 0.95), sure([1], 0.65)])
     error = calibration_error(np.array([0, 2, 1]), probs)
     assert error == pytest.approx(2 / 3 * 0.45 + 1 / 3 * 0.35)
-
-
-def test_calibration_extremes():
     labels = np.arange(N_EMOTIONS)
     assert calibration_error(labels, sure(labels, 1.0)) == 0
     assert calibration_error(labels, sure((labels + 1) % 7, 1.0)) == 1
@@ -141,7 +118,8 @@ def test_abstentions_count_as_wrong(metrics):
     assert metrics.recall == {
         name: {"angry": 0.5, "disgust": 1.0, "neutral": 0.5}.get(name) for name in EMOTIONS
     }
-    assert metrics.confusion[4] == (0, 0, 0, 0, 1, 0, 0, 1)
+    rows = {0: (1, 1, 0, 0, 0, 0, 0, 0), 1: (0, 2, 0, 0, 0, 0, 0, 0), 4: (0, 0, 0, 0, 1, 0, 0, 1)}
+    assert metrics.confusion == tuple(rows.get(i, (0,) * 8) for i in range(7))
 
 
 def test_groups(metrics):
