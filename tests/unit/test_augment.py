@@ -41,11 +41,7 @@ def change_sound(waves: WaveSpec, sound: np.ndarray, seed: int = 0) -> np.ndarra
     return augment_waveform(sound, RATE_HZ, waves, np.random.default_rng(seed))
 
 
-def peak_hz(sound: np.ndarray) -> float:
-    return float(np.abs(np.fft.rfft(sound)).argmax() * RATE_HZ / len(sound))
-
-
-def test_variants_depend_on_seed_and_take_alone(wav, make, tmp_path):
+def test_variants_depend_on_seed_and_sample_alone(wav, make, tmp_path):
     first = augment_clip(wav, SPEC, WAVES, "savee/DC/a01")
     assert (first.shape, first.dtype) == ((2, *SPEC.audio.shape), np.float32)
     assert np.isfinite(first).all()
@@ -53,6 +49,8 @@ def test_variants_depend_on_seed_and_take_alone(wav, make, tmp_path):
     np.testing.assert_array_equal(augment_clip(wav, SPEC, WAVES, "savee/DC/a01"), first)
     copy = ClipSource(audio=make.wav(tmp_path / "b.wav", make.sine(1.5, RATE_HZ), RATE_HZ))
     np.testing.assert_array_equal(augment_clip(copy, SPEC, WAVES, "savee/DC/a01"), first)
+    more = augment_clip(wav, SPEC, replace(WAVES, n_variants=3), "savee/DC/a01")
+    np.testing.assert_array_equal(more[:2], first)
     for other in (
         augment_clip(wav, SPEC, WAVES, "savee/DC/a02"),
         augment_clip(wav, SPEC, replace(WAVES, seed=1), "savee/DC/a01"),
@@ -61,31 +59,25 @@ def test_variants_depend_on_seed_and_take_alone(wav, make, tmp_path):
         assert np.abs(other - first).mean() > 0.1
 
 
-def test_more_variants_begin_with_the_same(wav):
-    few = augment_clip(wav, SPEC, WAVES, "a")
-    more = augment_clip(wav, SPEC, replace(WAVES, n_variants=3), "a")
-    np.testing.assert_array_equal(more[:2], few)
-
-
 def test_no_change_gives_the_clip_itself(wav, make):
     own = prepare_clip(wav, SPEC, make.detector([])).mfcc
     np.testing.assert_allclose(augment_clip(wav, SPEC, STILL, "a")[0], own, atol=3)
 
 
-@pytest.mark.parametrize(("rate", "length"), [(0.8, 1.25), (1.25, 0.8)])
-def test_stretch_changes_length_and_keeps_pitch(rate, length, make):
-    sound = make.sine(1.0, RATE_HZ)
-    changed = change_sound(replace(STILL, stretch=(rate, rate)), sound)
+@pytest.mark.parametrize(
+    ("change", "length", "pitch_hz"),
+    [
+        ({"stretch": (0.8, 0.8)}, 1.25, 440),
+        ({"stretch": (1.25, 1.25)}, 0.8, 440),
+        ({"pitch_semitones": (-2, -2)}, 1, 440 * 2 ** (-2 / 12)),
+        ({"pitch_semitones": (12, 12)}, 1, 880),
+    ],
+)
+def test_stretch_keeps_the_pitch_and_pitch_the_length(change, length, pitch_hz, make):
+    changed = change_sound(replace(STILL, **change), make.sine(1.0, RATE_HZ))
     assert len(changed) == pytest.approx(length * RATE_HZ, rel=0.01)
-    assert peak_hz(changed) == pytest.approx(440, abs=3)
-
-
-@pytest.mark.parametrize("semitones", [-2, 2, 12])
-def test_pitch_changes_pitch_and_keeps_length(semitones, make):
-    sound = make.sine(1.0, RATE_HZ)
-    changed = change_sound(replace(STILL, pitch_semitones=(semitones, semitones)), sound)
-    assert len(changed) == pytest.approx(RATE_HZ, rel=0.01)
-    assert peak_hz(changed) == pytest.approx(440 * 2 ** (semitones / 12), rel=0.01)
+    peak_hz = np.abs(np.fft.rfft(changed)).argmax() * RATE_HZ / len(changed)
+    assert peak_hz == pytest.approx(pitch_hz, rel=0.01)
 
 
 def test_shift_moves_the_start(make):
@@ -95,9 +87,8 @@ def test_shift_moves_the_start(make):
     assert np.abs(later[:4000]).max() < 1e-3
     sooner = change_sound(replace(STILL, shift_s=(-0.3, -0.3)), sound)
     np.testing.assert_allclose(sooner, change_sound(STILL, sound)[4800:], atol=1e-3)
-    assert (
-        len(change_sound(replace(STILL, shift_s=(-9, -9)), sound)) == RATE_HZ // 2
-    )  # never all of it
+    half = change_sound(replace(STILL, shift_s=(-9, -9)), sound)
+    assert len(half) == RATE_HZ // 2  # never all of it
 
 
 def test_gain_and_noise(make):
@@ -117,13 +108,10 @@ def test_clip_without_sound_is_refused(make, tmp_path):
     assert caught.value.reason is Reason.SILENT_AUDIO
 
 
-# face crops and MFCC, inside tf.data
-
 tensorflow = pytest.mark.tensorflow
 SIDE = 64
-NO_CHANGE = FaceChanges(
-    flip=False, scale=0, shift=0, turn_deg=0, brightness=0, contrast=0, grey=0, erase=0
-)
+NO_CHANGE = FaceChanges(False, scale=0, shift=0, turn_deg=0, brightness=0, contrast=0, grey=0,
+                        erase=0)  # fmt: skip
 NO_MFCC_CHANGE = MfccChanges(time_masks=0, coefficient_masks=0, shift_frames=0, noise=0)
 
 
@@ -179,9 +167,6 @@ def test_faces_are_turned_and_moved_within_the_settings():
     assert spans(found["shift_y"], -0.06, 0.06)
     assert 160 < found["mirrored"].sum() < 240
 
-
-@tensorflow
-def test_faces_are_not_mirrored_unless_asked():
     assert not measure_geometry(50, turn_deg=10.0)["mirrored"].any()
 
 
@@ -203,11 +188,6 @@ def noise() -> np.ndarray:
 
 
 @tensorflow
-def test_no_change_leaves_crops_alone(noise):
-    np.testing.assert_allclose(change_faces(noise), noise, atol=1e-3)
-
-
-@tensorflow
 def test_share_and_size_of_erased_crops(noise):
     changed = change_faces(noise, erase=0.3)
     pixels = (np.abs(changed - noise).max(axis=3) > 1e-3).sum(axis=(1, 2))
@@ -216,7 +196,7 @@ def test_share_and_size_of_erased_crops(noise):
     side = np.sqrt(pixels[erased]) / 32  # smaller at the border, down to a quarter
     assert side.min() > 0.08
     assert 0.3 < side.max() < 0.45
-    assert not (change_faces(noise, erase=0.0) != change_faces(noise)).any()
+    np.testing.assert_allclose(change_faces(noise), noise, atol=1e-3)
 
 
 @tensorflow
@@ -241,8 +221,7 @@ def test_mfcc_masks_take_the_mean_and_keep_their_width():
     mfcc = np.random.default_rng(0).normal(size=(300, 20, 100)).astype(np.float32)
     changed = change_mfcc(mfcc, time_masks=2, time_width=30)
     masked = (changed != mfcc).any(axis=1)  # (n, frames)
-    assert spans(masked.sum(axis=1).astype(float), 0, 60) or masked.sum(axis=1).max() > 40
-    assert masked.sum(axis=1).max() <= 62
+    assert 40 < masked.sum(axis=1).max() <= 62
     mean = np.broadcast_to(mfcc.mean(axis=2, keepdims=True), mfcc.shape)
     where = np.broadcast_to(masked[:, None], mfcc.shape)
     np.testing.assert_allclose(changed[where], mean[where], atol=1e-5)

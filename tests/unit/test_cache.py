@@ -1,8 +1,5 @@
 import errno
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from keras_emo.spec import ClipSpec, FaceSpec
 SPEC = ClipSpec(face=FaceSpec(size_px=32))
 
 
-def take_of(name: str, **source: Path) -> Sample:
+def sample_of(name: str, **source: Path) -> Sample:
     return Sample(f"builtin/{name}", "builtin", "builtin/01", "male", "happy", ClipSource(**source))
 
 
@@ -32,9 +29,9 @@ def samples(make, tmp_path_factory) -> list[Sample]:
     folder = tmp_path_factory.mktemp("cache")
     frames, sound = make.grey_frames(15), make.sine(0.5)
     return [
-        take_of("whole", video=make.video(folder / "whole.mp4", frames, sound=sound)),
-        take_of("mute", video=make.video(folder / "mute.mp4", frames)),
-        take_of("voice", audio=make.wav(folder / "voice.wav", sound)),
+        sample_of("whole", video=make.video(folder / "whole.mp4", frames, sound=sound)),
+        sample_of("mute", video=make.video(folder / "mute.mp4", frames)),
+        sample_of("voice", audio=make.wav(folder / "voice.wav", sound)),
     ]
 
 
@@ -81,7 +78,7 @@ def test_worker_processes_and_progress(samples, tmp_path):
 def test_failing_clips_do_not_stop_the_others(samples, box, tmp_path):
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(samples[0].source.path.read_bytes()[:2000])
-    bad = [take_of("gone", video=tmp_path / "gone.mp4"), take_of("damaged", video=damaged)]
+    bad = [sample_of("gone", video=tmp_path / "gone.mp4"), sample_of("damaged", video=damaged)]
     report = build_cache(
         [bad[0], samples[0], bad[1], samples[2]], SPEC, tmp_path / "root", workers=1
     )
@@ -112,14 +109,14 @@ def test_key_is_content_and_role(samples, box, tmp_path):
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(path.read_bytes())
     root = tmp_path / "root"
-    first = build_cache([take_of("a", video=path)], SPEC, root, workers=1)
-    again = build_cache([take_of("b", video=copy)], SPEC, root, workers=1)
+    first = build_cache([sample_of("a", video=path)], SPEC, root, workers=1)
+    again = build_cache([sample_of("b", video=copy)], SPEC, root, workers=1)
     assert (again.computed, again.files["builtin/b"]) == (0, first.files["builtin/a"])
-    sound = build_cache([take_of("c", audio=path)], SPEC, root, workers=1)
+    sound = build_cache([sample_of("c", audio=path)], SPEC, root, workers=1)
     assert load_clip(sound.files["builtin/c"]).modalities == ("voice",)
 
 
-@pytest.mark.parametrize("left", [0, 100, 5000, -30])
+@pytest.mark.parametrize("left", [0, 5000, -30])
 def test_cut_file_is_computed_again(left, samples, box, tmp_path):
     path = build_cache(samples[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
     whole = path.read_bytes()
@@ -127,68 +124,6 @@ def test_cut_file_is_computed_again(left, samples, box, tmp_path):
     report = build_cache(samples[:1], SPEC, tmp_path, workers=1)
     assert (report.computed, report.files["builtin/whole"]) == (1, path)
     assert path.read_bytes() == whole
-
-
-def test_damage_inside_a_file_is_named(samples, box, tmp_path):
-    path = build_cache(samples[:1], SPEC, tmp_path, workers=1).files["builtin/whole"]
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ClipError, match="delete it and run again") as caught:
-        load_clip(path)
-    assert (caught.value.path, caught.value.reason) == (str(path), Reason.UNREADABLE)
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from tests_takes import takes
-from keras_emo.spec import ClipSpec, FaceSpec
-from keras_emo.data import cache
-
-whole, done = np.savez, []
-
-def stall(file, **arrays):
-    whole(file, **arrays)
-    done.append(file)
-    if len(done) == 2:  # the second file is cut short, and then the power fails
-        file.truncate(file.tell() // 2)
-        file.flush()
-        print("stalled", flush=True)
-        time.sleep(60)
-
-np.savez = stall
-cache.build_cache(takes, ClipSpec(face=FaceSpec(size_px=32)), Path(sys.argv[1]), workers=1)
-"""
-
-
-def test_killed_build_is_completed(samples, tmp_path):
-    """A process killed while it writes leaves whole files and parts that nobody takes."""
-    samples = samples[::2]
-    root = tmp_path / "root"
-    (tmp_path / "tests_takes.py").write_text(
-        "from pathlib import PosixPath\nfrom keras_emo.media.reader import ClipSource\n"
-        f"from keras_emo.data.corpus import Sample\ntakes = {samples!r}\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(root)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )
-    try:
-        assert process.stdout.readline() == "stalled\n"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    assert len(results(root)) == 1
-    assert list(root.rglob(".part-*"))
-    report = build_cache(samples, SPEC, root, workers=1)
-    assert (report.computed, report.failures) == (1, [])
-    assert sorted(report.files.values()) == results(root)
-    assert [load_clip(p).modalities for p in report.files.values()] == [("voice",)] * 2
 
 
 def test_root_that_cannot_be_written_is_named(samples, box, tmp_path):
@@ -221,7 +156,3 @@ def test_variants_of_the_sound(samples, tmp_path):
     assert build_variants(samples[::2], SPEC, waves, tmp_path, workers=1).computed == 0
     other = build_variants(samples[2:], SPEC, replace(waves, seed=1), tmp_path, workers=1)
     assert other.computed == 1
-
-
-def test_nothing_to_do(tmp_path):
-    assert build_cache([], SPEC, tmp_path).files == {}

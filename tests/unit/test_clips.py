@@ -82,7 +82,7 @@ def test_clips_side_by_side(clips, files):
     assert clips.sample_voices(2).shape == (2, *SPEC.audio.shape)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(
     st.lists(st.integers(0, 10), max_size=20).map(lambda rows: np.array(rows, np.int64)),
     st.builds(slice, st.none() | st.integers(-12, 12), st.none() | st.integers(-12, 12),
@@ -102,11 +102,7 @@ def test_rows_outside_are_refused(clips, row):
 
 def test_a_clip_alone(files):
     stored = open_clip(files["1"], SPEC)
-    assert (stored.n_crops, stored.modalities, stored.load().modalities) == (
-        0,
-        ("voice",),
-        ("voice",),
-    )
+    assert (stored.n_crops, stored.modalities) == (0, ("voice",)) == (0, stored.load().modalities)
     assert open_clip(files[str(SILENT)], SPEC).modalities == ("face",)
     with pytest.raises(ClipError, match=r"face is \(3, 32, 32, 3\), not \(3, 48, 48, 3\)"):
         open_clip(files["0"], ClipSpec(face=FaceSpec(size_px=48), audio=SPEC.audio))
@@ -147,6 +143,8 @@ def test_damage_is_found_when_clips_are_opened(files, harm):
     with pytest.raises(ClipError) as caught:
         open_clips(samples(), files, SPEC)
     assert (caught.value.path, caught.value.reason) == (str(files["2"]), Reason.UNREADABLE)
+    if harm is flip:
+        assert "delete it and run again" in caught.value.cause
 
 
 @pytest.mark.parametrize("harm", [lambda p: os.truncate(p, 900), Path.unlink])

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,14 +57,17 @@ def refused(path: Path, reason: Reason, read=read_media) -> ClipError:
 
 def write_layout(path: Path, channels: np.ndarray, layout: str, codec: str, form: str) -> Path:
     """Samples (channels, n) as they are."""
-    with av.open(str(path), "w", format="wav") as container:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=48_000, layout=layout)
         flat = np.ascontiguousarray(channels.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(flat, format=form, layout=layout)
-        frame.sample_rate, frame.pts = 48_000, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        encode_sound(container, stream, av.AudioFrame.from_ndarray(flat, form, layout))
     return path
+
+
+def encode_sound(container, stream, frame: av.AudioFrame) -> None:
+    frame.sample_rate, frame.pts = 48_000, 0
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode())
 
 
 def test_one_frame(make, detector, tmp_path):
@@ -207,14 +211,8 @@ def test_a_picture_too_large_is_never_decoded(make, monkeypatch, tmp_path):
 
 def test_ten_hours_of_flac(make, monkeypatch, tmp_path):
     """The header alone says it: 36 bits of samples."""
-    path = tmp_path / "a.flac"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("flac", rate=48_000, layout="mono")
-        ints = (make.sine(0.5) * 32_767).astype(np.int16)[None]
-        frame = av.AudioFrame.from_ndarray(ints, "s16", "mono")
-        frame.sample_rate, frame.pts = 48_000, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    ints = (make.sine(0.5) * 32_767).astype(np.int16)[None]
+    path = write_layout(tmp_path / "a.flac", ints, "mono", "flac", "s16")
     data = bytearray(path.read_bytes())
     fields = int.from_bytes(data[18:26], "big") >> 36 << 36
     data[18:26] = (fields | 36_000 * 48_000).to_bytes(8, "big")
@@ -257,10 +255,9 @@ def test_a_cover_is_no_video(make, tmp_path):
         picture.pts, picture.time_base = 0, Fraction(1)
         container.mux(cover.encode(picture))
         container.mux(cover.encode())
-        frame = av.AudioFrame.from_ndarray(make.sine()[None], "fltp", "mono")
-        frame.sample_rate, frame.pts = 48_000, 0
-        container.mux(audio.encode(frame))
-        container.mux(audio.encode())
+        encode_sound(
+            container, audio, av.AudioFrame.from_ndarray(make.sine()[None], "fltp", "mono")
+        )
     inputs = prepare_clip(path, SPEC, make.detector([make.face((10, 10, 20, 20))]))
     assert (inputs.modalities, inputs.states) == (("voice",), (Reason.NO_VIDEO,))
 
@@ -297,11 +294,11 @@ from keras_emo.spec import ClipSpec
 from keras_emo.data.cache import build_cache
 from keras_emo.data.corpus import Sample
 root, *paths = map(Path, sys.argv[1:])
-takes = [Sample(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", ClipSource(audio=p))
-         for p in paths]
+who = "builtin", "builtin/01", "male", "happy"
+samples = [Sample(f"builtin/{p.stem}", *who, ClipSource(audio=p)) for p in paths]
 print("ready", flush=True)
 sys.stdin.readline()
-print(build_cache(takes, ClipSpec(), root, workers=1).computed)
+print(build_cache(samples, ClipSpec(), root, workers=1).computed)
 """
 
 
@@ -350,11 +347,7 @@ def test_no_class_is_read_from_a_file():
 
 def test_a_model_that_is_none(tmp_path):
     """Its digest is right, its content is not: refused when it is loaded."""
-    folder = tmp_path / "bundle"
-    (folder / "detector").mkdir(parents=True)
-    for path in FOLDER.rglob("*"):
-        if path.is_file():
-            (folder / path.relative_to(FOLDER)).write_bytes(path.read_bytes())
+    folder = shutil.copytree(FOLDER, tmp_path / "bundle")
     info = json.loads((folder / "bundle.json").read_text())
     for junk in (b"\x80\x04cposix\nsystem\n", b"PK\x03\x04" + bytes(100), b""):
         (folder / "model.onnx").write_bytes(junk)
@@ -384,8 +377,7 @@ def test_sixteen_threads_predict_the_same(drawn, model):
         n_files = len(os.listdir("/proc/self/fd"))
         found = list(threads.map(predict, range(16)))
         assert len(os.listdir("/proc/self/fd")) == n_files
-    for probs in found:
-        assert probs == expected.probs
+    assert all(probs == expected.probs for probs in found)
 
 
 def test_silence_after_speech_is_silence(make, drawn, model, tmp_path):
@@ -404,12 +396,6 @@ def test_silence_after_speech_is_silence(make, drawn, model, tmp_path):
     assert (seen.modalities, seen.states) == (("face",), (Reason.SILENT_AUDIO,))
     assert seen.probs != spoken.probs
     assert model.predict(drawn).probs == spoken.probs
-
-
-def test_a_prediction_that_is_not_a_number_is_refused(drawn, model, monkeypatch):
-    monkeypatch.setattr(model, "compute_probs", lambda clips: np.full((1, 7), np.nan, np.float32))
-    with pytest.raises(BundleError, match="not a number"):
-        model.predict(drawn)
 
 
 def test_no_telemetry(tmp_path):

@@ -9,48 +9,28 @@ from hypothesis import strategies as st
 from keras_emo.spec import POSITIVE, AudioSpec, ClipSpec, FaceSpec, Range
 
 
-def test_digest_is_sixteen_hex_digits_and_does_not_drift():
+def test_digest_does_not_drift():
     assert ClipSpec().digest() == "82d5caa5af4aab7e"
-    assert len(ClipSpec().digest()) == 16
 
 
 CHANGED = {
-    "frame_rate_hz": 5.0,
-    "size_px": 96,
-    "margin": 0.1,
-    "min_face_px": 60,
-    "min_confidence": 0.8,
-    "detect_max_px": 320,
-    "max_frames": 10,
-    "max_gap_s": 0.5,
-    "min_coverage": 0.2,
-    "detect_every": 2,
-    "speaker": "central",
-    "decode_max_px": 1920,
-    "sample_rate_hz": 44_100,
-    "duration_s": 2.0,
-    "n_fft": 1024,
-    "hop_length": 256,
-    "n_mels": 64,
-    "fmin_hz": 20.0,
-    "fmax_hz": 7000.0,
-    "n_mfcc": 13,
-    "top_db": 60.0,
-    "silence_dbfs": -60.0,
-}
+    "frame_rate_hz": 5.0, "size_px": 96, "margin": 0.1, "min_face_px": 60, "min_confidence": 0.8,
+    "detect_max_px": 320, "max_frames": 10, "max_gap_s": 0.5, "min_coverage": 0.2,
+    "detect_every": 2, "speaker": "central", "decode_max_px": 1920, "sample_rate_hz": 44_100,
+    "duration_s": 2.0, "n_fft": 1024, "hop_length": 256, "n_mels": 64, "fmin_hz": 20.0,
+    "fmax_hz": 7000.0, "n_mfcc": 13, "top_db": 60.0, "silence_dbfs": -60.0,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("part", "name"),
-    [(p, f.name) for p, c in (("face", FaceSpec), ("audio", AudioSpec)) for f in fields(c)],
-)
-def test_digest_changes_with_any_setting(part, name):
-    spec = ClipSpec()
-    changed = replace(spec, **{part: replace(getattr(spec, part), **{name: CHANGED[name]})})
-    assert changed != spec
-    assert changed.digest() != spec.digest()
-    again = ClipSpec.from_dict(json.loads(json.dumps(changed.to_dict())))
-    assert (again, again.digest()) == (changed, changed.digest())
+def test_digest_changes_with_any_setting():
+    spec, digests = ClipSpec(), {ClipSpec().digest()}
+    settings = [(part, f.name) for part in ("face", "audio") for f in fields(getattr(spec, part))]
+    for part, name in settings:
+        changed = replace(spec, **{part: replace(getattr(spec, part), **{name: CHANGED[name]})})
+        again = ClipSpec.from_dict(json.loads(json.dumps(changed.to_dict())))
+        assert (again, again.digest()) == (changed, changed.digest())
+        digests.add(changed.digest())
+    assert len(digests) == 1 + len(settings) == 1 + len(CHANGED)
 
 
 def test_equal_specs_have_equal_digests():
@@ -75,16 +55,12 @@ def test_stored_specs_without_later_settings_mean_what_was_done_then():
 
 
 def test_later_settings_are_stored_where_they_matter():
-    assert ClipSpec().to_dict()["face"] == {
-        **OLD_FACE, "detect_every": 6, "decode_max_px": 1280
-    }  # fmt: skip
-    assert ClipSpec(FaceSpec(speaker="central")).to_dict()["face"]["speaker"] == "central"
+    later = {"detect_every": 6, "decode_max_px": 1280}
+    assert ClipSpec().to_dict()["face"] == {**OLD_FACE, **later}
 
 
 def test_default_shapes():
-    assert AudioSpec().n_samples == 144_000
-    assert AudioSpec().n_frames == 282
-    assert AudioSpec().shape == (20, 282)
+    assert (AudioSpec().n_samples, AudioSpec().shape) == (144_000, (20, 282))
     assert FaceSpec().shape == (224, 224, 3)
 
 
@@ -125,12 +101,10 @@ def test_settings_out_of_range(cls, name, value):
 @pytest.mark.parametrize("part", ["face", "audio"])
 def test_unknown_and_missing_keys(part):
     data = ClipSpec().to_dict()
-    data[part]["more"] = 1
     with pytest.raises(TypeError, match="more"):
-        ClipSpec.from_dict(data)
-    del data[part]
+        ClipSpec.from_dict({**data, part: {**data[part], "more": 1}})
     with pytest.raises(KeyError, match=part):
-        ClipSpec.from_dict(data)
+        ClipSpec.from_dict({k: v for k, v in data.items() if k != part})
 
 
 @pytest.mark.parametrize(
@@ -151,30 +125,7 @@ def test_range(allowed, inside, outside, text):
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
-    max_leaves=5,
-)
 NAMES = [(part, name) for part, data in ClipSpec().to_dict().items() for name in data]
-
-
-def check_usable(data) -> None:
-    """Refused as from_dict says, or a spec that is stored as it is."""
-    try:
-        spec = ClipSpec.from_dict(data)
-    except (TypeError, ValueError, KeyError):
-        return
-    again = ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False)))
-    assert again == spec
-    assert again.digest() == spec.digest()
-    sizes = (*spec.face.shape, *spec.audio.shape, spec.face.max_frames, spec.face.decode_max_px)
-    assert all(type(n) is int for n in sizes)
-
-
-@given(values)
-def test_anything_is_a_spec_or_refused(data):
-    check_usable(data)
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), scalars), min_size=1, max_size=3))
@@ -182,24 +133,25 @@ def test_any_settings_make_a_spec_or_are_refused(changes):
     data = ClipSpec().to_dict()
     for (part, name), value in changes:
         data[part][name] = value
-    check_usable(data)
+    try:
+        spec = ClipSpec.from_dict(data)
+    except (TypeError, ValueError):
+        return
+    again = ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False)))
+    assert (again, again.digest()) == (spec, spec.digest())
+    sizes = (*spec.face.shape, *spec.audio.shape, spec.face.max_frames, spec.face.decode_max_px)
+    assert all(type(n) is int for n in sizes)
 
 
 @pytest.mark.parametrize(
-    ("cls", "settings"),
+    ("cls", "name", "value"),
     [
-        (FaceSpec, {"size_px": 64.5}),
-        (FaceSpec, {"size_px": True}),
-        (FaceSpec, {"max_frames": float("inf")}),
-        (FaceSpec, {"frame_rate_hz": "3"}),
-        (FaceSpec, {"frame_rate_hz": True}),
-        (FaceSpec, {"decode_max_px": None}),
-        (FaceSpec, {"decode_max_px": ""}),
-        (FaceSpec, {"speaker": ["largest"]}),
-        (AudioSpec, {"n_mfcc": 20.0}),
-        (AudioSpec, {"sample_rate_hz": 48_000.0}),
+        (FaceSpec, "size_px", 64.5), (FaceSpec, "size_px", True), (FaceSpec, "frame_rate_hz", "3"),
+        (FaceSpec, "max_frames", math.inf), (FaceSpec, "frame_rate_hz", True),
+        (FaceSpec, "decode_max_px", None), (FaceSpec, "speaker", ["largest"]),
+        (AudioSpec, "n_mfcc", 20.0),
     ],
-)
-def test_settings_of_another_type(cls, settings):
+)  # fmt: skip
+def test_settings_of_another_type(cls, name, value):
     with pytest.raises(TypeError, match="is not of type"):
-        cls(**settings)
+        cls(**{name: value})
