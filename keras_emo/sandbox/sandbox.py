@@ -39,17 +39,15 @@ from keras_emo.inference.predict import (
 )
 from keras_emo.media.decode import MAX_DURATION_S
 from keras_emo.media.reader import ClipSource
-from keras_emo.records import read_fields, read_value, write_fields
+from keras_emo.records import read_value, write_fields
 from keras_emo.sandbox.limits import Limits
 from keras_emo.sandbox.wire import (
     Failure,
     Header,
     Setup,
-    check_values,
     decode_record,
     pack,
     read_header,
-    take_object,
 )
 
 DEFAULT_LIMITS = Limits()
@@ -117,7 +115,7 @@ class Sandbox:
         worker = self._ready_worker()
         with self._reading(worker, source, wall_s):
             worker.send({"source": asdict(source)})
-            found = take_object(self._receive(worker, source), "inputs")
+            found = read_value(dict, self._receive(worker, source).get("inputs"), "inputs")
             inputs = decode_record(ClipInputs, found, worker.read, self.bundle.spec)
             if not can_predict(inputs, self.bundle.inputs):
                 raise ValueError("a clip that the network cannot predict")
@@ -153,13 +151,13 @@ class Sandbox:
         for number in itertools.count():
             with self._reading(worker, source, min(wall_s, end_s - time.monotonic())):
                 header = self._receive(worker, source)
-                state = read_fields(ReadState, check_values(take_object(header, "state")))
+                state = read_value(ReadState, header.get("state"), "state")
                 if "end" in header and number:
                     worker.busy = False
                     break
                 if number > MAX_DURATION_S / hop_s:
                     raise ValueError("more windows than the longest recording has")
-                found = take_object(header, "window")
+                found = read_value(dict, header.get("window"), "window")
                 window = decode_record(TrackedWindow, found, worker.read, self.bundle.spec)
             yield window, state
         yield None, state
@@ -168,11 +166,11 @@ class Sandbox:
         """The next message. Raises ClipError if it is a failure."""
         header = read_header(worker.read)
         if "crash" in header:
-            cause = read_value(str, check_values(header["crash"]), "crash")
+            cause = read_value(str, header["crash"], "crash")
             self.close()
             raise ClipError(source.path, Reason.DECODER_CRASHED, f"the decoder failed: {cause}")
         if "error" in header:
-            error = read_fields(Failure, check_values(take_object(header, "error")))
+            error = read_value(Failure, header["error"], "error")
             if error.file >= len(source.files):
                 raise ValueError(f"an error of file {error.file}")
             worker.busy = False

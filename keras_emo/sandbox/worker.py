@@ -41,7 +41,7 @@ class Worker:
             if setup.warm:
                 self._model.warm_up()
         except EmoError as e:
-            self._send({"refused": str(e)})
+            self._send({"refused": str(e)[:2000]})
             return
         os.dup2(0, 2)  # a traceback could show until here; from here on recordings may write it
         self._limits = setup.limits
@@ -91,7 +91,7 @@ class Worker:
         self._send({"end": True, "state": asdict(stream.state)})
 
     def _receive(self) -> Header:
-        return read_header(self._read, 1 << 30)  # the parent is trusted
+        return read_header(self._read, trusted=True)
 
     def _read(self, n_bytes: int) -> bytearray:
         data = bytearray()
