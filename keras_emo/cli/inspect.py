@@ -68,7 +68,9 @@ def describe(bundle: Bundle) -> Iterator[str]:
     yield f"  license: {manifest.license}"
     yield from ("", "Preprocessing")
     if "face" in bundle.modalities:
-        yield from (f"  face   {line}" for line in describe_face(bundle.spec.face, bundle.frames))
+        yield from (
+            f"  face   {line}" for line in describe_face(bundle.spec.face, bundle.manifest.frames)
+        )
     if "voice" in bundle.modalities:
         yield from (f"  voice  {line}" for line in describe_audio(bundle.spec.audio))
     yield from ("", "Inputs and outputs")

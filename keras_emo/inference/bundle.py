@@ -51,10 +51,6 @@ class Bundle:
         return tuple(tensor.name for tensor in self.manifest.outputs)
 
     @property
-    def frames(self) -> str:
-        return self.manifest.frames
-
-    @property
     def modalities(self) -> tuple[str, ...]:
         return self.manifest.modalities
 

@@ -15,7 +15,6 @@ from keras_emo.spec import ClipSpec
 
 SCHEMA = 1
 INPUTS = ("face", "face_mask", "mfcc", "mfcc_mask")  # what batch.collate_clips can make
-LOGITS = "logits"
 OLD_KEYS = {
     "licence": "license",
     "quantisation": "quantization",
@@ -164,11 +163,6 @@ class Quantization:
     min_elements: int | None = None
     max_difference: Mapping[str, float] | None = None
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Quantization:
-        """From plain values, also under old names. Raises ValueError."""
-        return read_fields(cls, rename_keys(data), "quantization")
-
 
 @dataclass(frozen=True)
 class Waveform:
@@ -227,8 +221,8 @@ class BundleManifest:
                 raise ValueError(f"{entry} has {list(names)}, not some of {list(allowed)}")
         if self.labels != EMOTIONS:
             raise ValueError(f"labels {list(self.labels)}, expected {list(EMOTIONS)}")
-        if LOGITS not in [tensor.name for tensor in self.outputs]:
-            raise ValueError(f"outputs lacks {LOGITS!r}")
+        if "logits" not in [tensor.name for tensor in self.outputs]:
+            raise ValueError("outputs lacks 'logits'")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BundleManifest:
@@ -245,6 +239,8 @@ class BundleManifest:
         return write_fields(self)
 
 
-def rename_keys(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries under the names they have today, see OLD_KEYS."""
-    return {OLD_KEYS.get(key, key): value for key, value in data.items()}
+def rename_keys(data: Any) -> Any:
+    """Entries, of any depth, under the names they have today, see OLD_KEYS."""
+    if not isinstance(data, Mapping):
+        return data
+    return {OLD_KEYS.get(key, key): rename_keys(value) for key, value in data.items()}

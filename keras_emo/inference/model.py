@@ -162,7 +162,9 @@ class Model:
         """The network's embedding of one clip, float32 (n,); arguments as in predict."""
         inputs = self.prepare(to_clip(source, frames, fps, audio, sample_rate))
         bundle = self.bundle
-        outputs = self.run(collate_clips([inputs], bundle.inputs, bundle.frames, bundle.spec))
+        outputs = self.run(
+            collate_clips([inputs], bundle.inputs, bundle.manifest.frames, bundle.spec)
+        )
         if EMBEDDING not in outputs:
             cause = f"it has no output {EMBEDDING!r}"
             raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
@@ -230,7 +232,7 @@ class Model:
     def compute_probs(self, clips: Sequence[ClipInputs]) -> np.ndarray:
         """Probabilities float32 (n_clips, 7) of prepared clips."""
         bundle = self.bundle
-        return predict_clips(self.run, clips, bundle.inputs, bundle.frames, bundle.spec)
+        return predict_clips(self.run, clips, bundle.inputs, bundle.manifest.frames, bundle.spec)
 
     def run(self, feed: Batch) -> dict[str, np.ndarray]:
         """The network on arrays, float32, as bundle.json describes them.

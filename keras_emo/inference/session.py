@@ -36,9 +36,7 @@ def check_providers(providers: Sequence[str]) -> None:
 
 
 def open_session(
-    model: str | Path | bytes,
-    threads: int,
-    providers: Sequence[str] = (CPU,),
+    model: str | Path | bytes, threads: int, providers: Sequence[str] = (CPU,)
 ) -> onnxruntime.InferenceSession:
     """A session on ``model`` (a path or the file's bytes) that uses ``threads`` threads.
 

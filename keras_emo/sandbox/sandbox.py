@@ -41,14 +41,7 @@ from keras_emo.media.decode import MAX_DURATION_S
 from keras_emo.media.reader import ClipSource
 from keras_emo.records import read_value, write_fields
 from keras_emo.sandbox.limits import Limits
-from keras_emo.sandbox.wire import (
-    Failure,
-    Header,
-    Setup,
-    decode_record,
-    pack,
-    read_header,
-)
+from keras_emo.sandbox.wire import Failure, Header, Setup, decode_record, pack, read_header
 
 DEFAULT_LIMITS = Limits()
 _START_S = 120.0  # until the worker is ready
@@ -77,15 +70,12 @@ class Sandbox:
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        limits: Limits = DEFAULT_LIMITS,
-        threads: int = 1,
-        warm: bool = False,
+        self, bundle: Bundle, limits: Limits = DEFAULT_LIMITS, threads: int = 1, warm: bool = False
     ):
         self.bundle, self.limits, self.threads = bundle, limits, threads
         self.warm, self.has_network = warm, True  # has_network: the worker reaches it
-        self._worker: WorkerProcess | None = self._start()
+        self._worker: WorkerProcess | None = None
+        self._start()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -113,7 +103,7 @@ class Sandbox:
         source = source if isinstance(source, ClipSource) else ClipSource(video=source)
         wall_s = self.limits.wall_s if wall_s is None else wall_s
         worker = self._ready_worker()
-        with self._reading(worker, source, wall_s):
+        with self._reading(worker, source.path, wall_s):
             worker.send({"source": asdict(source)})
             found = read_value(dict, self._receive(worker, source).get("inputs"), "inputs")
             inputs = decode_record(ClipInputs, found, worker.read, self.bundle.spec)
@@ -146,10 +136,10 @@ class Sandbox:
         """end_s: when the last window has to be there, on the clock of time.monotonic."""
         source, wall_s = ClipSource(video=path), self.limits.wall_s
         worker = self._ready_worker()
-        with self._reading(worker, source, wall_s):
+        with self._reading(worker, path, wall_s):
             worker.send({"source": asdict(source), "windows": [window_s, hop_s, parts]})
         for number in itertools.count():
-            with self._reading(worker, source, min(wall_s, end_s - time.monotonic())):
+            with self._reading(worker, path, min(wall_s, end_s - time.monotonic())):
                 header = self._receive(worker, source)
                 state = read_value(ReadState, header.get("state"), "state")
                 if "end" in header and number:
@@ -178,9 +168,9 @@ class Sandbox:
         return header
 
     @contextmanager
-    def _reading(self, worker: WorkerProcess, source: ClipSource, wall_s: float) -> Iterator[None]:
-        """Limit the worker's time; what goes wrong ends it, as a ClipError."""
-        worker.end_s, path = time.monotonic() + wall_s, source.path
+    def _reading(self, worker: WorkerProcess, path: Path, wall_s: float) -> Iterator[None]:
+        """Limit the worker's time; what goes wrong ends it, as a ClipError of path."""
+        worker.end_s = time.monotonic() + wall_s
         try:
             yield
         except TimeoutError:
@@ -201,32 +191,28 @@ class Sandbox:
         worker, limit = self._worker, self.limits.n_recordings
         if worker is None or worker.n_recordings >= limit or not worker.is_idle:
             self.close()
-            worker = self._worker = self._start()
+            worker = self._start()
         worker.n_recordings += 1
         return worker
 
     def _start(self) -> WorkerProcess:
         """A new worker, ready. Raises EnvironmentFailure."""
-        bundle = self.bundle
+        bundle, name = self.bundle, Path("sandbox")
         setup = Setup(bundle.folder, bundle.manifest, self.limits, self.threads, self.warm)
-        worker, header = WorkerProcess(), {}
-        worker.end_s = time.monotonic() + _START_S
+        worker = self._worker = WorkerProcess()
         try:
-            worker.send(write_fields(setup))
-            header = read_header(worker.read)
-            cause = header.get("refused")
-        except EOFError:
-            cause = describe_end(worker.end(died=True))
-        except TimeoutError:
-            cause = f"not ready after {_START_S:.0f} s"
-        except ValueError as e:
-            cause = str(e)
+            with self._reading(worker, name, _START_S):
+                worker.send(write_fields(setup))
+                header = read_header(worker.read)
+            if "refused" in header:
+                raise ClipError(name, Reason.WORKER_DIED, str(header["refused"]))
+        except ClipError as e:
+            self.close()
+            cause = f"it did not start: {e.cause}"
+            raise EnvironmentFailure(name, Reason.WORKER_DIED, cause) from None
         except BaseException:
-            worker.end()
+            self.close()
             raise
-        if cause is not None:
-            worker.end()
-            raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, f"it did not start: {cause}")
         self.has_network, worker.busy = header.get("has_network") is not False, False
         return worker
 
@@ -235,8 +221,12 @@ class WorkerProcess:
     """A process and the pipes to it. Reads and writes raise EOFError, or TimeoutError."""
 
     def __init__(self) -> None:
-        self._process = _STARTER.submit(_start_process).result()
-        self.pid = self._process.pid
+        self._process = process = _STARTER.submit(_start_process).result()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._pipes = process.stdin, process.stdout
+        os.set_blocking(process.stdin.fileno(), False)
+        self.pid = process.pid
         self.n_recordings = 0  # that it was sent
         self.busy = False  # with a recording
         self.end_s = math.inf  # on the clock of time.monotonic
@@ -247,8 +237,7 @@ class WorkerProcess:
         return not self.busy and self._process.poll() is None
 
     def send(self, header: Header) -> None:
-        assert self._process.stdin is not None
-        pipe, self.busy = self._process.stdin.fileno(), True
+        pipe, self.busy = self._pipes[0].fileno(), True
         for part in pack(header):
             rest = memoryview(part)
             while len(rest):
@@ -259,8 +248,7 @@ class WorkerProcess:
                     raise EOFError from None
 
     def read(self, n_bytes: int) -> bytearray:
-        assert self._process.stdout is not None
-        pipe, data = self._process.stdout.fileno(), bytearray()
+        pipe, data = self._pipes[1].fileno(), bytearray()
         while len(data) < n_bytes:
             self._wait(pipe, select.POLLIN)
             block = os.read(pipe, min(n_bytes - len(data), _BLOCK))
@@ -279,8 +267,7 @@ class WorkerProcess:
         """Its return code, once it is gone; unless it died by itself it is killed."""
         if not died:
             self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
+        for pipe in self._pipes:
             pipe.close()
         try:
             return self._process.wait(timeout=_DYING_S)
@@ -291,7 +278,7 @@ class WorkerProcess:
 
 def _start_process() -> subprocess.Popen[bytes]:
     paths = [os.path.abspath(path) for path in sys.path]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(paths), str(os.getpid())],
         bufsize=0,
         stdin=subprocess.PIPE,
@@ -300,9 +287,6 @@ def _start_process() -> subprocess.Popen[bytes]:
         | {"MALLOC_ARENA_MAX": "2"},  # an arena a thread takes 64 MB of addresses
         start_new_session=True,  # a terminal's Ctrl-C is for the parent to act on
     )
-    assert process.stdin is not None
-    os.set_blocking(process.stdin.fileno(), False)
-    return process
 
 
 def describe_end(code: int) -> str:

@@ -29,7 +29,7 @@ from keras_emo.spec import ClipSpec
 
 Header = dict[str, Any]
 Arrays = list[np.ndarray]
-Read = Callable[[int], bytearray]  # exactly so many bytes
+Read = Callable[[int], bytes | bytearray]  # exactly so many bytes
 
 MAX_HEADER = 1 << 20  # bytes
 _MAX_ITEMS, _MAX_TEXT = 64, 2000  # values in a list or object, characters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import av  # noqa: F401  # now: its libraries no longer load once memory is limited
@@ -14,14 +15,7 @@ from keras_emo.inference.model import Model
 from keras_emo.media.reader import ClipSource
 from keras_emo.records import read_fields
 from keras_emo.sandbox.limits import allow_cpu, is_memory_spent, limit_resources
-from keras_emo.sandbox.wire import (
-    Failure,
-    Header,
-    Setup,
-    encode_record,
-    pack,
-    read_header,
-)
+from keras_emo.sandbox.wire import Failure, Header, Setup, encode_record, pack, read_header
 
 
 class Worker:
@@ -31,7 +25,8 @@ class Worker:
     """
 
     def __init__(self, pipe_in: int, pipe_out: int, has_network: bool):
-        self._in, self._out, self.has_network = pipe_in, pipe_out, has_network
+        self._in, self._out = os.fdopen(pipe_in, "rb"), os.fdopen(pipe_out, "wb")
+        self.has_network = has_network
 
     def serve(self) -> None:
         """Load, send that it is ready, serve; returns at the end of the requests or on a crash."""
@@ -93,20 +88,15 @@ class Worker:
     def _receive(self) -> Header:
         return read_header(self._read, trusted=True)
 
-    def _read(self, n_bytes: int) -> bytearray:
-        data = bytearray()
-        while len(data) < n_bytes:
-            block = os.read(self._in, n_bytes - len(data))
-            if not block:  # the parent has closed it
-                os._exit(0)
-            data += block
+    def _read(self, n_bytes: int) -> bytes:
+        data = self._in.read(n_bytes)
+        if len(data) < n_bytes:  # the parent has closed it
+            os._exit(0)
         return data
 
-    def _send(self, header: Header, arrays: list[np.ndarray] | None = None) -> None:
-        for part in pack(header, arrays or ()):
-            rest = memoryview(part)
-            while len(rest):
-                rest = rest[os.write(self._out, rest) :]
+    def _send(self, header: Header, arrays: Sequence[np.ndarray] = ()) -> None:
+        self._out.writelines(pack(header, arrays))
+        self._out.flush()
 
 
 def _check_memory(damaged: bool) -> None:

@@ -48,7 +48,7 @@ def attack(data: bytes) -> None:
 def _load(data: bytes) -> None:
     (FOLDER / "bundle.json").write_bytes(data)
     bundle = load_bundle(FOLDER)
-    names = (*bundle.inputs, *bundle.outputs, *bundle.modalities, bundle.frames)
+    names = (*bundle.inputs, *bundle.outputs, *bundle.modalities, bundle.manifest.frames)
     assert all(isinstance(name, str) for name in names), names
 
 

@@ -194,7 +194,7 @@ def test_a_standard_client_of_the_inference_protocol(server, clip):
     client_module = pytest.importorskip("tritonclient.http")
     model = load(BUNDLE)
     bundle = model.bundle
-    feed = collate_clips([model.prepare(clip)], bundle.inputs, bundle.frames, bundle.spec)
+    feed = collate_clips([model.prepare(clip)], bundle.inputs, bundle.manifest.frames, bundle.spec)
     expected = model.run(feed)
     with client_module.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         assert client.is_server_live()

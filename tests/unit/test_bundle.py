@@ -10,7 +10,7 @@ from keras_emo.features.mtcnn import NETWORKS
 from keras_emo.inference import bundle
 from keras_emo.inference import model as model_module
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.manifest import BundleManifest, Quantization, TensorSpec
+from keras_emo.inference.manifest import BundleManifest, Quantization, References, TensorSpec
 from keras_emo.io import digest_file
 from keras_emo.labels import EMOTIONS
 from keras_emo.spec import ClipSpec, FaceSpec
@@ -74,7 +74,7 @@ def test_whole_bundle(folder):
     loaded = load_bundle(folder)
     assert loaded.spec == SPEC
     assert (loaded.inputs, loaded.outputs) == (("face", "mfcc"), ("logits",))
-    assert loaded.frames == "all"
+    assert loaded.manifest.frames == "all"
     assert loaded.modalities == ("face", "voice")
     assert loaded.model_path == folder / "model.onnx"
     assert loaded.detector_folder.is_dir()
@@ -85,9 +85,11 @@ def test_whole_bundle(folder):
 
 
 def test_old_names_of_entries(folder):
-    describe(folder, licence="MIT", quantisation={"method": "QDQ"})
+    judges = {"n_networks": 2, "speakers": ["1"]}
+    describe(folder, licence="MIT", quantisation={"method": "QDQ", "judges": judges})
     manifest = load_bundle(folder).manifest
-    assert (manifest.license, manifest.quantization) == ("MIT", Quantization("QDQ"))
+    found = Quantization("QDQ", references=References(2, ("1",)))
+    assert (manifest.license, manifest.quantization) == ("MIT", found)
     written = manifest.to_dict()
     assert not {"licence", "quantisation"} & set(written)
     assert BundleManifest.from_dict(written) == manifest

@@ -51,9 +51,9 @@ ACTS = {
     "connect": "socket.create_connection(('127.0.0.1', int(open(folder + '/port').read())), 5)",
     "environment": "raise RuntimeError(' '.join(sorted(os.environ)))",
     "print": "print('hello', flush=True)\nos.write(1, b'from a library')\nos.write(2, b'error')",
-    "garbage": "os.write(worker._out, os.urandom(100000))\ntime.sleep(600)",
-    "endless": "os.write(worker._out, (1 << 31).to_bytes(4, 'little'))",
-    "half": "os.write(worker._out, (1 << 19).to_bytes(4, 'little') + b'{')\nos._exit(0)",
+    "garbage": "os.write(worker._out.fileno(), os.urandom(100000))\ntime.sleep(600)",
+    "endless": "os.write(worker._out.fileno(), (1 << 31).to_bytes(4, 'little'))",
+    "half": "os.write(worker._out.fileno(), (1 << 19).to_bytes(4, 'little') + b'{')\nos._exit(0)",
     "escape": "worker._send({'crash': '\\x1b[2J\\u202e gone'})\ntime.sleep(600)",
 }
 STUB = f"""
