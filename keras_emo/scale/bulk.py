@@ -33,14 +33,7 @@ from keras_emo.inference.bundle import DESCRIPTION
 from keras_emo.inference.model import Model
 from keras_emo.inference.predict import TimelineBuilder, check_predicted
 from keras_emo.inference.results import Prediction, Timeline, flatten
-from keras_emo.io import (
-    digest_file,
-    make_folder,
-    open_draft,
-    read_record,
-    sweep_drafts,
-    write_json,
-)
+from keras_emo.io import digest_file, make_folder, open_draft, read_record, sweep_drafts, write_json
 from keras_emo.labels import EMOTIONS
 from keras_emo.media.reader import ClipSource
 from keras_emo.progress import Progress
@@ -85,6 +78,7 @@ SCHEMA = pa.schema(
     ]
 )
 _OUTCOME_COLUMNS = ["path", "size_bytes", "states", "damaged_packets", "missing_s", "reason"]
+_FACE_COLUMNS = ("face_id", "x_px", "y_px", "width_px", "height_px")
 
 
 @dataclass(frozen=True)
@@ -139,9 +133,17 @@ class ClipPredictor:
         rows: list[Row] = []
         try:
             if self.job.window_s is None:
-                rows.append(make_clip_row(self.model.predict(path)))
+                rows += make_rows(self.model.predict(path))
             else:
-                self._append_windows(path, rows)
+                stream = self.model.stream(path, self.job.window_s, self.job.hop_s)
+                builder = TimelineBuilder(stream, self.model.bundle)
+                try:
+                    for window in stream:
+                        builder.add(window)
+                finally:  # windows before a failure are rows as well
+                    timeline = builder.build()
+                    rows += make_rows(timeline)
+                check_predicted(timeline)
         except ClipError as e:
             rows.append({"reason": str(e.reason), "cause": _to_utf8(e.cause)})
         return self._complete(path, rows)
@@ -159,18 +161,6 @@ class ClipPredictor:
         """The rows of a clip that killed its worker."""
         return self._complete(path, [{"reason": str(Reason.WORKER_DIED), "cause": DIED}])
 
-    def _append_windows(self, path: Path, rows: list[Row]) -> None:
-        """Append a row per window, also of those before a failure. Raises ClipError."""
-        stream = self.model.stream(path, self.job.window_s, self.job.hop_s)
-        builder = TimelineBuilder(stream, self.model.bundle)
-        try:
-            for window in stream:
-                builder.add(window)
-        finally:
-            timeline = builder.build()
-            rows += make_window_rows(timeline)
-        check_predicted(timeline)
-
     def _complete(self, path: Path, rows: list[Row]) -> list[Row]:
         common: Row = {"path": _to_utf8(path), "size_bytes": _read_size(path)}
         with suppress(ClipError, OSError):  # null; what is wrong with the file is the reason
@@ -179,36 +169,26 @@ class ClipPredictor:
         return [{**row, **common} for row in rows]
 
 
-def make_clip_row(p: Prediction) -> Row:
-    """The row of a whole clip."""
-    return {
-        **flatten(p),
-        "window": 0,
-        "start_s": 0.0,
-        "end_s": p.duration_s,
-        "frames_with_face": p.faces.with_face,
-        "frames_examined": p.faces.examined,
-        "damaged_packets": p.damage.packets,
-        "missing_s": p.damage.missing_s,
+def make_rows(result: Prediction | Timeline) -> list[Row]:
+    """One row for a whole clip, or one per window."""
+    of_clip: Row = {
+        "warnings": list(result.warnings),
+        "duration_s": result.duration_s,
+        "damaged_packets": result.damage.packets,
+        "missing_s": result.damage.missing_s,
     }
-
-
-def make_window_rows(timeline: Timeline) -> list[Row]:
-    """A row per window."""
-    rows = []
-    for number, window in enumerate(timeline.windows):
-        row: Row = {
-            **flatten(window),
-            "window": number,
-            "warnings": list(timeline.warnings),
-            "duration_s": timeline.duration_s,
-            "damaged_packets": timeline.damage.packets,
-            "missing_s": timeline.damage.missing_s,
+    if isinstance(result, Prediction):
+        of_clip |= {"window": 0, "start_s": 0.0, "end_s": result.duration_s}
+        counts = {
+            "frames_with_face": result.faces.with_face,
+            "frames_examined": result.faces.examined,
         }
-        if window.face is not None:
-            row["face_id"] = window.face.id
-            row |= zip(("x_px", "y_px", "width_px", "height_px"), window.face.box, strict=True)
-        rows.append(row)
+        return [{**flatten(result), **of_clip, **counts}]
+    rows = []
+    for number, window in enumerate(result.windows):
+        face = () if window.face is None else (window.face.id, *window.face.box)
+        of_window = {"window": number, **dict(zip(_FACE_COLUMNS, face, strict=False))}
+        rows.append({**flatten(window), **of_clip, **of_window})
     return rows
 
 
@@ -279,12 +259,14 @@ def _lock_folder(folder: Path) -> Iterator[None]:
     make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: two at once do the work twice
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                cause = "another process writes predictions into it"
-                raise UsageError(folder, Reason.BAD_CONFIG, cause) from None
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        cause = "another process writes predictions into it"
+        raise UsageError(folder, Reason.BAD_CONFIG, cause) from None
+    except OSError:  # a file system without locks: two at once do the work twice
+        pass
+    try:
         yield
     finally:
         os.close(handle)

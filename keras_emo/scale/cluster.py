@@ -12,21 +12,15 @@ import secrets
 import signal
 import socket
 import tempfile
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 
-from keras_emo.errors import (
-    EmoError,
-    EnvironmentFailure,
-    Reason,
-    UsageError,
-    translate_errors,
-)
+from keras_emo.errors import EmoError, EnvironmentFailure, Reason, UsageError, translate_errors
 from keras_emo.inference.session import available_cores
 
 Item = TypeVar("Item")
@@ -38,7 +32,6 @@ _SOCKET_PATH = 40  # longest folder in which the paths of Ray's sockets are shor
 _CONNECT_S = 10.0
 _TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 _DEFAULTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # dead workers are reported by this project
     "RAY_task_oom_retries": "1",  # by default, a clip that takes all memory is retried forever
@@ -55,10 +48,10 @@ def ray_map(
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield (item, function(item)) as items are done, in worker processes on Ray.
 
-    function: is pickled, and called in each of workers processes of threads each. workers: 0 for
-    as many as there are cores for. address: see open_cluster. A worker that dies is replaced and
-    its item repeated once; after a second death the item's result is on_death(item). An EmoError
-    of the function ends the work and is raised here, as is a bug.
+    function: is pickled, and called in each of workers processes of threads each. workers,
+    address: see open_cluster. A worker that dies is replaced and its item repeated once; after a
+    second death the item's result is on_death(item). An EmoError of the function ends the work and
+    is raised here, as is a bug.
     """
     if not items:
         return
@@ -70,13 +63,11 @@ def ray_map(
         worker = actor_class.options(num_cpus=threads, max_restarts=-1, max_task_retries=1)
         idle = [worker.remote(function, threads) for _ in range(min(n_workers, len(items)))]
         running: dict[Any, tuple[Any, Item]] = {}
-        waiting = iter(items)
-        while True:
-            for item in islice(waiting, len(idle)):
-                actor = idle.pop()
+        waiting = deque(items)
+        while waiting or running:
+            while idle and waiting:
+                actor, item = idle.pop(), waiting.popleft()
                 running[actor.call.remote(item)] = actor, item
-            if not running:
-                return
             (done,), _ = ray.wait(list(running))
             actor, item = running.pop(done)
             idle.append(actor)
@@ -127,18 +118,22 @@ def open_cluster(address: str | None, workers: int, threads: int) -> Iterator[in
         try:
             if address is not None:
                 _check_reachable(address)
-                _connect(address=address)
-                workers = _count_workers(ray.cluster_resources().get("CPU", 0), workers, threads)
+                _connect(address)
             else:
-                workers = workers or max(1, available_cores() // threads)
                 _connect(
-                    address="local",
-                    num_cpus=workers * threads,
+                    "local",
+                    num_cpus=workers * threads or max(available_cores(), threads),
                     num_gpus=0,
                     object_store_memory=STORE_BYTES,
                     include_dashboard=False,
                     _temp_dir=own_folder,
                 )
+            n_cpus = ray.cluster_resources().get("CPU", 0)
+            workers = workers or max(1, int(n_cpus // threads))
+            if workers * threads > n_cpus:  # Ray would wait for more
+                needed = f"{workers} times {threads} threads"
+                cause = f"{needed} do not fit the {n_cpus:.0f} CPUs of the cluster"
+                raise UsageError("--workers", Reason.BAD_CONFIG, cause)
             yield workers
         finally:
             started = set(this.children(recursive=True)) - others
@@ -156,7 +151,7 @@ def _set_environment(own: bool) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     elif _TOKENS & os.environ.keys() or Path("~/.ray/auth_token").expanduser().exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray itself does so too late
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray does so only without an address
 
 
 def _check_reachable(address: str) -> None:
@@ -164,36 +159,24 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal()):
         return  # a word that Ray knows, such as auto
-    cause = "nothing listens there: {}"
     errors = OSError, OverflowError
+    cause = "nothing listens there: {}"
     with translate_errors(EnvironmentFailure, address, Reason.NOT_FOUND, *errors, cause=cause):
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
 
 
-def _connect(**settings: Any) -> None:
+def _connect(address: str, **settings: Any) -> None:
     """ray.init, quiet, with SIGTERM handled as before: Ray replaces the handler."""
     import ray
 
-    own = settings["address"] == "local"
-    name = "ray" if own else settings["address"]
-    cause = f"Ray cannot be {'started' if own else 'reached'}: {{}}"
     errors = OSError, RuntimeError, ValueError, ray.exceptions.RayError
+    cause = "Ray cannot be started or reached: {}"
     handler = signal.getsignal(signal.SIGTERM)
-    terminated = False
     try:
-        with translate_errors(EnvironmentFailure, name, Reason.NOT_FOUND, *errors, cause=cause):
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
+        with translate_errors(EnvironmentFailure, address, Reason.NOT_FOUND, *errors, cause=cause):
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except SystemExit:  # raised by Ray's handler
-        terminated = True
+        signal.signal(signal.SIGTERM, handler)
+        signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, handler)
-    if terminated:
-        signal.raise_signal(signal.SIGTERM)
-
-
-def _count_workers(n_cpus: float, workers: int, threads: int) -> int:
-    if max(workers, 1) * threads > n_cpus:
-        needed = f"{max(workers, 1)} times {threads} threads"
-        cause = f"{needed} do not fit the {n_cpus:.0f} CPUs of the cluster"
-        raise UsageError("--workers", Reason.BAD_CONFIG, cause)
-    return workers or int(n_cpus // threads)
