@@ -187,89 +187,57 @@ def _one_size(**settings: Any) -> dict[str, Settings]:
 
 def _average(name: str, visual: str, audio: str, many_frames: bool = True) -> ModelEntry:
     return ModelEntry(
-        name,
-        _ALL_INPUTS,
-        _one_size(per_class=False, scale=1.0),
-        f"{_HERE}.fusion:build_average",
-        frames="all" if many_frames else "one",
-        branches=(visual, audio),
+        name, _ALL_INPUTS, _one_size(per_class=False, scale=1.0), f"{_HERE}.fusion:build_average",
+        frames="all" if many_frames else "one", branches=(visual, audio),
         fixed={"name": name, "many_frames": many_frames},
-    )
+    )  # fmt: skip
 
 
 def _joint(name: str, audio: str) -> ModelEntry:
     return ModelEntry(
-        name,
-        _ALL_INPUTS,
-        _one_size(units=128, dropout=0.5),
-        f"{_HERE}.fusion:build_joint",
-        frames="all",
-        branches=("visual_residual", audio),
-        trained_head=True,
-        fixed={"name": name},
-    )
+        name, _ALL_INPUTS, _one_size(units=128, dropout=0.5), f"{_HERE}.fusion:build_joint", frames="all",
+        branches=("visual_residual", audio), trained_head=True, fixed={"name": name},
+    )  # fmt: skip
 
 
-_OWN = (
+for _entry in (
     ModelEntry(
-        "visual_alexnet",
-        ("face",),
-        {"faithful": _FAITHFUL, "compact": _COMPACT},
-        f"{_HERE}.visual:build_visual_alexnet",
-        frames="each",
+        "visual_alexnet", ("face",), {"faithful": _FAITHFUL, "compact": _COMPACT},
+        f"{_HERE}.visual:build_visual_alexnet", frames="each",
     ),
     ModelEntry(
-        "audio_cnn",
-        ("mfcc",),
+        "audio_cnn", ("mfcc",),
         {"faithful": {**_FAITHFUL, **_WHOLE}, "compact": {**_COMPACT, **_WHOLE}},
-        f"{_HERE}.audio:build_audio_cnn",
-        stage={"epochs": 60, "patience": 20},
+        f"{_HERE}.audio:build_audio_cnn", stage={"epochs": 60, "patience": 20},
     ),
     ModelEntry(
-        "audio_lstm",
-        ("mfcc",),
+        "audio_lstm", ("mfcc",),
         {
             "faithful": {"units": 128, "time_pool": 1, "dropout": 0.3},
             "compact": {"units": 128, "time_pool": 3, "dropout": 0.3},
         },
-        f"{_HERE}.audio:build_audio_lstm",
-        stage={"epochs": 60, "learning_rate": 2e-3, "patience": 20},
+        f"{_HERE}.audio:build_audio_lstm", stage={"epochs": 60, "learning_rate": 2e-3, "patience": 20},
     ),
     ModelEntry(
-        "visual_residual",
-        ("face",),
+        "visual_residual", ("face",),
         _one_size(width=1.0, dropout=0.3, map_dropout=0.05, test_zoom=1.0),
-        f"{_HERE}.residual:build_visual_residual",
-        frames="each",
+        f"{_HERE}.residual:build_visual_residual", frames="each",
         stage={"epochs": 10, "batch": 64, "learning_rate": 1.5e-3, "weight_decay": 0.02},
     ),
     ModelEntry(
-        "visual_clip",
-        ("face", "face_mask"),
-        _one_size(segments=3, enough_frames=8, l2=0.1),
-        f"{_HERE}.clip:build_visual_clip",
-        frames="all",
-        backbone="visual_residual",
+        "visual_clip", ("face", "face_mask"), _one_size(segments=3, enough_frames=8, l2=0.1),
+        f"{_HERE}.clip:build_visual_clip", frames="all", backbone="visual_residual",
         stage={
-            "epochs": 40,
-            "batch": 64,
-            "learning_rate": 5e-3,
-            "weight_decay": 0.0,
-            "label_smoothing": 0.0,
-            "patience": 40,
+            "epochs": 40, "batch": 64, "learning_rate": 5e-3, "weight_decay": 0.0,
+            "label_smoothing": 0.0, "patience": 40,
         },
     ),
     ModelEntry(
-        "visual_ensemble",
-        ("face", "face_mask"),
-        _one_size(),
-        f"{_HERE}.ensemble:build_visual_ensemble",
-        frames="all",
-        branches=("visual_residual", "visual_clip"),
+        "visual_ensemble", ("face", "face_mask"), _one_size(), f"{_HERE}.ensemble:build_visual_ensemble",
+        frames="all", branches=("visual_residual", "visual_clip"),
     ),
     ModelEntry(
-        "audio_tdnn",
-        ("mfcc",),
+        "audio_tdnn", ("mfcc",),
         _one_size(
             units=128, top_units=192, heads=2, dropout=0.3, map_dropout=0.1, test_mel_shifts=(0,)
         ),
@@ -277,22 +245,16 @@ _OWN = (
         stage={"epochs": 45, "learning_rate": 2e-3, "weight_decay": 0.02, "patience": 45},
     ),
     ModelEntry(
-        "audio_ensemble",
-        ("mfcc",),
-        _one_size(),
-        f"{_HERE}.ensemble:build_audio_ensemble",
+        "audio_ensemble", ("mfcc",), _one_size(), f"{_HERE}.ensemble:build_audio_ensemble",
         branches=("audio_tdnn", "audio_cnn"),
     ),
     ModelEntry(
-        "fusion_concat",
-        _ALL_INPUTS,
+        "fusion_concat", _ALL_INPUTS,
         {
             "faithful": {"units": (4096, 1024), "dropout": 0.5, "batch_norm": False},
             "compact": {"units": (256, 64), "dropout": 0.5, "batch_norm": True},
         },
-        f"{_HERE}.fusion:build_concat",
-        frames="all",
-        branches=("visual_alexnet", "audio_cnn"),
+        f"{_HERE}.fusion:build_concat", frames="all", branches=("visual_alexnet", "audio_cnn"),
         trained_head=True,
     ),
     _average("fusion_single_cnn", "visual_alexnet", "audio_cnn", many_frames=False),
@@ -303,6 +265,5 @@ _OWN = (
     _joint("fusion_joint_ensemble", "audio_ensemble"),
     _average("fusion_multi_tdnn", "visual_residual", "audio_tdnn"),
     _average("fusion_ensemble_tdnn", "visual_ensemble", "audio_tdnn"),
-)
-for _entry in _OWN:
+):  # fmt: skip
     add(_entry)
