@@ -25,10 +25,9 @@ from keras_emo.labels import EMOTIONS
 from keras_emo.metrics import ABSTAINED, score
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.spec import ClipSpec
-from keras_emo.training.config import TrainConfig
+from keras_emo.training.config import RunManifest, TrainConfig
 from keras_emo.training.data import Prepared, prepare
 from keras_emo.training.evaluate import predict_split
-from keras_emo.training.manifest import RunManifest
 from keras_emo.training.run import digest_clips
 
 MAX_DROP_POINTS = 1.0

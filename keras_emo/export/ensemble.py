@@ -13,8 +13,7 @@ from keras_emo.io import naming_content
 from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.networks.catalog import ModelEntry
 from keras_emo.networks.ensemble import average_models, average_weights
-from keras_emo.training.config import TrainConfig
-from keras_emo.training.manifest import CONFIG_FILE, RunManifest
+from keras_emo.training.config import CONFIG_FILE, RunManifest, TrainConfig
 from keras_emo.training.run import MODEL_FILE
 
 HEAD = "head"

@@ -13,7 +13,7 @@ from keras_emo.inference.manifest import Evaluation, MemberSplit, TrainingCorpus
 from keras_emo.inference.manifest import Split as BundleSplit
 from keras_emo.io import naming_content, read_record
 from keras_emo.metrics import Metrics
-from keras_emo.training.manifest import RunManifest, read_manifest
+from keras_emo.training.config import RunManifest, read_manifest
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,8 @@ def build_audio_lstm(spec: ClipSpec, units: int, time_pool: int, dropout: float)
     step. Outputs: ``probs`` and ``logits`` (batch, 7), ``embedding`` (batch, units).
     """
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
-    x = keras.layers.Permute((2, 1), name="time_first")(
-        Standardize(name="mfcc_norm")(mfcc)
-    )  # (282, 20)
+    x = Standardize(name="mfcc_norm")(mfcc)
+    x = keras.layers.Permute((2, 1), name="time_first")(x)  # (282, 20)
     if time_pool > 1:
         x = keras.layers.AveragePooling1D(time_pool, name="time_pool")(x)
     x = keras.layers.LSTM(units, return_sequences=True, name="lstm1")(x)

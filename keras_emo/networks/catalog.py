@@ -195,8 +195,9 @@ def _average(name: str, visual: str, audio: str, many_frames: bool = True) -> Mo
 
 def _joint(name: str, audio: str) -> ModelEntry:
     return ModelEntry(
-        name, _ALL_INPUTS, _one_size(units=128, dropout=0.5), f"{_HERE}.fusion:build_joint", frames="all",
-        branches=("visual_residual", audio), trained_head=True, fixed={"name": name},
+        name, _ALL_INPUTS, _one_size(units=128, dropout=0.5), f"{_HERE}.fusion:build_joint",
+        frames="all", branches=("visual_residual", audio), trained_head=True,
+        fixed={"name": name},
     )  # fmt: skip
 
 
@@ -216,7 +217,8 @@ for _entry in (
             "faithful": {"units": 128, "time_pool": 1, "dropout": 0.3},
             "compact": {"units": 128, "time_pool": 3, "dropout": 0.3},
         },
-        f"{_HERE}.audio:build_audio_lstm", stage={"epochs": 60, "learning_rate": 2e-3, "patience": 20},
+        f"{_HERE}.audio:build_audio_lstm",
+        stage={"epochs": 60, "learning_rate": 2e-3, "patience": 20},
     ),
     ModelEntry(
         "visual_residual", ("face",),
@@ -233,8 +235,9 @@ for _entry in (
         },
     ),
     ModelEntry(
-        "visual_ensemble", ("face", "face_mask"), _one_size(), f"{_HERE}.ensemble:build_visual_ensemble",
-        frames="all", branches=("visual_residual", "visual_clip"),
+        "visual_ensemble", ("face", "face_mask"), _one_size(),
+        f"{_HERE}.ensemble:build_visual_ensemble", frames="all",
+        branches=("visual_residual", "visual_clip"),
     ),
     ModelEntry(
         "audio_tdnn", ("mfcc",),

@@ -31,7 +31,7 @@ def average_models(models: Sequence[keras.Model], name: str | None = None) -> ke
         name: keras.Input(tensor.shape[1:], name=name, dtype=tensor.dtype)
         for name, tensor in first.input.items()
     }
-    members = list(models)
+    members = models
     if name is None:  # nested models need names of their own
         members = [keras.Model(m.input, m.output, name=f"member{i}") for i, m in enumerate(models)]
     outputs = [member(inputs) for member in members]
@@ -40,14 +40,15 @@ def average_models(models: Sequence[keras.Model], name: str | None = None) -> ke
 
 def _average(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Outputs of several networks as one's: the mean of logits, embeddings side by side."""
-    logits = keras.layers.Average(name="member_mean")([outputs["logits"] for outputs in several])
-    embeddings = [outputs["embedding"] for outputs in several]
-    embedding = keras.layers.Concatenate(name="member_embeddings")(embeddings)
-    return name_outputs(logits, embedding)
+    logits, embeddings = ([outputs[k] for outputs in several] for k in ("logits", "embedding"))
+    return name_outputs(
+        keras.layers.Average(name="member_mean")(logits),
+        keras.layers.Concatenate(name="member_embeddings")(embeddings),
+    )
 
 
 def average_weights(models: Sequence[keras.Model]) -> keras.Model:
-    """The first network with the mean of all the networks' weights; the others are left alone.
+    """The first network with the mean of all the networks' weights.
 
     For networks that were fine-tuned from the same weights its predictions are about their
     average, at the cost of one network (model soups, Wortsman et al. 2022, arXiv:2203.05482); for

@@ -18,7 +18,7 @@ from keras_emo.networks.layers import (
     average_frames,
     classify,
     name_outputs,
-)
+)  # fmt: skip
 from keras_emo.spec import ClipSpec
 
 HEAD_INPUTS = ("logits", "embedding")
@@ -68,23 +68,21 @@ def join_embeddings(x: dict[str, Any]):
     return keras.layers.Concatenate(name="both")(sides)
 
 
-def average_head(branches: list[keras.Model], per_class: bool, scale: float) -> keras.Model:
-    """Learned weighted average of both networks' logits; embedding: both, side by side.
+def average_logits(x: dict[str, Any], per_class: bool = False, scale: float = 1.0):
+    """Learned weighted average of both networks' logits."""
+    average = WeightedAverage(per_class, scale, name="average")
+    return average(x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"])
 
-    scale: of the average, where learning begins; it stays without validation speakers.
+
+def build_concat(
+    spec: ClipSpec, branches: list[keras.Model], units: tuple[int, ...], dropout: float,
+    batch_norm: bool,
+) -> keras.Model:  # fmt: skip
+    """Feature fusion: both embeddings (the face's averaged over frames), three dense layers.
+
+    Inputs: ``face`` (batch, frames, 224, 224, 3) 0 to 255, ``face_mask`` (batch, frames),
+    ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
     """
-    x = head_inputs(*branches)
-    logits = WeightedAverage(per_class, scale, name="average")(
-        x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
-    )
-    embedding = join_embeddings(x)
-    return keras.Model(x, name_outputs(logits, embedding), name="head")
-
-
-def concat_head(
-    branches: list[keras.Model], units: tuple[int, ...], dropout: float, batch_norm: bool
-) -> keras.Model:
-    """Concatenated embeddings through dense layers."""
     x = head_inputs(*branches)
     y = join_embeddings(x)
     if batch_norm:
@@ -94,31 +92,19 @@ def concat_head(
         y = keras.layers.Dense(
             n, activation="relu", kernel_initializer="he_normal", name=f"fuse{i}"
         )(y)
-    return keras.Model(x, classify(y, y), name="head")
-
-
-def build_concat(
-    spec: ClipSpec,
-    branches: list[keras.Model],
-    units: tuple[int, ...],
-    dropout: float,
-    batch_norm: bool,
-) -> keras.Model:
-    """Feature fusion: both embeddings (the face's averaged over frames), three dense layers.
-
-    Inputs: ``face`` (batch, frames, 224, 224, 3) 0 to 255, ``face_mask`` (batch, frames),
-    ``mfcc`` (batch, 20, 282), ``mfcc_mask`` (batch, 1). Outputs as every network's.
-    """
-    head = concat_head(branches, tuple(units), dropout, batch_norm)
+    head = keras.Model(x, classify(y, y), name="head")
     return join(spec, "fusion_concat", branches, True, head)
 
 
-def joint_head(branches: list[keras.Model], units: int, dropout: float) -> keras.Model:
-    """Learned weighted average of both networks' logits, corrected from both embeddings."""
+def build_joint(
+    spec: ClipSpec, branches: list[keras.Model], name: str, units: int, dropout: float
+) -> keras.Model:
+    """Decision and feature fusion in one: the average of logits, corrected from both embeddings.
+
+    All frames, the whole clip's voice. Inputs and outputs as fusion_concat's.
+    """
     x = head_inputs(*branches)
-    logits = WeightedAverage(name="average")(
-        x["face_logits"], x["voice_logits"], x["has_face"], x["has_voice"]
-    )
+    logits = average_logits(x)
     y = keras.layers.BatchNormalization(momentum=0.9, name="both_norm")(join_embeddings(x))
     y = keras.layers.Dropout(dropout, name="both_drop")(y)
     y = keras.layers.Dense(
@@ -127,26 +113,18 @@ def joint_head(branches: list[keras.Model], units: int, dropout: float) -> keras
     y = keras.layers.Dropout(dropout, name="dense_drop")(y)
     correction = keras.layers.Dense(N_EMOTIONS, kernel_initializer="zeros", name="correction")(y)
     logits = keras.layers.Add(name="corrected")([logits, correction])
-    return keras.Model(x, name_outputs(logits, y), name="head")
-
-
-def build_joint(
-    spec: ClipSpec, branches: list[keras.Model], name: str, units: int, dropout: float
-) -> keras.Model:
-    """Decision and feature fusion in one: all frames, the whole clip's voice.
-
-    Inputs and outputs as fusion_concat's.
-    """
-    return join(spec, name, branches, True, joint_head(branches, units, dropout))
+    head = keras.Model(x, name_outputs(logits, y), name="head")
+    return join(spec, name, branches, True, head)
 
 
 def build_average(
-    spec: ClipSpec,
-    branches: list[keras.Model],
-    name: str,
-    many_frames: bool,
-    per_class: bool,
+    spec: ClipSpec, branches: list[keras.Model], name: str, many_frames: bool, per_class: bool,
     scale: float,
-) -> keras.Model:
-    """Decision fusion: of one frame or of all, a learned weighted average with the voice."""
-    return join(spec, name, branches, many_frames, average_head(branches, per_class, scale))
+) -> keras.Model:  # fmt: skip
+    """Decision fusion: of one frame or of all, a learned weighted average with the voice.
+
+    scale: of the average, where learning begins; it stays without validation speakers.
+    """
+    x = head_inputs(*branches)
+    outputs = name_outputs(average_logits(x, per_class, scale), join_embeddings(x))
+    return join(spec, name, branches, many_frames, keras.Model(x, outputs, name="head"))

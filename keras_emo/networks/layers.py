@@ -159,23 +159,18 @@ class AnyFrame(keras.layers.Layer):
 def classify(features, embedding, regularizer: Any = None) -> dict[str, Any]:
     """The outputs every network has, from its last features: logits, probs and embedding.
 
-    regularizer: of the weights between features and logits.
-
-    float32 whatever the precision policy, since they leave the network.
+    regularizer: of the weights between features and logits. float32 whatever the precision
+    policy, since they leave the network.
     """
     scores = keras.layers.Dense(
         N_EMOTIONS, kernel_regularizer=regularizer, name="scores", dtype="float32"
     )
-    logits = scores(features)
-    return name_outputs(logits, embedding)
+    return name_outputs(scores(features), embedding)
 
 
 def name_outputs(logits, embedding) -> dict[str, Any]:
     """Dict of outputs, each passed through a layer that carries its name."""
-    return {
-        "probs": keras.layers.Softmax(name="probs", dtype="float32")(logits),
-        "logits": keras.layers.Activation("linear", name="logits", dtype="float32")(logits),
-        "embedding": keras.layers.Activation("linear", name="embedding", dtype="float32")(
-            embedding
-        ),
-    }
+    outputs = {"probs": keras.layers.Softmax(name="probs", dtype="float32")(logits)}
+    for name, value in (("logits", logits), ("embedding", embedding)):
+        outputs[name] = keras.layers.Activation("linear", name=name, dtype="float32")(value)
+    return outputs

@@ -25,14 +25,9 @@ def convolve_time(x, filters: int, kernel: int, dilation: int, name: str):
 
 
 def build_audio_tdnn(
-    spec: ClipSpec,
-    units: int,
-    top_units: int,
-    heads: int,
-    dropout: float,
-    map_dropout: float,
+    spec: ClipSpec, units: int, top_units: int, heads: int, dropout: float, map_dropout: float,
     test_mel_shifts: Sequence[int],
-) -> keras.Model:
+) -> keras.Model:  # fmt: skip
     """Dilated convolutions over time, then mean, deviation and attention over all frames.
 
     After the x-vector network (Snyder et al. 2018) and attentive statistics pooling (Okabe et

@@ -19,14 +19,9 @@ def scale_channels(channels: tuple[int, ...], width: float) -> list[int]:
 def convolve(x, filters: int, kernel, strides=1, *, batch_norm: bool, name: str):
     """Convolution, batch normalization where asked, ReLU."""
     x = keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=not batch_norm,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
+        filters, kernel, strides=strides, padding="same", use_bias=not batch_norm,
+        kernel_initializer="he_normal", name=name,
+    )(x)  # fmt: skip
     if batch_norm:
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -1,4 +1,4 @@
-"""What a run was asked to do: read from TOML and options, written into the run folder."""
+"""What a run was asked to do: read from TOML and options, and config.json of its folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_emo.data.augment import FaceChanges, MfccChanges, WaveSpec
+from keras_emo.data.splits import Split
 from keras_emo.errors import Reason, UsageError
+from keras_emo.io import naming_content, read_record
 from keras_emo.networks import MODELS, ModelEntry, find
 from keras_emo.networks.catalog import LEARNING_RATES
-from keras_emo.records import read_fields
+from keras_emo.records import read_fields, write_fields
 from keras_emo.spec import POSITIVE, AudioSpec, ClipSpec, FaceSpec, Range, check_ranges
 
+CONFIG_FILE = "config.json"
 PRETRAIN = "pretrain"
 PRECISIONS = ("bfloat16", "float16")
 DEFAULT_STAGES = (
@@ -205,3 +208,60 @@ def _read_table(kind: type[T], table: str, values: Any) -> T:
     """A dataclass of settings; keys that it lacks are refused."""
     _refuse_unknown(table, values, [f.name for f in dataclasses.fields(kind)])  # type: ignore[arg-type]
     return read_fields(kind, values, table)
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """config.json of a run folder: what the run was asked to do, and with which data.
+
+    clips: digest of the prepared clips. start: digests of what the first stage starts from.
+    """
+
+    config: TrainConfig
+    split: Split
+    corpus: str
+    clips: str
+    start: Mapping[str, str] = field(default_factory=dict)
+
+    def list_differences(self, asked: RunManifest) -> list[str]:
+        """Settings in which the asked run differs, of the stages that both have."""
+        both = set(self.config.stages) & set(asked.config.stages)
+        there, wanted = (_flatten(write_fields(m), both) for m in (self, asked))
+        return [
+            f"{key} is {there.get(key)!r}, asked {wanted.get(key)!r}"
+            for key in {**there, **wanted}
+            if there.get(key) != wanted.get(key)
+        ]
+
+    def extend(self, asked: RunManifest) -> RunManifest:
+        """The asked run with the stages that were trained before."""
+        stages = order_stages((*self.config.stages, *asked.config.stages))
+        stage = {**self.config.stage, **asked.config.stage}
+        config = dataclasses.replace(asked.config, stages=stages, stage=stage)
+        return dataclasses.replace(asked, config=config)
+
+
+def read_manifest(folder: Path, advice: str = "") -> RunManifest:
+    """The manifest of a run folder. Raises UsageError where it is missing or damaged."""
+    data = read_record(folder / CONFIG_FILE)
+    with naming_content(folder / CONFIG_FILE, advice):
+        return read_fields(RunManifest, data)
+
+
+def _flatten(data: dict[str, Any], stages: set[str]) -> dict[str, Any]:
+    """Values by dotted key, of the given stages only."""
+    config = data["config"]
+    kept = {name: config["stage"][name] for name in config["stage"] if name in stages}
+    data = {**data, "config": {**config, "stage": kept}}
+    del data["config"]["stages"]
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            flat[prefix] = value
+            return
+        for key, inner in value.items():
+            walk(f"{prefix}.{key}" if prefix else key, inner)
+
+    walk("", data)
+    return flat

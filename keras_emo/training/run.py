@@ -25,11 +25,11 @@ from keras_emo.io import (
 )
 from keras_emo.metrics import Metrics, format_percent
 from keras_emo.networks import MODELS, build, load_weights
+from keras_emo.records import write_fields
 from keras_emo.training.checkpoint import Checkpoints
-from keras_emo.training.config import TrainConfig
+from keras_emo.training.config import CONFIG_FILE, RunManifest, TrainConfig, read_manifest
 from keras_emo.training.data import Prepared, write_failures
 from keras_emo.training.distributed import Replicas
-from keras_emo.training.manifest import CONFIG_FILE, RunManifest, read_manifest
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
@@ -184,7 +184,7 @@ def open_run(
             raise UsageError(folder, Reason.BAD_CONFIG, cause)
         manifest = there.extend(manifest)
     sweep_drafts(folder)
-    write_json(folder / CONFIG_FILE, manifest.to_dict())
+    write_json(folder / CONFIG_FILE, write_fields(manifest))
     split = {**prepared.split.to_dict(), "digest": prepared.split.digest()}
     write_json(folder / SPLIT_FILE, split)
     write_failures(prepared.cache.failures, folder / "failed_clips.json")

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_emo.errors import EmoError, EnvironmentFailure, Reason, UsageError
 from keras_emo.scale.cluster import open_cluster
-from keras_emo.training.config import TrainConfig
+from keras_emo.training.config import CONFIG_FILE, TrainConfig
 from keras_emo.training.data import Prepared
-from keras_emo.training.manifest import CONFIG_FILE
 
 if TYPE_CHECKING:
     from keras_emo.training.run import Run

@@ -38,8 +38,8 @@ from keras_emo.inference.manifest import References, SplitAccuracy  # noqa: E402
 from keras_emo.labels import EMOTIONS  # noqa: E402
 from keras_emo.media.reader import ClipSource  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
-from keras_emo.training.config import TrainConfig  # noqa: E402
-from keras_emo.training.manifest import RunManifest  # noqa: E402
+from keras_emo.records import write_fields  # noqa: E402
+from keras_emo.training.config import RunManifest, TrainConfig  # noqa: E402
 
 from .small_networks import PROVENANCE, SPEC, build_tiny  # noqa: E402
 
@@ -320,7 +320,7 @@ def write_run(tmp_path, prepared, monkeypatch):
         train = tuple(speaker for speaker in "abc" if speaker not in val)
         manifest = RunManifest(config, Split(train, val, ("d",)), "builtin", clips, {})
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps(manifest.to_dict()))
+        (tmp_path / name / "config.json").write_text(json.dumps(write_fields(manifest)))
         return tmp_path / name
 
     return write

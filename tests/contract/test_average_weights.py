@@ -16,9 +16,8 @@ from keras_emo.export.ensemble import check_averaged, load_network
 from keras_emo.export.parity import sample_feed
 from keras_emo.networks import MODELS
 from keras_emo.networks.ensemble import average_models
-from keras_emo.training.config import TrainConfig
+from keras_emo.training.config import RunManifest, TrainConfig
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.manifest import RunManifest
 
 from .small_networks import SHORT_SPEC as SPEC
 from .small_networks import TINY, build_tiny

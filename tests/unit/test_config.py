@@ -196,7 +196,7 @@ def test_settings_come_back_from_their_record(text, write):
 def test_the_catalog_needs_no_keras():
     """Reading options and settings loads neither Keras nor TensorFlow."""
     script = (
-        "import sys, keras_emo.networks.catalog, keras_emo.training.manifest\n"
+        "import sys, keras_emo.networks.catalog, keras_emo.training.config\n"
         "from keras_emo.training.config import read_config\n"
         "read_config(None, {'stages': ('pretrain', 'fusion_joint')})\n"
         "print({'keras', 'tensorflow'} & set(sys.modules))"

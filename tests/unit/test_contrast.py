@@ -11,10 +11,15 @@ keras = pytest.importorskip("keras")
 from keras_emo.errors import UsageError  # noqa: E402
 from keras_emo.networks.layers import classify  # noqa: E402
 from keras_emo.training.config import StageConfig, TrainConfig  # noqa: E402
-from keras_emo.training.contrast import TEMPERATURE, contrast_embeddings  # noqa: E402
 from keras_emo.training.distributed import Replicas  # noqa: E402
 from keras_emo.training.features import stream_features  # noqa: E402
-from keras_emo.training.fit import compile_model, cross_entropy, make_step  # noqa: E402
+from keras_emo.training.fit import (  # noqa: E402  # noqa: E402
+    TEMPERATURE,
+    compile_model,
+    contrast_embeddings,
+    cross_entropy,
+    make_step,
+)
 from keras_emo.training.run import check_models, using_precision  # noqa: E402
 
 

@@ -23,8 +23,8 @@ from keras_emo.inference.manifest import Split as BundleSplit
 from keras_emo.metrics import Metrics, measure
 
 pytest.importorskip("keras")
-from keras_emo.training.config import StageConfig, TrainConfig
-from keras_emo.training.manifest import RunManifest
+from keras_emo.records import write_fields
+from keras_emo.training.config import RunManifest, StageConfig, TrainConfig
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,7 +37,7 @@ def write(tmp_path):
     def write(name: str, config=PLAIN, corpus="builtin", split=SPLIT) -> Path:
         manifest = RunManifest(config, split, corpus, "5" * 16, {})
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps(manifest.to_dict()))
+        (tmp_path / name / "config.json").write_text(json.dumps(write_fields(manifest)))
         written = {**split.to_dict(), "digest": split.digest()}
         (tmp_path / name / "split.json").write_text(json.dumps(written))
         return tmp_path / name

@@ -13,9 +13,9 @@ from keras_emo.data.cache import CacheReport
 from keras_emo.data.pipeline import Share
 from keras_emo.data.splits import Split
 from keras_emo.errors import ClipError, Reason, UsageError
-from keras_emo.training.config import TrainConfig, read_config
+from keras_emo.records import read_fields, write_fields
+from keras_emo.training.config import RunManifest, TrainConfig, read_config
 from keras_emo.training.distributed import Replicas
-from keras_emo.training.manifest import RunManifest
 from keras_emo.training.run import Run, open_run
 
 pytestmark = pytest.mark.tensorflow
@@ -29,7 +29,7 @@ def compare(there: str, asked: str, tmp_path) -> list[str]:
         path.write_text(text, encoding="utf-8")
         split = Split(("a",), (), ())
         manifest = RunManifest(read_config(path), split, "builtin", "0" * 16, {})
-        manifests.append(RunManifest.from_dict(json.loads(json.dumps(manifest.to_dict()))))
+        manifests.append(read_fields(RunManifest, json.loads(json.dumps(write_fields(manifest)))))
     return manifests[0].list_differences(manifests[1])
 
 
