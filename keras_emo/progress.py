@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -33,12 +32,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -75,17 +69,10 @@ class Progress:
 
             columns, rows = shutil.get_terminal_size()  # tqdm draws nothing if there is no size
             self._bar = tqdm(
-                desc=self.what,
-                unit=f" {self.unit}",
-                initial=initial,
-                total=total or None,
-                file=self.stream,
-                leave=False,
-                ncols=columns,
-                nrows=rows,
+                desc=self.what, unit=f" {self.unit}", initial=initial, total=total or None,
+                file=self.stream, leave=False, ncols=columns, nrows=rows, miniters=1,
                 position=0,  # also where another bar was cleared, not closed
-                miniters=1,
-            )
+            )  # fmt: skip
         return self._bar
 
 

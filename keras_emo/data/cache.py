@@ -20,7 +20,6 @@ from keras_emo.data.workers import Job, run_jobs
 from keras_emo.errors import ClipError, Reason, translate_errors
 from keras_emo.features.clip import ClipInputs, prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
-from keras_emo.inference.session import available_cores
 from keras_emo.io import (
     CONTENT_ERRORS,
     digest_text,
@@ -53,7 +52,7 @@ def build_cache(
     spec: ClipSpec,
     root: Path,
     workers: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
     run: Run = run_jobs,
 ) -> CacheReport:
     """Prepare every sample that is not in the cache yet.
@@ -74,7 +73,7 @@ def build_variants(
     waves: WaveSpec,
     root: Path,
     workers: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
 ) -> CacheReport:
     """MFCC of augmented versions of each sample's sound, for training speakers only.
 
@@ -142,13 +141,12 @@ def _fill(
     folder: Path,
     make: Make,
     workers: int,
-    progress: Progress | None,
+    progress: Progress,
     run: Run = run_jobs,
 ) -> CacheReport:
     """Write the arrays that make returns of each sample, unless its file is there."""
-    report = CacheReport()
+    report, digests = CacheReport(), Digests(folder.parent)
     jobs: list[Job] = []
-    digests = Digests(folder.parent)
     try:
         for sample in samples:
             try:
@@ -162,21 +160,17 @@ def _fill(
                 jobs.append((make, sample, path))
     finally:
         digests.save()
-    workers = min(workers or available_cores(), len(jobs))
-    done, total = len(samples) - len(jobs), len(samples)
-    if progress and samples:
-        progress(done, total)
+    done = len(samples) - len(jobs)
+    progress(done, len(samples))
     try:
         with closing(run(_write, jobs, workers)) as results:
-            for (_, sample, path), error in results:
+            for n, ((_, sample, path), error) in enumerate(results, done + 1):
                 if error is not None:
                     report.failures.append(error)
                 else:
                     report.files[sample.sample_id] = path
                     report.computed += 1
-                done += 1
-                if progress:
-                    progress(done, total)
+                progress(n, len(samples))
     finally:
         sweep_drafts(folder)  # of workers that were stopped
     return report
@@ -193,28 +187,18 @@ def _write(make: Make, sample: Sample, path: Path) -> ClipError | None:
 
 
 _detectors: dict[FaceSpec, FaceDetector] = {}  # of this process: loading one takes long
+_ARRAYS = ("face", "mfcc", "face_found", "times_s", "boxes")
+_INFO = ("duration_s", "frames_examined", "states", "warnings")
 
 
 def _prepare(sample: Sample, spec: ClipSpec) -> dict[str, np.ndarray]:
     if spec.face not in _detectors:
         _detectors[spec.face] = FaceDetector(spec=spec.face)
     inputs = prepare_clip(sample.source, spec, _detectors[spec.face])
-    info = {
-        "sample_id": sample.sample_id,
-        "duration_s": inputs.duration_s,
-        "frames_examined": inputs.frames_examined,
-        "states": inputs.states,
-        "warnings": inputs.warnings,
-    }
-    arrays = {
-        "face": inputs.face,
-        "mfcc": inputs.mfcc,
-        "face_found": inputs.face_found,
-        "times_s": inputs.times_s,
-        "boxes": inputs.boxes,
-        "info": np.array(json.dumps(info)),
-    }
-    return {name: array for name, array in arrays.items() if array is not None}
+    info = {"sample_id": sample.sample_id} | {name: getattr(inputs, name) for name in _INFO}
+    arrays = {name: getattr(inputs, name) for name in _ARRAYS}
+    present = {name: array for name, array in arrays.items() if array is not None}
+    return present | {"info": np.array(json.dumps(info))}
 
 
 def _augment(sample: Sample, spec: ClipSpec, waves: WaveSpec) -> dict[str, np.ndarray]:

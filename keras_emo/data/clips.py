@@ -184,15 +184,14 @@ def open_clips(
     samples: Sequence[Sample],
     files: dict[str, Path],
     spec: ClipSpec,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Clips:
     """Check the prepared files of samples; samples without a file (they failed) are left out."""
     samples = [s for s in samples if s.sample_id in files]
     stored: list[StoredClip] = []
     for sample in samples:
         stored.append(open_clip(files[sample.sample_id], spec))
-        if progress:
-            progress(len(stored), len(samples))
+        progress(len(stored), len(samples))
     paths, count = [c.path for c in stored], [c.n_crops for c in stored]
     faces = StoredRows(paths, [c.face_at for c in stored], count, spec.face.shape, np.uint8)
     one_each, mfcc_at = [1] * len(stored), [c.mfcc_at for c in stored]

@@ -106,7 +106,6 @@ def gather(
     modality. Raises CorpusError with every problem, unless skip_bad; UsageError where there is
     no folder or no clip.
     """
-    root = Path(os.path.abspath(root))
     found, problems = find_recordings(root)
     bad: set[str] = set()
     named: dict[Found, NameInfo] = {}
@@ -137,15 +136,13 @@ def gather(
     for sample_id in sorted(kept.keys() - bad):
         roles = kept[sample_id]
         info = named[next(iter(roles.values()))]
-        samples.append(
-            Sample(sample_id, name, info.speaker, info.gender, info.emotion, join(roles))
-        )
+        who = info.speaker, info.gender, info.emotion
+        samples.append(Sample(sample_id, name, *who, join(roles)))
     if problems and not (skip_bad and samples):
         raise CorpusError(root, problems)
     if not samples:
-        raise UsageError(
-            root, Reason.NO_CLIPS, f"no {name} clip ({n_unwanted} others not asked for)"
-        )
+        cause = f"no {name} clip ({n_unwanted} others not asked for)"
+        raise UsageError(root, Reason.NO_CLIPS, cause)
     return Corpus(name, samples, problems, duplicates, notes)
 
 

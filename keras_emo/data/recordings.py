@@ -11,12 +11,13 @@ from typing import Literal
 from keras_emo.errors import Reason, UsageError, describe_error
 from keras_emo.media.reader import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg")
-# Recordings that are not read: named in a problem, so that no sample is lost silently.
-OTHER_SUFFIXES = (".wmv", ".mpg", ".mpeg", ".m4v", ".flv", ".3gp", ".aac", ".aiff", ".aif", ".opus")
-
 Kind = Literal["video", "audio", "frames", "other"]
+SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".webm"),
+    "audio": (".wav", ".mp3", ".flac", ".m4a", ".ogg"),
+    # not read: named in a problem, so that no sample is lost silently
+    "other": (".wmv", ".mpg", ".mpeg", ".m4v", ".flv", ".3gp", ".aac", ".aiff", ".aif", ".opus"),
+}
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,11 @@ def find_recordings(root: Path) -> tuple[list[Found], list[Problem]]:
             suffix = path.suffix.lower()
             if suffix in IMAGE_SUFFIXES:
                 pictures.append(path)
-            elif kind := _kind(suffix):
+            elif kind := next((k for k, known in SUFFIXES.items() if suffix in known), None):
                 found.append(Found(path, kind, (path,)))
         if pictures or not (names or subfolders):
             found.append(Found(here, "frames", tuple(sorted(pictures, key=natural_key))))
     return sorted(found, key=lambda f: str(f.path)), problems
-
-
-def _kind(suffix: str) -> Kind | None:
-    if suffix in VIDEO_SUFFIXES:
-        return "video"
-    if suffix in AUDIO_SUFFIXES:
-        return "audio"
-    return "other" if suffix in OTHER_SUFFIXES else None
 
 
 def natural_key(path: Path) -> tuple[list[str | int], str]:

@@ -14,19 +14,23 @@ from typing import Any, TypeVar
 import cv2
 
 from keras_emo.errors import EnvironmentFailure, Reason
+from keras_emo.inference.session import available_cores
 
 Result = TypeVar("Result")
 Job = tuple[Any, ...]
 
 
 def run_jobs(
-    function: Callable[..., Result], jobs: Sequence[Job], workers: int
+    function: Callable[..., Result], jobs: Sequence[Job], workers: int = 0
 ) -> Generator[tuple[Job, Result], None, None]:
-    """Yield (job, function(*job)) as jobs end, in processes where workers are more than one.
+    """Yield (job, function(*job)) as jobs end, in processes where there are several.
+
+    workers: processes; 0: one a core.
 
     An exception of a job waits for the jobs that run; anything else (a signal, the generator
     closed) ends the processes at once. Raises EnvironmentFailure where a process died.
     """
+    workers = min(workers or available_cores(), len(jobs))
     if workers <= 1:
         for job in jobs:
             yield job, function(*job)

@@ -16,7 +16,6 @@ from keras_emo.demo_corpus import faces, voices
 from keras_emo.demo_corpus.heads import EXPRESSIONS, LOOKS_LIKE, Expression
 from keras_emo.demo_corpus.voices import PROSODY, SOUNDS_LIKE, Prosody
 from keras_emo.errors import EnvironmentFailure, Reason, UsageError, translate_errors
-from keras_emo.inference.session import available_cores
 from keras_emo.io import (
     CONTENT_ERRORS,
     make_folder,
@@ -110,7 +109,7 @@ def build_corpus(
         missing = [clip for clip in clips if not (root / clip).is_file()]
         done = len(clips) - len(missing)
         jobs = [(root, clip, spec) for clip in missing]
-        for _ in run_jobs(write_clip, jobs, min(workers or available_cores(), len(jobs))):
+        for _ in run_jobs(write_clip, jobs, workers):
             done += 1
             if progress is not None:
                 progress(done, len(clips))

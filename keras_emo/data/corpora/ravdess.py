@@ -18,20 +18,14 @@ from typing import NamedTuple
 from keras_emo.data.corpora import register_corpus
 from keras_emo.data.corpus import BadNameError, NameInfo, choose_source
 from keras_emo.data.recordings import Found
-from keras_emo.errors import Reason, UsageError
+from keras_emo.errors import Reason, UsageError, translate_errors
 from keras_emo.media.reader import ClipSource
 
-# by the third field; calm counts as neutral
-EMOTION_OF: dict[str, str] = {
-    "01": "neutral",
-    "02": "neutral",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fear",
-    "07": "disgust",
-    "08": "surprise",
-}
+# by the third field; calm (02) counts as neutral
+EMOTION_OF = {
+    "01": "neutral", "02": "neutral", "03": "happy", "04": "sad",
+    "05": "angry", "06": "fear", "07": "disgust", "08": "surprise",
+}  # fmt: skip
 SHAPE = re.compile(r"[0-9]{2}(?:-[0-9]{2}){6}")
 CODES = {
     "modality": ("01", "02", "03"),  # full, video only, audio only
@@ -121,10 +115,9 @@ def is_marked(root: Path) -> bool:
     path = root / "corpus.json"
     if not path.is_file():
         return False
-    try:
+    damage = (OSError, ValueError, RecursionError)  # a guess would take it for RAVDESS
+    with translate_errors(UsageError, path, Reason.UNREADABLE, *damage, cause="not JSON: {}"):
         mark = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:  # a guess would take it for RAVDESS
-        raise UsageError(path, Reason.UNREADABLE, f"not JSON: {e}") from None
     return isinstance(mark, dict) and (mark.get("generator") in GENERATORS or "note" in mark)
 
 

@@ -18,15 +18,10 @@ from keras_emo.errors import Reason
 
 SPEAKERS = ("DC", "JE", "JK", "KL")  # all men
 # the letters before the number
-EMOTION_OF: dict[str, str] = {
-    "a": "angry",
-    "d": "disgust",
-    "f": "fear",
-    "h": "happy",
-    "n": "neutral",
-    "sa": "sad",
+EMOTION_OF = {
+    "a": "angry", "d": "disgust", "f": "fear", "h": "happy", "n": "neutral", "sa": "sad",
     "su": "surprise",
-}
+}  # fmt: skip
 SHAPE = re.compile(r"(?:([a-z]{2})_)?([a-z]{1,2})([0-9]{1,2})", re.IGNORECASE | re.ASCII)
 
 
@@ -64,13 +59,12 @@ def describe_savee(found: Found, root: Path) -> NameInfo:
     """What the file name and its folders, root at most, encode. Raises BadNameError."""
     name = parse_savee(found.stem)
     folder = _speaker_folder(found.path.parent, root)
-    if name.speaker and folder and name.speaker != folder:
-        cause = f"speaker {name.speaker} in the folder of {folder}"
-        raise BadNameError(Reason.BAD_NAME, cause)
     speaker = name.speaker or folder
     if speaker is None:
         cause = f"no speaker ({', '.join(SPEAKERS)}) in the name or as a folder"
         raise BadNameError(Reason.BAD_NAME, cause)
+    if folder not in (None, speaker):
+        raise BadNameError(Reason.BAD_NAME, f"speaker {speaker} in the folder of {folder}")
     return NameInfo(
         sample_id=f"savee/{speaker}/{name.emotion}{name.number:02d}",
         speaker=f"savee/{speaker}",
@@ -81,9 +75,6 @@ def describe_savee(found: Found, root: Path) -> NameInfo:
 
 
 def _speaker_folder(folder: Path, root: Path) -> str | None:
-    for place in (folder, *folder.parents):
-        if place.name.upper() in SPEAKERS:
-            return place.name.upper()
-        if place == root:
-            return None
-    return None
+    """The innermost folder of a speaker, root at most."""
+    names = [name.upper() for name in reversed(folder.relative_to(root.parent).parts)]
+    return next((name for name in names if name in SPEAKERS), None)
