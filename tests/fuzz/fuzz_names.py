@@ -31,7 +31,7 @@ def attack(data: bytes) -> None:
         name = parse_savee(stem)
         assert name.speaker in (None, *SPEAKERS)
         assert 1 <= name.number <= 99
-    path = ROOT / stem.replace("\0", "")
+    path = ROOT / stem.replace("\0", "").lstrip("/")
     natural_key(path)
     with suppress(BadNameError):
         describe_savee(Found(path, "audio", (path,)), ROOT)
