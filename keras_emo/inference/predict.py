@@ -102,12 +102,8 @@ class TrackedWindow(WindowPrediction):
     window, as the network gets it; crop_s: its time.
     """
 
-    times_s: np.ndarray = field(
-        default_factory=lambda: np.zeros(0, np.float32), metadata=NOT_IN_JSON
-    )
-    boxes: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 4), np.float32), metadata=NOT_IN_JSON
-    )
+    times_s: np.ndarray = field(default_factory=lambda: np.zeros(0), metadata=NOT_IN_JSON)
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)), metadata=NOT_IN_JSON)
     crop: np.ndarray | None = field(default=None, metadata=NOT_IN_JSON)
     crop_s: float | None = field(default=None, metadata=NOT_IN_JSON)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +191,7 @@ class Timeline(Result):
     overlap. segments: from start to end without gaps, one label each. schema: of to_dict.
     """
 
+    schema: int = field(default=TIMELINE_SCHEMA, kw_only=True)
     path: str
     window_s: float
     hop_s: float
@@ -199,7 +200,6 @@ class Timeline(Result):
     duration_s: float
     damage: Damage
     warnings: tuple[str, ...]
-    schema: int = TIMELINE_SCHEMA
 
     @property
     def faces(self) -> tuple[Face, ...]:
@@ -224,10 +224,6 @@ class Timeline(Result):
     def end_s(self) -> float:
         """Where the last window and segment end, as far as the recording was read."""
         return max(self.duration_s, *(w.end_s for w in self.windows[-1:]), 0.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``predict --timeline --format json`` writes them."""
-        return {"schema": self.schema, **super().to_dict()}
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A row a window, a column an emotion. Needs pandas."""

@@ -42,8 +42,7 @@ class Limits:
     n_recordings: int = 500
 
     def __post_init__(self) -> None:
-        names = ("memory_bytes", "n_recordings", "cpu_s", "wall_s")
-        check_ranges("limits", self, dict.fromkeys(names, POSITIVE))
+        check_ranges("limits", self, dict.fromkeys(vars(self), POSITIVE))
 
 
 def enclose(parent_pid: int) -> bool:

@@ -60,18 +60,15 @@ class Worker:
             if "windows" in request:
                 self._predict_windows(source, *request["windows"])
             else:
-                self._prepare(source)
+                inputs = self._model.prepare(source)
+                _check_memory(bool(inputs.damaged_packets or inputs.missing_s))
+                header, arrays = encode_record(inputs)
+                self._send({"inputs": header}, arrays)
         except ClipError as e:
             _check_memory(damaged=True)
             names = [str(path) for path in source.files]
             number = names.index(e.path) if e.path in names else 0
             self._send({"error": asdict(Failure(number, e.reason, e.cause[:2000]))})
-
-    def _prepare(self, source: ClipSource) -> None:
-        inputs = self._model.prepare(source)
-        _check_memory(bool(inputs.damaged_packets or inputs.missing_s))
-        header, arrays = encode_record(inputs)
-        self._send({"inputs": header}, arrays)
 
     def _predict_windows(
         self, source: ClipSource, window_s: float, hop_s: float, parts: bool
