@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 import keras_emo
-from keras_emo.features.face import Box
-
-
-@dataclass(frozen=True)
-class SeatedFace:
-    """box: x, y, width, height in px."""
-
-    box: Box
-    confidence: float = 1.0
+from keras_emo.features.face import DetectedFace
 
 
 class SeatedDetector:
@@ -26,11 +17,11 @@ class SeatedDetector:
     def __init__(self, share: float = 0.5):
         self.share = share
 
-    def detect(self, rgb: np.ndarray) -> Sequence[SeatedFace]:
+    def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]:
         """The face in ``rgb``, uint8 (height, width, 3)."""
         height, width = rgb.shape[:2]
         side = self.share * min(height, width)
-        return [SeatedFace(((width - side) / 2, (height - side) / 2, side, side))]
+        return [DetectedFace(((width - side) / 2, (height - side) / 2, side, side))]
 
 
 if __name__ == "__main__":

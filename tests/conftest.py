@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from keras_emo.features.face import DetectedFace
 
 settings.register_profile("shared", deadline=None)  # a busy machine is no defect
 settings.register_profile("quick", deadline=None, max_examples=15)  # make check
@@ -43,19 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 PCM = {"pcm_u8": "u8", "pcm_s16le": "s16", "pcm_s32le": "s32", "pcm_f32le": "flt"}
 
 
-@dataclass(frozen=True)
-class StubFace:
-    box: tuple[float, float, float, float]
-    confidence: float = 1.0
-
-
 class StubDetector:
     """Finds in each next frame the faces of the next answer; the last answer repeats."""
 
-    def __init__(self, *answers: Sequence[StubFace]):
+    def __init__(self, *answers: Sequence[DetectedFace]):
         self.answers, self.frames = answers, []
 
-    def detect(self, rgb: np.ndarray) -> Sequence[StubFace]:
+    def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]:
         self.frames.append(rgb)
         return self.answers[min(len(self.frames), len(self.answers)) - 1]
 
@@ -160,7 +155,7 @@ def install_example(folder: Path, group: str, name: str) -> Path:
 class Builders:
     """Everything above under one name."""
 
-    face = StubFace
+    face = DetectedFace
     detector = StubDetector
     sine = staticmethod(make_sine)
     grey_frames = staticmethod(grey_frames)

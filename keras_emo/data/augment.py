@@ -12,7 +12,8 @@ import numpy as np
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import check_waveform, read_source
 from keras_emo.features.mfcc import compute_mfcc, dct_matrix
-from keras_emo.media.reader import ClipSource, resample
+from keras_emo.media.reader import ClipSource
+from keras_emo.media.sound import resample
 from keras_emo.spec import AudioSpec, ClipSpec, Range, check_ranges
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from keras_emo.errors import ClipError, Reason
+from keras_emo.features.face import Person
 from keras_emo.features.mfcc import compute_mfcc
-from keras_emo.features.subject import Person, SubjectFinder
+from keras_emo.features.subject import SubjectFinder
 from keras_emo.features.tracking import Detector, FaceTracker
 from keras_emo.media.arrays import ArrayClip, read_arrays
-from keras_emo.media.reader import ClipSource, read_images, read_media, relay_frames, resample
+from keras_emo.media.reader import ClipSource, read_images, read_media, relay_frames
 from keras_emo.media.recording import Frame, Media, OnFrame, Streams
+from keras_emo.media.sound import resample
 from keras_emo.spec import AudioSpec, ClipSpec
 
 

@@ -27,7 +27,7 @@ def compute_mfcc(waveform: np.ndarray, spec: AudioSpec) -> np.ndarray:
     if not np.isfinite(waveform).all():
         raise ValueError("the waveform has non-finite samples")
     mel, dct = mel_filters(spec), dct_matrix(spec)
-    power = compute_power(waveform[: spec.n_samples], spec, mel.shape[1])
+    power = _compute_power(waveform[: spec.n_samples], spec, mel.shape[1])
     energy = _multiply(power, mel.T)  # (n_frames, n_mels)
     # float64 from here: coefficients of silence reach -1131, where float32 sums lose 1e-3
     decibel = 10.0 * np.log10(np.maximum(energy, AMIN, dtype=np.float64))
@@ -35,18 +35,10 @@ def compute_mfcc(waveform: np.ndarray, spec: AudioSpec) -> np.ndarray:
     return np.ascontiguousarray(_multiply(decibel, dct.T).T, dtype=np.float32)
 
 
-def fit_length(waveform: np.ndarray, n_samples: int) -> np.ndarray:
-    """The first n_samples, or the whole waveform and zeros after it; float32."""
-    waveform = waveform[:n_samples].astype(np.float32, copy=False)
-    return np.pad(waveform, (0, n_samples - len(waveform)))
-
-
-def compute_power(waveform: np.ndarray, spec: AudioSpec, n_bins: int) -> np.ndarray:
-    """Power spectrogram float32 (spec.n_frames, n_bins), lowest bins, centered windows.
-
-    A waveform shorter than spec.n_samples is padded with silence.
-    """
-    padded = np.pad(fit_length(waveform, spec.n_samples), spec.n_fft // 2)
+def _compute_power(waveform: np.ndarray, spec: AudioSpec, n_bins: int) -> np.ndarray:
+    """Power spectrogram float32 (spec.n_frames, n_bins), lowest bins, centered windows."""
+    around = spec.n_fft // 2, spec.n_fft // 2 + spec.n_samples - len(waveform)
+    padded = np.pad(waveform.astype(np.float32, copy=False), around)
     windows = np.lib.stride_tricks.sliding_window_view(padded, spec.n_fft)[:: spec.hop_length]
     power = np.zeros((len(windows), n_bins), np.float32)
     # windows after the sound are left at 0; a few at a time stay in the processor's cache

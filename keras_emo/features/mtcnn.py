@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -24,7 +23,7 @@ from keras_emo.features.boxes import (
     suppress,
     to_square,
 )
-from keras_emo.features.face import Box
+from keras_emo.features.face import Box, DetectedFace
 from keras_emo.features.pyramid import CELL_PX, STRIDE_PX, levels_near, normalize, pyramid_scales
 from keras_emo.inference.session import open_session
 from keras_emo.spec import FaceSpec
@@ -37,21 +36,6 @@ _PNET_THRESHOLD, _RNET_THRESHOLD = 0.6, 0.7
 _SCALE_NMS, _NMS = 0.5, 0.7  # IoU
 _RNET_PX, _ONET_PX = 24, 48
 _BATCH = 128  # crops per run
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face in a frame.
-
-    box: x, y, width, height in pixels of the given frame, inside it. confidence: 0..1.
-    """
-
-    box: Box
-    confidence: float
-
-    @property
-    def area_px(self) -> float:
-        return self.box[2] * self.box[3]
 
 
 class FaceDetector:
@@ -74,14 +58,12 @@ class FaceDetector:
         self._pnet, self._rnet, self._onet = sessions
 
     @staticmethod
-    def weights_digest(folder: Path | None = None) -> str:
-        """Sixteen hex digits of the three networks: other weights find other boxes."""
-        total = hashlib.sha256()
-        for name in NETWORKS:
-            total.update(((folder or PACKAGE_DATA) / name).read_bytes())
-        return total.hexdigest()[:16]
+    def weights_digest() -> str:
+        """Sixteen hex digits of the three networks shipped here: other weights, other boxes."""
+        weights = b"".join((PACKAGE_DATA / name).read_bytes() for name in NETWORKS)
+        return hashlib.sha256(weights).hexdigest()[:16]
 
-    def detect(self, rgb: np.ndarray) -> list[Face]:
+    def detect(self, rgb: np.ndarray) -> list[DetectedFace]:
         """Faces in ``rgb``, uint8 (height, width, 3), largest first; none found: [].
 
         spec.min_face_px counts after shrinking.
@@ -90,7 +72,7 @@ class FaceDetector:
         picture = self._shrink(rgb)
         return self._find(rgb, picture, self._propose(picture)) if picture.size else []
 
-    def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
+    def refine(self, rgb: np.ndarray, boxes: Sequence[Box]) -> list[DetectedFace]:
         """Faces near ``boxes``, which detect gave for a picture shortly before.
 
         rgb: as in detect. boxes: x, y, width, height in its pixels. Searches 1.3 times the
@@ -126,13 +108,13 @@ class FaceDetector:
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         return rgb
 
-    def _find(self, rgb: np.ndarray, picture: np.ndarray, proposals: np.ndarray) -> list[Face]:
-        boxes, scores = self._refine(picture, proposals)
+    def _find(self, rgb: np.ndarray, picture: np.ndarray, found: np.ndarray) -> list[DetectedFace]:
+        boxes, scores = self._refine(picture, found)
         limit = np.array([picture.shape[1] - 1, picture.shape[0] - 1] * 2, np.float32)
         scale = rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]
         boxes = np.clip(boxes, 0, limit) * np.array(scale * 2, np.float32)
         faces = [
-            Face((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), float(score))
+            DetectedFace((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), float(score))
             for (x1, y1, x2, y2), score in zip(boxes, scores, strict=True)
             if x2 > x1 and y2 > y1
         ]
@@ -188,13 +170,10 @@ class FaceDetector:
         session: onnxruntime.InferenceSession, picture: np.ndarray, boxes: np.ndarray, size_px: int
     ) -> list[np.ndarray]:
         """Regression (n, 4) and scores (n,) of the crops that boxes (n, 4) cut out."""
-        batches = [
-            session.run(
-                ["boxes", "scores"],
-                {"image": crop_bilinear(picture, boxes[i : i + _BATCH], size_px)},
-            )
-            for i in range(0, len(boxes), _BATCH)
-        ]
+        batches = []
+        for i in range(0, len(boxes), _BATCH):
+            crops = crop_bilinear(picture, boxes[i : i + _BATCH], size_px)
+            batches.append(session.run(["boxes", "scores"], {"image": crops}))
         return [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
 
 

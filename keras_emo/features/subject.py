@@ -5,40 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
-
-from keras_emo.features.face import Box, FaceTrack
+from keras_emo.features.face import Person
 from keras_emo.features.tracking import MAX_TRACKS, TrackedFace
 from keras_emo.media.recording import Frame
 from keras_emo.spec import FaceSpec
-
-
-class Person(FaceTrack):
-    """One tracked face over a clip: its crops, and how prominent it is."""
-
-    def __init__(self, spec: FaceSpec, number: int):
-        super().__init__(spec)
-        self.id, self.n_found, self.last_s = number, 0, -np.inf
-        self.area_px = 0.0  # summed over the frames it was found in
-        self.off_center = 0.0  # summed distances from the picture's center, over its diagonal
-
-    def add(self, frame: Frame, box: Box | None) -> None:
-        """Add the next frame, and its face's box in px of frame.rgb if it has one."""
-        super().add(frame, box)
-        if box is not None:
-            height, width = frame.rgb.shape[:2]
-            x, y = box[0] + box[2] / 2 - width / 2, box[1] + box[3] / 2 - height / 2
-            self.n_found += 1
-            self.area_px += box[2] * box[3]
-            self.off_center += float(np.hypot(x, y) / np.hypot(width, height))
-            self.last_s = frame.time_s
 
 
 class SubjectFinder:
     """Keeps the crops of everybody in a clip until the subject is chosen.
 
     At most MAX_TRACKS people are kept, those who cover most. A frame in which nobody was found
-    counts as missed for whoever comes next as well, see FaceTrack.
+    counts as missed for whoever comes next as well, see Person.
     """
 
     def __init__(self, spec: FaceSpec):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from keras_emo.features.face import Box
+from keras_emo.features.face import Box, DetectedFace
 from keras_emo.spec import FaceSpec
 
 MAX_TRACKS = 8  # smaller faces beyond them are ignored
@@ -16,15 +16,6 @@ _MIN_IOU = 0.3
 _MAX_STEP = 1.2  # of the longer side: how far a face may go where boxes do not overlap
 _MAX_GROWTH = 2.0
 _REMEMBERED_S = 5.0  # a face back at its place by then is the same person
-
-
-class DetectedFace(Protocol):
-    """One face that a detector found."""
-
-    @property
-    def box(self) -> Box: ...
-    @property
-    def confidence(self) -> float: ...
 
 
 class Detector(Protocol):
@@ -36,6 +27,9 @@ class Detector(Protocol):
     """
 
     def detect(self, rgb: np.ndarray) -> Sequence[DetectedFace]: ...
+
+
+Refine = Callable[[np.ndarray, Sequence[Box]], Sequence[DetectedFace]]
 
 
 @dataclass(frozen=True)
@@ -81,9 +75,7 @@ class FaceTracker:
 
     def __init__(self, spec: FaceSpec, detector: Detector):
         self.spec, self.detector = spec, detector
-        self._refine: Callable[..., Sequence[DetectedFace]] | None = getattr(
-            detector, "refine", None
-        )
+        self._refine: Refine | None = getattr(detector, "refine", None)
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._since_full = spec.detect_every  # frames
@@ -97,7 +89,8 @@ class FaceTracker:
         """
         if time_s <= self._last_s:
             raise ValueError(f"a frame at {time_s} s after one at {self._last_s} s")
-        self._tracks = [t for t in self._tracks if time_s - t.found_s <= self._memory_s]
+        memory_s = max(_REMEMBERED_S, self.spec.max_gap_s)
+        self._tracks = [t for t in self._tracks if time_s - t.found_s <= memory_s]
         self._since_full += 1
         recent_s = min(self._last_s, time_s - self.spec.max_gap_s)
         if not self._find_nearby(frame, time_s, recent_s):
@@ -114,10 +107,6 @@ class FaceTracker:
             for t in self._tracks
             if t.found_s >= recent_s
         ]
-
-    @property
-    def _memory_s(self) -> float:
-        return max(_REMEMBERED_S, self.spec.max_gap_s)
 
     def _find_nearby(self, frame: np.ndarray, time_s: float, recent_s: float) -> bool:
         """Whether every face was found again without searching the whole frame."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress, islice
 
 import numpy as np
 
@@ -44,9 +45,7 @@ def collate_clips(
             raise ValueError(f"clip {i} lacks an input among {', '.join(names)}")
     batch: Batch = {}
     if "face" in names:
-        batch |= _collate_faces(
-            [c.face for c in clips], [c.face_found for c in clips], frames, spec
-        )
+        batch |= _collate_faces(clips, frames, spec)
     if "mfcc" in names:
         silence = np.zeros(spec.audio.shape, np.float32)
         batch["mfcc"] = np.stack([silence if c.mfcc is None else c.mfcc for c in clips])
@@ -54,20 +53,19 @@ def collate_clips(
     return {name: batch[name] for name in names}
 
 
-def _collate_faces(
-    faces: list[np.ndarray | None], found: list[np.ndarray], frames: str, spec: ClipSpec
-) -> Batch:
+def _collate_faces(clips: Sequence[ClipInputs], frames: str, spec: ClipSpec) -> Batch:
+    faces = [np.empty((0, *spec.face.shape)) if c.face is None else c.face for c in clips]
     if frames == "each":
-        return {"face": np.concatenate([f for f in faces if f is not None]).astype(np.float32)}
-    n, n_frames = len(faces), max([1, *(len(f) for f in faces if f is not None)])
-    shape = (n, 1) if frames == "one" else (n, n_frames)
+        return {"face": np.concatenate(faces, dtype=np.float32)}
+    if frames == "one":
+        faces = [
+            face[choose_frame(c.face_found)][None] if len(face) else face
+            for c, face in zip(clips, faces, strict=True)
+        ]
+    shape = len(clips), max(1, *map(len, faces))
     face = np.zeros((*shape, *spec.face.shape), np.float32)
     mask = np.zeros(shape, np.float32)
     for i, crops in enumerate(faces):
-        if crops is None:
-            continue
-        if frames == "one":
-            crops = crops[choose_frame(found[i])][None]
         face[i, : len(crops)], mask[i, : len(crops)] = crops, 1.0
     return {"face": face[:, 0] if frames == "one" else face, "face_mask": mask}
 
@@ -85,29 +83,19 @@ def predict_clips(
     run: a batch to at least ``logits`` (batch, 7), by Keras or by onnxruntime. With frames
     ``each`` the logits of a clip are the mean of its crops'.
     """
-    usable: list[bool] = []
-    found = [np.empty((0, N_EMOTIONS), np.float32)]
-    waiting: list[ClipInputs] = []  # clips are read one by one: all may not fit into memory
-
-    def predict() -> None:
-        logits = run(collate_clips(waiting, names, frames, spec))["logits"]
-        if frames == "each":
-            ends = np.cumsum([len(c.face) for c in waiting if c.face is not None])
-            logits = np.stack([rows.mean(axis=0) for rows in np.split(logits, ends[:-1])])
-        found.append(softmax(logits))
-        waiting.clear()
-
-    for clip in clips:
-        usable.append(can_predict(clip, names))
-        if usable[-1]:
-            waiting.append(clip)
-        if len(waiting) == batch:
-            predict()
-    if waiting:
-        predict()
-    probs = np.full((len(usable), N_EMOTIONS), np.nan, np.float32)
-    probs[usable] = np.concatenate(found)
-    return probs
+    clips, rows = iter(clips), [np.empty((0, N_EMOTIONS), np.float32)]
+    while chunk := list(islice(clips, batch)):  # all may not fit into memory
+        probs = np.full((len(chunk), N_EMOTIONS), np.nan, np.float32)
+        usable = [can_predict(clip, names) for clip in chunk]
+        ready = list(compress(chunk, usable))
+        if ready:
+            logits = run(collate_clips(ready, names, frames, spec))["logits"]
+            if frames == "each":
+                ends = np.cumsum([len(c.face) for c in ready if c.face is not None])
+                logits = np.stack([crops.mean(axis=0) for crops in np.split(logits, ends[:-1])])
+            probs[usable] = softmax(logits)
+        rows.append(probs)
+    return np.concatenate(rows)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

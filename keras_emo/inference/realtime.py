@@ -13,16 +13,15 @@ import numpy as np
 from keras_emo.inference.model import Model
 from keras_emo.inference.predict import TrackedWindow, choose_lengths, predict_window
 from keras_emo.inference.windows import WindowCutter
-from keras_emo.media.live import Latest, Source
-from keras_emo.media.picture import convert_frame, shrink_frame
-from keras_emo.media.recording import Streams
+from keras_emo.media.live import Latest, Stream, Webcam
+from keras_emo.media.recording import Streams, convert_frame, shrink_frame
 
 _PATIENCE_S = 1.0  # sound and picture of a live source come together
 _STALLED_S = 1.0  # without a picture for so long, windows close without it
 _EARLY_S = 1 / 60  # half a frame: a picture due in less is sampled
 
 
-class LivePredictions(Iterator[TrackedWindow]):
+class LivePredictions:
     """Predictions for a live source, a window per hop; a context that stops the reading.
 
     Pictures are sampled spec.face.frame_rate_hz times a second; where that is too much for
@@ -33,7 +32,7 @@ class LivePredictions(Iterator[TrackedWindow]):
     def __init__(
         self,
         model: Model,
-        source: Source,
+        source: Webcam | Stream,
         name: str,
         window_s: float | None = None,
         hop_s: float | None = None,
@@ -58,7 +57,6 @@ class LivePredictions(Iterator[TrackedWindow]):
             live=True,
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
-        self._steps = self._predict()
 
     def __enter__(self) -> LivePredictions:
         self._thread.start()
@@ -68,18 +66,14 @@ class LivePredictions(Iterator[TrackedWindow]):
         self.latest.stopped = True
         self._thread.join(timeout=2.0)  # one that hangs in a read ends with the process
 
-    def __next__(self) -> TrackedWindow:
-        return next(self._steps)
-
     def _read(self) -> None:
         try:
             self._source.read(self.latest)
+            self.latest.end()
         except BaseException as e:
             self.latest.end(e)
-        else:
-            self.latest.end()
 
-    def _predict(self) -> Iterator[TrackedWindow]:
+    def __iter__(self) -> Iterator[TrackedWindow]:
         came_s = time.monotonic()
         while self.time_s < self.max_s:
             picture, sound = self.latest.read(_STALLED_S)

@@ -11,8 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from keras_emo.media.decode import SAMPLE_RATES_HZ, check_resolution
-from keras_emo.media.picture import shrink_frame
-from keras_emo.media.recording import Media, OnFrame, SampleGrid, Streams
+from keras_emo.media.recording import Media, OnFrame, SampleGrid, Streams, shrink_frame
 from keras_emo.spec import ClipSpec, FaceSpec
 
 
@@ -25,6 +24,7 @@ class ArrayClip:
     ValueError for a wrong shape or range.
     """
 
+    path: ClassVar[Path] = Path("arrays")  # its name in messages
     frames: Sequence[np.ndarray] | np.ndarray | None = None
     fps: float | None = None
     waveform: np.ndarray | None = None

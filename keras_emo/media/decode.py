@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from keras_emo.errors import ClipError, Reason
-from keras_emo.media.picture import convert_frame
 from keras_emo.media.recording import (
     Media,
     OnAudio,
     OnFrame,
     SampleGrid,
     Streams,
+    convert_frame,
     read_length,
     read_lengths,
 )
@@ -85,9 +85,11 @@ class Decoding:
             "video": [] if frame_rate_hz is None else pictures,
             "audio": container.streams.audio if self.audio_s else [],
         }
-        chosen = {kind: _choose(streams) for kind, streams in wanted.items()}
-        video, audio = self._video, self._audio = chosen["video"], chosen["audio"]
-        undecodable = tuple(k for k, streams in wanted.items() if streams and chosen[k] is None)
+        decodable = {k: [s for s in ss if s.codec_context is not None] for k, ss in wanted.items()}
+        video, audio = (next(iter(streams), None) for streams in decodable.values())
+        self._video: Any = video
+        self._audio: Any = audio
+        undecodable = tuple(k for k, streams in wanted.items() if streams and not decodable[k])
         self.streams = Streams(video is not None, audio is not None, undecodable)
         self._chosen = [s for s in (video, audio) if s is not None]
         if video is not None:
@@ -99,7 +101,9 @@ class Decoding:
         if self._chosen:
             self.declared_s = duration_s
         self._has_times = container.format.name != "avi"
-        self._may_spare = _may_spare(video) and self._has_times
+        # only H.264 marks, for sure, every picture that another one is made from
+        is_h264 = video is not None and video.codec_context.name == "h264"
+        self._may_spare = is_h264 and self._has_times
         self._grid = SampleGrid(frame_rate_hz or 0.0, 0.0 if video is None else _step_s(video))
 
     @property
@@ -260,16 +264,6 @@ class Decoding:
 
 def _is_cover(stream: Any) -> bool:
     return bool(getattr(stream, "disposition", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
-
-
-def _choose(streams: Sequence[Any]) -> Any:
-    """The first stream with a decoder, or None."""
-    return next((s for s in streams if s.codec_context is not None), None)
-
-
-def _may_spare(video: Any) -> bool:
-    # only H.264 marks, for sure, every picture that another one is made from
-    return video is not None and video.codec_context.name == "h264"
 
 
 def _to_s(ticks: int, time_base: Fraction) -> float:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,25 +17,12 @@ from keras_emo.media.reader import FORMATS, check_file, open_container, translat
 from keras_emo.media.sound import to_mono
 
 # An address names its protocol; nothing else is opened, wherever the stream points.
-PROTOCOLS = {
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "http": "http,tcp",
-    "https": "https,tls,tcp",
-}
+PROTOCOLS = {"rtsp": "rtsp,rtp,udp,tcp", "http": "http,tcp", "https": "https,tls,tcp"}
 _STREAM_FORMATS = FORMATS + ",mpegts,flv,rtsp,mpjpeg"  # no playlists: they name other files
 _TIMEOUT_S = 10.0
 _SOUND_S = 10.0  # kept for a slow consumer
 
 Sound = tuple[np.ndarray, int, float]  # mono float32 (n,), rate in Hz, time in s
-
-
-class Source(Protocol):
-    """A live source of pictures, and of sound if it has any."""
-
-    has_audio: bool
-
-    def read(self, latest: Latest) -> None:
-        """Put all into latest, in real time, until latest.stopped or the end. Raises ClipError."""
 
 
 @dataclass
@@ -47,7 +33,6 @@ class Latest:
     """
 
     n_dropped: int = 0
-    n_pictures: int = 0
     stopped: bool = False
     ended: bool = False
     error: BaseException | None = None
@@ -59,7 +44,6 @@ class Latest:
         """Replace the picture; av.VideoFrame or RGB uint8 (height, width, 3)."""
         with self._changed:
             self.n_dropped += self._picture is not None
-            self.n_pictures += 1
             self._picture = picture, time_s
             self._changed.notify()
 
@@ -95,6 +79,7 @@ class Webcam:
         self.number = number
 
     def read(self, latest: Latest) -> None:
+        """Put its pictures into latest until latest.stopped or the end. Raises ClipError."""
         logging = cv2.utils.logging  # its warnings would repeat our error
         logging.setLogLevel(logging.LOG_LEVEL_ERROR)
         camera = cv2.VideoCapture(self.number)
@@ -121,17 +106,15 @@ class Stream:
         if self.protocol not in ("file", *PROTOCOLS):
             cause = f"{self.protocol} is not supported, only files, {', '.join(PROTOCOLS)}"
             raise ClipError(address, Reason.FORMAT_NOT_ALLOWED, cause)
-        self.has_audio = False
         self._container = self._open()
-        self._streams = [
-            streams[0]
-            for streams in (self._container.streams.video, self._container.streams.audio)
-            if streams and streams[0].codec_context is not None
-        ]
-        if not any(s.type == "video" for s in self._streams):
+        streams = self._container.streams
+        first = [*streams.video[:1], *streams.audio[:1]]
+        self._streams = [s for s in first if s.codec_context is not None]
+        kinds = {s.type for s in self._streams}
+        if "video" not in kinds:
             self._container.close()
             raise ClipError(address, Reason.NO_VIDEO, "no picture; live needs one")
-        self.has_audio = any(s.type == "audio" for s in self._streams)
+        self.has_audio = "audio" in kinds
 
     def _open(self) -> Any:
         if self.protocol == "file":
@@ -141,6 +124,7 @@ class Stream:
         return open_container(self.address, options, _TIMEOUT_S)
 
     def read(self, latest: Latest) -> None:
+        """Put all into latest, in real time, until latest.stopped or the end. Raises ClipError."""
         import av
 
         start_s: float | None = None  # of the recording's clock
@@ -162,20 +146,15 @@ class Stream:
                     shown_s = float(frame.time or 0.0)
                     start_s = shown_s if start_s is None else start_s
                     time_s = max(shown_s - start_s, 0.0)
-                    if recorded:
-                        wait_for(began_s + time_s, lambda: latest.stopped)
+                    due_s = began_s + time_s if recorded else 0.0
+                    while not latest.stopped and (left_s := due_s - time.monotonic()) > 0:
+                        time.sleep(min(left_s, 0.1))
                     if isinstance(frame, av.VideoFrame):
                         latest.put(frame, time_s)
                     else:
                         latest.put_sound(to_mono(frame), frame.sample_rate, time_s)
 
 
-def wait_for(due_s: float, stopped: Callable[[], bool]) -> None:
-    """Sleep until due_s on the monotonic clock, or until stopped() is true."""
-    while not stopped() and (left_s := due_s - time.monotonic()) > 0:
-        time.sleep(min(left_s, 0.1))
-
-
-def open_source(name: str) -> Source:
+def open_source(name: str) -> Webcam | Stream:
     """A webcam by its number, else a stream. Raises ClipError."""
     return Webcam(int(name)) if name.isdecimal() else Stream(name)

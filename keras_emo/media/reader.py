@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Full, Queue
 from typing import Any
 
 import cv2
 import numpy as np
-import soxr
 
 from keras_emo.errors import ClipError, Reason, describe_error
 from keras_emo.media.decode import Decoding, check_resolution
-from keras_emo.media.picture import read_size
 from keras_emo.media.recording import Frame, Media, OnFrame, Streams
 
 # A text file named .mp4 can make FFmpeg open other files: only these containers, only files.
@@ -26,8 +24,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg"
 OPEN_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PICTURE_PIXELS = 1 << 25  # of a picture on disk, as cameras make them
-_N_WAITING = 2  # frames decoded ahead of the thread that looks for faces
-_POLL_S = 0.1  # how often the decoding thread checks whether frames are still wanted
+_N_AHEAD = 3  # frames decoded ahead of the one in which faces are looked for
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,7 @@ class ClipSource:
     @property
     def path(self) -> Path:
         """The file to name in messages."""
-        for path in (self.video, self.audio, *self.frames):
-            if path is not None:
-                return path
-        raise ValueError("a clip source with no file")
+        return self.files[0]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -153,40 +147,28 @@ def translate_error(path: Path | str, error: Exception) -> ClipError:
 
 
 def relay_frames(read: Callable[[OnFrame], Media], on_frame: OnFrame) -> Media:
-    """read(on_frame), but read runs in another thread while on_frame is called in this one.
+    """read(on_frame), but on_frame is called in another thread, in order, a few frames behind.
 
     So faces are found on one core while the next frames are decoded on others. Whatever either
-    raises is raised here, as it would be by read(on_frame); no thread is left then.
+    raises is raised here and ends the reading; no thread is left then.
     """
-    frames: Queue[Frame | None] = Queue(_N_WAITING)
-    stopped = False
+    given: deque[Future[None]] = deque()
 
-    def put(frame: Frame | None) -> None:
-        while not stopped:
-            try:
-                return frames.put(frame, timeout=_POLL_S)
-            except Full:
-                continue
-        raise _Stopped
+    def call(frame: Frame, before: Future[None] | None) -> None:
+        if before is not None:
+            before.result()  # raises: after a failure no further frame is passed on
+        on_frame(frame)
 
-    def read_all() -> Media:
-        try:
-            return read(put)
-        finally:
-            put(None)
+    def relay(frame: Frame) -> None:
+        given.append(pool.submit(call, frame, given[-1] if given else None))
+        if len(given) > _N_AHEAD:
+            given.popleft().result()
 
-    with ThreadPoolExecutor(1, "decoding") as pool:
-        reading = pool.submit(read_all)
-        try:
-            while (frame := frames.get()) is not None:
-                on_frame(frame)
-        finally:
-            stopped = True
-        return reading.result()
-
-
-class _Stopped(Exception):
-    """No further frames are wanted."""
+    with ThreadPoolExecutor(1, "faces") as pool:
+        media = read(relay)
+        for future in given:
+            future.result()
+    return media
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -226,9 +208,38 @@ def read_images(
     )
 
 
-def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Mono float32 at to_hz (soxr, high quality)."""
-    if from_hz == to_hz:
-        return waveform
-    resampled: np.ndarray = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
-    return resampled.astype(np.float32)
+def read_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in px that a PNG or JPEG declares, None where it is neither or cut short.
+
+    For limits that hold before memory is reserved: OpenCV decodes up to 2**30 pixels, and reserves
+    any length that a chunk of a PNG declares.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return _read_png_size(data)
+    return _read_jpeg_size(data) if data[:2] == b"\xff\xd8" else None
+
+
+def _read_png_size(data: bytes) -> tuple[int, int] | None:
+    at = 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IEND" and not length:
+            return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        at += 12 + length
+    return None
+
+
+def _read_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(data):
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker == 0xFF:  # filling, which decoders pass over
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame starts
+            height, width = (int.from_bytes(data[at + k : at + k + 2], "big") for k in (5, 7))
+            return width, height
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # stands alone
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 # FFmpeg guesses the length of these from their bit rate: nothing to hold a file to.
@@ -94,6 +94,43 @@ class SampleGrid:
         self.next_index = max(self.next_index, reached) + 1
 
 
+def convert_frame(picture: Any, time_s: float, max_px: int = 0) -> Frame:
+    """The Frame of an av.VideoFrame, upright for any orientation of the phone.
+
+    A longer side over max_px is shrunk to it while converting; 0: none is.
+    """
+    size = _fit(picture.width, picture.height, max_px)
+    if size is not None:
+        rgb = picture.to_ndarray(
+            format="rgb24", width=size[0], height=size[1], interpolation="AREA", threads=1
+        )
+    else:
+        rgb = picture.to_ndarray(format="rgb24", threads=1)
+    across, down = picture.width / rgb.shape[1], picture.height / rgb.shape[0]
+    turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
+    if turns:
+        rgb = np.ascontiguousarray(np.rot90(rgb, turns))
+    return Frame(rgb, time_s, (down, across) if turns % 2 else (across, down))
+
+
+def shrink_frame(rgb: np.ndarray, time_s: float, max_px: int = 0) -> Frame:
+    """The Frame of an array, uint8 (height, width, 3); max_px: as in convert_frame."""
+    height, width = rgb.shape[:2]
+    size = _fit(width, height, max_px)
+    if size is None:
+        return Frame(rgb, time_s)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return Frame(small, time_s, (width / size[0], height / size[1]))
+
+
+def _fit(width: int, height: int, max_px: int) -> tuple[int, int] | None:
+    """(width, height) shrunk to a longer side of max_px; None where nothing is to be shrunk."""
+    factor = max_px / max(width, height)
+    if not max_px or factor >= 1:
+        return None
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
 def read_lengths(
     path: Path, container: Any, streams: Sequence[Any], ends_s: dict[str, float]
 ) -> dict[str, float | None]:
@@ -104,8 +141,8 @@ def read_lengths(
     if container.format.name in UNSURE_OF_LENGTH:
         return {}
     declared = {s.type: read_length(s) for s in streams}
-    if container.format.name == "wav":
-        declared["audio"] = _read_wav_length(path)
+    if container.format.name == "wav" and streams:
+        declared["audio"] = _read_wav_length(path, streams[0])
     if None in declared.values() and len(streams) == len(container.streams):
         longest = max(declared, key=lambda kind: ends_s.get(kind, 0.0))
         declared[longest] = declared[longest] or (container.duration or 0) / 1e6
@@ -117,12 +154,18 @@ def read_length(stream: Any) -> float | None:
     return float(stream.duration * stream.time_base) if stream.duration else None
 
 
-def _read_wav_length(path: Path) -> float | None:
+def _read_wav_length(path: Path, sound: Any) -> float | None:
     """By the header, where FFmpeg reports no more than the file holds; None where it is unset."""
-    try:
-        with wave.open(str(path)) as f:
-            n_bytes = f.getnframes() * f.getnchannels() * f.getsampwidth()
-            streamed = n_bytes == 0 or n_bytes >= 0xFFFFFF00  # written before the end was known
-            return None if streamed else f.getnframes() / f.getframerate()
-    except (wave.Error, EOFError, ZeroDivisionError):
+    bits_per_s = sound.codec_context.bit_rate
+    if not bits_per_s or not sound.codec_context.name.startswith("pcm_"):
         return None
+    with open(path, "rb") as f:
+        head = f.read(12)[:4] + f.read(8)
+        while len(head) == 12 and head[:4] == b"RIFF":
+            n_bytes = int.from_bytes(head[8:], "little")
+            if head[4:8] == b"data":
+                streamed = n_bytes == 0 or n_bytes >= 0xFFFFFF00  # written before it was known
+                return None if streamed else n_bytes * 8 / bits_per_s
+            f.seek(n_bytes + n_bytes % 2, 1)
+            head = head[:4] + f.read(8)
+    return None

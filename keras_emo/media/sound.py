@@ -13,7 +13,7 @@ _NOTHING = np.zeros(0, np.float32)
 
 
 class SoundBuffer:
-    """Mono float32 at rate_hz, equal to reader.resample of the whole, held until forget.
+    """Mono float32 at rate_hz, equal to resample of the whole, held until forget.
 
     The rate of the blocks may change.
     """
@@ -76,6 +76,14 @@ class SoundBuffer:
         if len(self._blocks) != 1:
             self._blocks = [np.concatenate([_NOTHING, *self._blocks])]
         return self._blocks[0]
+
+
+def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Mono float32 at to_hz (soxr, high quality)."""
+    if from_hz == to_hz:
+        return waveform
+    resampled: np.ndarray = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
+    return resampled.astype(np.float32)
 
 
 def to_mono(frame: Any) -> np.ndarray:

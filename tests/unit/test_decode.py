@@ -259,10 +259,11 @@ def test_truncated_mp4(part, noisy, tmp_path):
     refused(path, Reason.TRUNCATED_CONTAINER)
 
 
-def test_truncated_wav_keeps_what_is_there(make, tmp_path):
-    path = make.wav(tmp_path / "a.wav", make.sine())
+@pytest.mark.parametrize(("codec", "n_bytes"), [("pcm_s16le", 2), ("pcm_f32le", 4)])
+def test_truncated_wav_keeps_what_is_there(codec, n_bytes, make, tmp_path):
+    path = make.wav(tmp_path / "a.wav", make.sine(), codec=codec)
     data = path.read_bytes()
-    path.write_bytes(data[:50_000])
+    path.write_bytes(data[: n_bytes * 25_000])
     read = read_media(path)
     assert len(read.waveform) == pytest.approx(25_000, abs=100)
     assert read.missing_s == pytest.approx(1 - 25_000 / 48_000, abs=0.01)
@@ -271,6 +272,19 @@ def test_truncated_wav_keeps_what_is_there(make, tmp_path):
     size_at = data.find(b"data") + 4  # a writer to a pipe cannot go back and fill it in
     path.write_bytes(data[:size_at] + b"\xff" * 4 + data[size_at + 4 :])
     assert (read_media(path).missing_s, len(read_media(path).waveform)) == (0, 48_000)
+
+
+def test_truncated_wav_of_several_channels(tmp_path):
+    """Of more than two channels, or 24 bits, FFmpeg writes the extensible format."""
+    with av.open(str(tmp_path / "a.wav"), "w") as out:
+        stream = out.add_stream("pcm_s24le", rate=48_000, layout="5.1")
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 6 * 48_000), np.int32), "s32", "5.1")
+        frame.sample_rate, frame.pts = 48_000, 0
+        out.mux([*stream.encode(frame), *stream.encode()])
+    data = (tmp_path / "a.wav").read_bytes()
+    assert data[20:22] == b"\xfe\xff"
+    (tmp_path / "a.wav").write_bytes(data[: len(data) // 4])
+    assert read_media(tmp_path / "a.wav").missing_s == pytest.approx(0.75, abs=0.01)
 
 
 @pytest.mark.parametrize("n_bytes", [1000, 30_000])
@@ -446,7 +460,7 @@ def test_spared_pictures_change_nothing(kind, threads, make, decoded, monkeypatc
     fast = read_media(path, threads=threads)
     n_fast = len(decoded)
     decoded.clear()
-    monkeypatch.setattr(decoding, "_may_spare", lambda video: False)
+    monkeypatch.setattr(decoding.Decoding, "_spare", lambda self, packet: False)
     slow = read_media(path, threads=threads)
     assert len(decoded) == 91
     assert n_fast < (70 if threads == 1 else 91)

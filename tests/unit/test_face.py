@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_emo.features.face import FaceTrack, crop_face
+from keras_emo.features.face import Person, crop_face
 from keras_emo.media.recording import Frame
 from keras_emo.spec import FaceSpec
 
@@ -126,8 +126,8 @@ def test_frame_is_left_as_it_was():
 A, B = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)
 
 
-def follow(boxes, times_s, spec=SPEC) -> FaceTrack:
-    track = FaceTrack(spec)
+def follow(boxes, times_s, spec=SPEC) -> Person:
+    track = Person(spec)
     for i, (box, time_s) in enumerate(zip(boxes, times_s, strict=True)):
         track.add(Frame(np.full((9, 9, 3), i, np.uint8), time_s), box)
     track.finish()
@@ -174,7 +174,7 @@ def test_same_as_looking_at_all_frames_at_once(steps, gap_s):
 
 
 def test_frames_are_held_no_longer_than_the_gap():
-    track = FaceTrack(SPEC)
+    track = Person(SPEC)
     for i in range(100):
         track.add(Frame(np.zeros((9, 9, 3), np.uint8), i / 3), A if i == 0 else None)
         assert len(track._waiting) <= 4

@@ -132,7 +132,7 @@ def test_stopping_ends_the_thread(face):
     before = threading.active_count()
     camera = Camera(60.0, face)
     with LivePredictions(camera, camera, "camera", 1.0, 0.5) as live:
-        next(live)
+        next(iter(live))
     assert threading.active_count() == before
 
 

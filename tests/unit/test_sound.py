@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_emo.media.reader import resample
-from keras_emo.media.sound import SoundBuffer
+from keras_emo.media.sound import SoundBuffer, resample
 
 
 @pytest.mark.parametrize("from_hz", [8000, 16_000, 44_100, 48_000, 96_000])

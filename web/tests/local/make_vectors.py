@@ -13,15 +13,14 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from keras_emo.media.sampling import SampleGrid
 
 from keras_emo.features.boxes import best_first, crop_bilinear, overlapped, suppress
 from keras_emo.features.face import crop_face
 from keras_emo.features.pyramid import levels_near, normalize, pyramid_scales
 from keras_emo.features.tracking import FaceTracker
 from keras_emo.inference.segments import find_segments
-from keras_emo.media.picture import to_rgb
-from keras_emo.media.reader import resample
+from keras_emo.media.recording import SampleGrid, convert_frame
+from keras_emo.media.sound import resample
 from keras_emo.spec import FaceSpec
 
 VECTORS = Path(__file__).with_name("vectors.json")
@@ -86,7 +85,7 @@ def list_colours() -> list[dict[str, Any]]:
             planes = paint(16, 12, 1).ravel()
             frame = av.VideoFrame.from_ndarray(planes.reshape(12, 16), format="yuv420p")
             frame.colorspace, frame.color_range = number, 2 if full else 1
-            rgb, _ = to_rgb(frame)
+            rgb = convert_frame(frame, 0.0).rgb
             cases.append({"matrix": matrix, "full": full, "values": flatten(rgb)})
     return cases
 
@@ -100,7 +99,7 @@ def list_small_colours() -> list[dict[str, Any]]:
         for full, longest in ((False, 32), (True, 32), (False, 20)):
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             frame.colorspace, frame.color_range = number, 2 if full else 1
-            rgb, _ = to_rgb(frame, longest)
+            rgb = convert_frame(frame, 0.0, longest).rgb
             size = rgb.shape[1::-1]
             case = {"matrix": matrix, "full": full, "size": size, "values": flatten(rgb)}
             cases.append(case)
@@ -113,7 +112,7 @@ def list_samples() -> list[dict[str, Any]]:
         grid, kept = SampleGrid(rate_hz, 1 / fps), []
         for i in range(60):
             if grid.is_due(i / fps):
-                grid.take(i / fps)
+                grid.keep(i / fps)
                 kept.append(i)
         cases.append({"fps": fps, "rate_hz": rate_hz, "kept": kept})
     return cases
