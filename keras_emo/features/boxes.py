@@ -93,8 +93,6 @@ def overlapped(boxes: np.ndarray, threshold: float, of_smaller: bool = False) ->
     As in the package, a suppressed box suppresses others too. of_smaller: the overlap is
     counted against the smaller box's area instead of the union.
     """
-    if len(boxes) < 2:  # the usual case near a known face
-        return np.zeros(len(boxes), bool)
     x1, y1, x2, y2 = np.ascontiguousarray(boxes.T, dtype=np.float32)
     width = np.minimum.outer(x2, x2) - np.maximum.outer(x1, x1)
     height = np.minimum.outer(y2, y2) - np.maximum.outer(y1, y1)

@@ -101,7 +101,8 @@ def gather_inputs(
     if "face" in modalities:
         face = _find_face(media.streams, finder, warnings)
     if "voice" in modalities:
-        mfcc = _find_voice(media, spec.audio, sound)
+        waveform = check_waveform(media, spec.audio, sound)
+        mfcc = waveform if isinstance(waveform, Reason) else compute_mfcc(waveform, spec.audio)
     subject = face if isinstance(face, Person) else None
     warnings += describe_damage(media)
     if media.cut:
@@ -133,13 +134,11 @@ def describe_damage(media: Media) -> list[str]:
 
 
 def _reject(path: Path, inputs: ClipInputs) -> ClipError:
-    reasons = [str(s) for s in inputs.states] or ["no modality requested"]
+    reason = inputs.states[0] if len(inputs.states) == 1 else Reason.NO_MODALITY
     if Reason.UNSUPPORTED_CODEC in inputs.states:
         reason = Reason.UNSUPPORTED_CODEC
-    else:
-        reason = inputs.states[0] if len(inputs.states) == 1 else Reason.NO_MODALITY
-    examined = f"{inputs.frames_examined} frames examined"
-    return ClipError(path, reason, f"{' and '.join(reasons)}; {examined}")
+    reasons = " and ".join(inputs.states) or "no modality requested"
+    return ClipError(path, reason, f"{reasons}; {inputs.frames_examined} frames examined")
 
 
 def read_source(
@@ -160,14 +159,9 @@ def read_source(
         if rate_hz is not None:
             media = read_images(source.frames, rate_hz, spec.face.max_frames, on_frame)
     elif source.video is not None:
-        read = partial(
-            read_media,
-            source.video,
-            rate_hz,
-            spec.face.max_frames,
-            audio_s if source.audio is None else 0.0,
-            max_px=spec.face.decode_max_px,
-        )
+        face, own_s = spec.face, audio_s if source.audio is None else 0.0
+        limits = rate_hz, face.max_frames, own_s
+        read = partial(read_media, source.video, *limits, max_px=face.decode_max_px)
         if on_frame is None or threads == 1:
             media = read(threads=threads, on_frame=on_frame)
         else:  # one of the threads looks for faces
@@ -211,12 +205,6 @@ def check_waveform(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Re
     return Reason.SILENT_AUDIO if spread < 10 ** (spec.silence_dbfs / 20) else waveform
 
 
-def _find_voice(media: Media, spec: AudioSpec, path: Path) -> np.ndarray | Reason:
-    """MFCC float32 (n_mfcc, n_frames), or the reason why there are none."""
-    waveform = check_waveform(media, spec, path)
-    return waveform if isinstance(waveform, Reason) else compute_mfcc(waveform, spec)
-
-
 def _find_face(streams: Streams, finder: SubjectFinder, warnings: list[str]) -> Person | Reason:
     """The subject, or the reason why there is none."""
     if not streams.has_video:
@@ -227,8 +215,8 @@ def _find_face(streams: Streams, finder: SubjectFinder, warnings: list[str]) -> 
     subject = finder.choose()
     if subject is None or subject.n_found < finder.spec.min_coverage * finder.n_examined:
         if subject is not None:
-            text = f"a face in {subject.n_found} of {finder.n_examined} frames is too few"
-            warnings.append(text)
+            counts = f"{subject.n_found} of {finder.n_examined}"
+            warnings.append(f"a face in {counts} frames is too few")
         return Reason.NO_FACE
     if finder.has_several:
         which = {"largest": "largest", "central": "most central"}[finder.spec.speaker]

@@ -59,10 +59,6 @@ class DetectedFace:
     box: Box
     confidence: float = 1.0
 
-    @property
-    def area_px(self) -> float:
-        return self.box[2] * self.box[3]
-
 
 class Person:
     """One person's face over a clip, frame by frame: its crops, and how prominent it is.

@@ -118,7 +118,7 @@ class FaceDetector:
             for (x1, y1, x2, y2), score in zip(boxes, scores, strict=True)
             if x2 > x1 and y2 > y1
         ]
-        return sorted(faces, key=lambda face: face.area_px, reverse=True)
+        return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
 
     def _propose(self, picture: np.ndarray) -> np.ndarray:
         """P-Net over the pyramid: square boxes (n, 4), best first."""

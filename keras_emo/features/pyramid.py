@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -42,15 +41,6 @@ def normalize(pixels: np.ndarray) -> np.ndarray:
     return image
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One axis of a region of a level: its pixels there, and those of the picture it shrinks."""
-
-    first: int
-    length: int
-    source: slice
-
-
 def levels_near(
     picture: np.ndarray, scales: list[float], boxes: np.ndarray
 ) -> Iterator[tuple[np.ndarray, float, int, int]]:
@@ -70,22 +60,24 @@ def levels_near(
                 continue
             reach = max(side * _REGION, window) / 2
             halvings = max(0, int(np.log2(max(1.0, 1 / (scale * _FINER)))))
-            columns = _find_side((x1 + x2) / 2, reach, scale, halvings, width)
-            rows = _find_side((y1 + y2) / 2, reach, scale, halvings, height)
-            if min(rows.length, columns.length) < CELL_PX:
+            left, n_columns, columns = _find_side((x1 + x2) / 2, reach, scale, halvings, width)
+            top, n_rows, rows = _find_side((y1 + y2) / 2, reach, scale, halvings, height)
+            if min(n_rows, n_columns) < CELL_PX:
                 continue
             while len(halved) <= halvings:
                 half = (max(1, halved[-1].shape[1] // 2), max(1, halved[-1].shape[0] // 2))
                 halved.append(cv2.resize(halved[-1], half, interpolation=cv2.INTER_AREA))
-            source = halved[halvings][rows.source, columns.source]
-            size = (columns.length, rows.length)
-            level = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
-            yield level, scale, columns.first, rows.first
+            source, size = halved[halvings][rows, columns], (n_columns, n_rows)
+            yield cv2.resize(source, size, interpolation=cv2.INTER_AREA), scale, left, top
 
 
-def _find_side(center: float, reach: float, scale: float, halvings: int, length: int) -> _Side:
-    """What of a level lies around a place of the picture; P-Net's grid is even."""
+def _find_side(
+    center: float, reach: float, scale: float, halvings: int, length: int
+) -> tuple[int, int, slice]:
+    """Start and length, along one axis, of what a level shows around a place, P-Net's grid is even;
+    and the pixels of the halved picture that are shrunk to it.
+    """
     first = int(max(0.0, center - reach) * scale) // STRIDE_PX * STRIDE_PX
     end = min(int(length * scale), int(np.ceil((center + reach) * scale)))
     finer = max(1, length >> halvings) / int(length * scale)
-    return _Side(first, end - first, slice(round(first * finer), round(end * finer)))
+    return first, end - first, slice(round(first * finer), round(end * finer))

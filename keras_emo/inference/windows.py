@@ -46,7 +46,6 @@ class WindowCutter:
     Faces are followed once, from start to end, so a person's id holds across windows; the
     subject is chosen in each window, as prepare_clip does. Held are the crops and the sound of
     windows that are still open; a stream that is patience_s behind the other is not waited for.
-    Raises ValueError for lengths out of range, see check_lengths.
 
     streams: of the recording. path: to name in errors. live: windows come half a hop sooner, and
     none is longer than window_s.
@@ -64,7 +63,6 @@ class WindowCutter:
         patience_s: float = PATIENCE_S,
         live: bool = False,
     ):
-        check_lengths(spec, window_s, hop_s)
         self.path, self.streams, self.spec, self.modalities = path, streams, spec, modalities
         self.window_s, self.hop_s, self.patience_s = window_s, hop_s, patience_s
         self.came_late = False  # something belonged to windows that were closed

@@ -41,14 +41,6 @@ def check_resolution(path: Path, width: int, height: int, limit: int = 0) -> Non
         raise ClipError(path, Reason.RESOLUTION_LIMIT, cause)
 
 
-def check_sample_rate(path: Path, stream: Any) -> None:
-    """Raise ClipError outside SAMPLE_RATES_HZ."""
-    low, high = SAMPLE_RATES_HZ
-    if not low <= (stream.sample_rate or 0) <= high:
-        cause = f"sample rate {stream.sample_rate} Hz, allowed {low} to {high}"
-        raise ClipError(path, Reason.BAD_HEADER, cause)
-
-
 class Decoding:
     """One pass over the first decodable picture and sound of an open container.
 
@@ -96,8 +88,10 @@ class Decoding:
             check_resolution(path, video.codec_context.width, video.codec_context.height)
             video.codec_context.thread_count = threads
             video.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"
-        if audio is not None:
-            check_sample_rate(path, audio)
+        low, high = SAMPLE_RATES_HZ
+        if audio is not None and not low <= (audio.sample_rate or 0) <= high:
+            cause = f"sample rate {audio.sample_rate} Hz, allowed {low} to {high}"
+            raise ClipError(path, Reason.BAD_HEADER, cause)
         if self._chosen:
             self.declared_s = duration_s
         self._has_times = container.format.name != "avi"

@@ -83,7 +83,7 @@ def test_confidence_threshold():
     found = faked(sure, sure, unsure, FaceSpec(min_confidence=0.8)).detect(frame)
     assert found
     assert all(face.confidence == pytest.approx(0.85) for face in found)
-    areas = [face.area_px for face in found]
+    areas = [face.box[2] * face.box[3] for face in found]
     assert areas == sorted(areas, reverse=True)
 
 
