@@ -49,33 +49,20 @@ def test_middle_of_the_found(found, chosen):
     assert choose_frame(np.array(found, bool)) == chosen
 
 
-def test_no_picture():
-    clips = [clip(2), clip(0)]
-    feed = collate_clips(clips, ("mfcc",), "none", SPEC)
-    assert list(feed) == ["mfcc"]
-    np.testing.assert_array_equal(feed["mfcc"], [c.mfcc for c in clips])
-    assert feed["mfcc"].dtype == np.float32
-
-
 def test_each_crop_is_a_row():
     feed = collate_clips([clip(2), clip(1), clip(3, voice=False)], ("face",), "each", SPEC)
     assert levels(feed["face"]) == [10, 11, 10, 10, 11, 12]
     assert feed["face"].shape == (6, 16, 16, 3)
 
 
-def test_one_crop_a_clip():
-    feed = collate_clips([clip(5), clip(5, found=[0, 3, 4])], ("face",), "one", SPEC)
-    assert feed["face"].shape == (2, 16, 16, 3)
-    assert levels(feed["face"]) == [12, 13]
-
-
 def test_one_crop_with_masks():
-    feed = collate_clips([clip(3), clip(0), clip(1, voice=False)], BOTH, "one", SPEC)
+    clips = [clip(5, found=[0, 3, 4]), clip(0), clip(1, voice=False)]
+    feed = collate_clips(clips, BOTH, "one", SPEC)
     assert list(feed) == list(BOTH)
-    assert levels(feed["face"]) == [11, 0, 10]
+    assert levels(feed["face"]) == [13, 0, 10]
     assert feed["face_mask"].tolist() == [[1], [0], [1]]
     assert feed["mfcc_mask"].tolist() == [[1], [1], [0]]
-    assert not feed["mfcc"][2].any()
+    np.testing.assert_array_equal(feed["mfcc"], [clips[0].mfcc, clips[1].mfcc, feed["mfcc"][2] * 0])
 
 
 def test_all_crops_are_padded_to_the_longest():
@@ -85,12 +72,7 @@ def test_all_crops_are_padded_to_the_longest():
     assert feed["face_mask"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
     assert feed["mfcc_mask"].tolist() == [[1], [1], [0]]
     assert {a.dtype.name for a in feed.values()} == {"float32"}
-
-
-def test_all_without_any_face_has_one_empty_frame():
-    feed = collate_clips([clip(0)], BOTH, "all", SPEC)
-    assert feed["face"].shape == (1, 1, 16, 16, 3)
-    assert feed["face_mask"].tolist() == [[0]]
+    assert collate_clips([clip(0)], BOTH, "all", SPEC)["face"].shape == (1, 1, 16, 16, 3)
 
 
 def test_a_clip_that_lacks_an_input_is_refused():
@@ -206,8 +188,3 @@ def test_rows_of_nan_where_an_input_is_missing():
     assert np.isnan(predict_clips(run, clips[:1], ("mfcc",), "none", SPEC)).all()
     assert predict_clips(run, [], ("mfcc",), "none", SPEC).shape == (0, N_EMOTIONS)
     assert calls == [2]
-
-
-def test_softmax_of_large_logits():
-    probs = softmax(np.array([[1e4, 1e4, 0.0], [-1e4, 0.0, 0.0]], np.float32))
-    np.testing.assert_allclose(probs, [[0.5, 0.5, 0], [0, 0.5, 0.5]])

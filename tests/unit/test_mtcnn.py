@@ -47,14 +47,13 @@ def faked(pnet: Network, rnet: Network, onet: Network, spec: FaceSpec) -> FaceDe
     return detector
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (16, 16), (11, 640), (24, 24), (20, 3000)])
-def test_tiny_frames_have_no_face(detector, shape):
-    assert detector.detect(np.zeros((*shape, 3), np.uint8)) == []
-
-
-@pytest.mark.parametrize("level", [0, 128, 255])
-def test_blank_frames_have_no_face(detector, level):
-    assert detector.detect(np.full((360, 640, 3), level, np.uint8)) == []
+def test_no_face_in_tiny_and_blank_frames(detector):
+    boxes = [(200.0, 80.0, 150.0, 200.0), (-500.0, -500.0, 90.0, 90.0), (5.0, 5.0, 1.0, 1.0)]
+    for shape in ((0, 0), (1, 1), (16, 16), (11, 640), (24, 24), (20, 3000), (360, 640)):
+        for level in (0, 128, 255):
+            frame = np.full((*shape, 3), level, np.uint8)
+            assert detector.detect(frame) == detector.refine(frame, boxes) == []
+    assert detector.refine(frame, []) == []
 
 
 @pytest.mark.parametrize(
@@ -62,8 +61,9 @@ def test_blank_frames_have_no_face(detector, level):
     [np.zeros((90, 90)), np.zeros((90, 90, 4), np.uint8), np.zeros((90, 90, 3), np.float32)],
 )
 def test_other_arrays_are_refused(detector, frame):
-    with pytest.raises(ValueError, match="uint8"):
-        detector.detect(frame)
+    for call in (detector.detect, lambda rgb: detector.refine(rgb, [(9.0, 9.0, 50.0, 50.0)])):
+        with pytest.raises(ValueError, match="uint8"):
+            call(frame)
 
 
 def test_boxes_are_clamped_and_empty_ones_dropped():
@@ -76,15 +76,17 @@ def test_boxes_are_clamped_and_empty_ones_dropped():
     assert outside == []
 
 
-def test_confidence_threshold():
+def test_thresholds():
     sure, unsure = Network([0, 0, 0, 0], 0.99), Network([0, 0, 0, 0], 0.85)
-    frame = np.zeros((100, 160, 3), np.uint8)
-    assert faked(sure, sure, unsure, FaceSpec()).detect(frame) == []
-    found = faked(sure, sure, unsure, FaceSpec(min_confidence=0.8)).detect(frame)
-    assert found
-    assert all(face.confidence == pytest.approx(0.85) for face in found)
-    areas = [face.box[2] * face.box[3] for face in found]
-    assert areas == sorted(areas, reverse=True)
+    frame, boxes = np.zeros((360, 640, 3), np.uint8), [(250.0, 100.0, 100.0, 120.0)]
+    low = Network([0, 0, 0, 0], 0.69)
+    for search in (lambda d: d.detect(frame), lambda d: d.refine(frame, boxes)):
+        assert search(faked(sure, sure, unsure, FaceSpec())) == []
+        assert search(faked(sure, low, sure, FaceSpec())) == []
+        found = search(faked(sure, sure, unsure, FaceSpec(min_confidence=0.8)))
+        assert {round(face.confidence, 4) for face in found} == {0.85}
+        areas = [face.box[2] * face.box[3] for face in found]
+        assert areas == sorted(areas, reverse=True)
 
 
 def test_large_frames_are_shrunk_and_boxes_scaled_back():
@@ -94,25 +96,6 @@ def test_large_frames_are_shrunk_and_boxes_scaled_back():
     (face,) = faked(pnet, sure, onet, spec).detect(np.zeros((1080, 1920, 3), np.uint8))
     assert pnet.batches[0] == (1, 216, 384, 3)  # 640x360 at 12 / 20
     assert face.box == pytest.approx((0, 0, 639 * 3, 359 * 3))
-
-
-@pytest.mark.parametrize("level", [0, 128, 255])
-def test_refine_finds_no_face_where_there_is_none(detector, level):
-    frame = np.full((360, 640, 3), level, np.uint8)
-    boxes = [(200.0, 80.0, 150.0, 200.0), (-500.0, -500.0, 90.0, 90.0), (5.0, 5.0, 1.0, 1.0)]
-    assert detector.refine(frame, boxes) == []
-    assert detector.refine(frame, []) == []
-    assert detector.refine(np.zeros((11, 640, 3), np.uint8), boxes) == []
-
-
-def test_refine_keeps_the_thresholds():
-    sure, unsure = Network([0, 0, 0, 0], 0.99), Network([0, 0, 0, 0], 0.85)
-    frame, boxes = np.zeros((360, 640, 3), np.uint8), [(250.0, 100.0, 100.0, 120.0)]
-    assert faked(sure, sure, sure, FaceSpec()).refine(frame, boxes)
-    assert faked(sure, sure, unsure, FaceSpec()).refine(frame, boxes) == []
-    assert faked(sure, Network([0, 0, 0, 0], 0.69), sure, FaceSpec()).refine(frame, boxes) == []
-    with pytest.raises(ValueError, match="uint8"):
-        faked(sure, sure, sure, FaceSpec()).refine(frame[..., 0], boxes)
 
 
 def test_refine_searches_near_the_boxes_for_faces_of_their_size():

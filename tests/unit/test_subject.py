@@ -61,13 +61,6 @@ def test_one_after_the_other_is_no_crowd():
     assert track.found == [True, True, False, False]
 
 
-def test_missed_frames_are_filled_on_both_sides():
-    track = look([{}, {0: LEFT}, {}, {0: MIDDLE}, {}]).choose()
-    assert track.found == [False, True, False, True, False]
-    assert track.boxes == [LEFT, LEFT, LEFT, MIDDLE, MIDDLE]
-    assert levels(track) == list(range(5))
-
-
 def test_frames_from_before_a_face_are_kept_no_longer_than_the_gap():
     finder = look([{}] * 50)
     assert len(finder._empty) == 4
