@@ -106,10 +106,3 @@ def test_views_of_a_frame_and_opencv_threads_change_nothing(detector, faces):
         assert detector.detect(frame) == expected
     finally:
         cv2.setNumThreads(threads)
-
-
-def test_a_shrunk_frame_gives_the_box_in_its_own_pixels(detector, faces):
-    frame = faces[3]
-    large = cv2.resize(frame, (1920, 1080), interpolation=cv2.INTER_CUBIC)
-    (face,), (expected,) = detector.detect(large), detector.detect(frame)
-    assert measure_iou(face.box, tuple(3 * side for side in expected.box)) > 0.9

@@ -113,13 +113,6 @@ def test_without_a_face_every_frame_is_searched(make):
     assert script.full == [0, 1, 2, 3, 5]
 
 
-def test_a_face_found_again_elsewhere_by_full_detection(make):
-    """It moves by more than itself between two frames: nothing nearby, but the same person."""
-    script = Script(make, [at(10)], [at(45)], [at(46)])
-    assert follow(script) == [{0: at(10)}, {0: at(45)}, {0: at(46)}]
-    assert script.full == [0, 1]
-
-
 def test_a_new_face_is_seen_at_the_next_full_detection(make):
     script = Script(make, [at(10)], [at(10)], *[[at(10), at(90)]] * 4)
     found = follow(script)
