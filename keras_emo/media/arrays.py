@@ -24,7 +24,6 @@ class ArrayClip:
     ValueError for a wrong shape or range.
     """
 
-    path: ClassVar[Path] = Path("arrays")  # its name in messages
     frames: Sequence[np.ndarray] | np.ndarray | None = None
     fps: float | None = None
     waveform: np.ndarray | None = None
