@@ -73,7 +73,7 @@ def start(out: Path, *options: object) -> subprocess.Popen:
         sys.executable, "-m", "keras_emo", "predict", "--bundle", BUNDLE, "--format", "parquet",
         "--engine", "ray", "--out", out, "--shard-clips", CLIPS_PER_FILE, *options,
     ]  # fmt: skip
-    words = list(map(str, command))
+    words = [str(word) for word in command]
     return subprocess.Popen(
         words, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
     )
@@ -130,9 +130,8 @@ def test_a_restart_after_the_command_was_killed_does_the_rest(clips, plain, tmp_
     children = find_children(process)
     process.kill()
     process.communicate()
-    # Ray's agents, Dashboard and RuntimeEnv by name, take a minute to notice.
-    children = [p for p in children if p.is_running() and "ray::D" not in p.name()]
-    children = [p for p in children if p.is_running() and "ray::R" not in p.name()]
+    late = ("ray::D", "ray::R")  # Ray's agents, Dashboard and RuntimeEnv, take a minute to notice
+    children = [p for p in children if p.is_running() and not p.name().startswith(late)]
     wait_until(lambda: all_ended(children))
     finished = {p.name: p.stat().st_ino for p in out.glob("*.parquet")}
     assert 1 <= len(finished) < 7
@@ -148,38 +147,36 @@ def test_a_restart_after_the_command_was_killed_does_the_rest(clips, plain, tmp_
     assert failed == {"noise.mp4": "not_media", "nowhere.mp4": "not_found"}
 
 
-def stop(process: subprocess.Popen, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal, Ctrl-C as a terminal does; exit code and stderr once no process is left."""
+@pytest.mark.parametrize(
+    ("number", "code", "working"),
+    [
+        (signal.SIGINT, 130, True),
+        (signal.SIGTERM, 143, True),
+        (signal.SIGINT, 130, False),
+        (signal.SIGTERM, 143, False),
+    ],
+)
+def test_a_signal_ends_all_processes(clips, tmp_path, number, code, working):
+    """Also while Ray starts."""
+    options = ("--workers", 1, "--timeline", "--window-s", 1, "--sandbox")
+    process = start(tmp_path, clips, *options)
+    if working:
+        wait_until(lambda: list(tmp_path.glob("*.parquet")))
+    else:
+        wait_until(lambda: find_children(process, "raylet"))
     children = find_children(process)
     if number == signal.SIGINT:
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
     _, err = process.communicate(timeout=PATIENCE_S)
     wait_until(lambda: all_ended(children))
-    return process.returncode, err
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_processes(clips, tmp_path, number, code):
-    options = ("--workers", 1, "--timeline", "--window-s", 1, "--sandbox")
-    process = start(tmp_path, clips, *options)
-    wait_until(lambda: list(tmp_path.glob("*.parquet")))
-    returned, err = stop(process, number)
-    assert returned == code, err
+    assert process.returncode == code, err
     assert err.splitlines()[-1] == "stopped"
-    rows = pq.read_table(tmp_path).to_pylist()
-    assert f"{len({r['path'] for r in rows})} of 24 clips are predicted" in err
-    assert rows[0]["end_s"] - rows[0]["start_s"] == pytest.approx(1.0, abs=0.1)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_ray_starts_ends_all_processes(clips, tmp_path, number, code):
-    process = start(tmp_path, clips, "--workers", 1)
-    wait_until(lambda: find_children(process, "raylet"))
-    returned, err = stop(process, number)
-    assert returned == code, err
-    assert err.splitlines()[-1] == "stopped"
+    if working:
+        rows = pq.read_table(tmp_path).to_pylist()
+        assert f"{len({r['path'] for r in rows})} of 24 clips are predicted" in err
+        assert rows[0]["end_s"] - rows[0]["start_s"] == pytest.approx(1.0, abs=0.1)
 
 
 def test_an_item_that_kills_its_worker_fails_alone():
@@ -206,7 +203,9 @@ def test_an_error_of_a_worker_is_raised_here(function, kind, match):
 def test_a_running_cluster_is_used(clips, plain, tmp_path):
     with open_cluster(None, 1, 1) as n_workers:
         assert n_workers == 1
-        address = ray_address()
+        import ray
+
+        address = ray.get_runtime_context().gcs_address
         _, err = start(tmp_path / "two", clips, "--workers", 2, "--address", address).communicate()
         too_many = "2 times 1 threads do not fit the 1 CPUs of the cluster"
         assert err.splitlines()[-1] == f"error: '--workers': bad_config: {too_many}"
@@ -214,12 +213,6 @@ def test_a_running_cluster_is_used(clips, plain, tmp_path):
         _, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err
     assert compare(tmp_path / "one", plain) == []
-
-
-def ray_address() -> str:
-    import ray
-
-    return ray.get_runtime_context().gcs_address
 
 
 def test_an_address_without_a_cluster_is_an_error():

@@ -1,4 +1,4 @@
-"""Rows, outcomes and the folder of predictions, without a network and without Ray."""
+"""Bulk prediction without Ray: rows, the folder of predictions, the commands."""
 
 import json
 import os
@@ -13,7 +13,13 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
+from keras_emo import cli
+from keras_emo.cli import predict as command
+from keras_emo.data.cache import build_cache
+from keras_emo.data.corpora import read_corpus
+from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import BundleError, ClipError, EnvironmentFailure, Reason, UsageError
+from keras_emo.inference import bundle as bundles
 from keras_emo.inference.predict import ReadState, TrackedWindow, WindowStream
 from keras_emo.inference.results import Damage, Face, FaceCount, Prediction
 from keras_emo.io import digest_file
@@ -27,7 +33,9 @@ from keras_emo.scale.bulk import (
     find_outcome,
     predict_into,
 )
+from keras_emo.spec import ClipSpec, FaceSpec
 
+BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
 WHOLE = Job("b" * 64)
 PROBS = dict(zip(EMOTIONS, (0.1, 0.2, 0.05, 0.4, 0.05, 0.1, 0.1), strict=True))
 
@@ -57,14 +65,14 @@ def read_names(folder: Path) -> list[str]:
 
 
 def test_a_restart_predicts_only_the_rest(tmp_path, capsys):
-    clips, out = write_clips(tmp_path, 7), tmp_path / "out"
+    clips, out = write_clips(tmp_path, 8), tmp_path / "out"
 
     def stop_after_five(paths):
         yield from predict(paths[:5])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_into(out, WHOLE, clips, stop_after_five, 2)
+        predict_into(out, WHOLE, clips[:7], stop_after_five, 2)
     files = [f"predictions-{i:06d}.parquet" for i in range(3)]
     assert sorted(os.listdir(out)) == [JOB, *files]  # the third holds one clip
     err = capsys.readouterr().err
@@ -81,27 +89,19 @@ def test_a_restart_predicts_only_the_rest(tmp_path, capsys):
         yield from predict(reversed(paths))
 
     counts = predict_into(out, WHOLE, [*reversed(clips), clips[2]], record, 2)
-    assert given == clips[5:]
+    assert given == clips[5:]  # the last one was added
     assert {name: (out / name).stat().st_ino for name in files} == kept
-    assert sorted(read_names(out)) == [f"{i:02d}" for i in range(7)]
+    assert sorted(read_names(out)) == [f"{i:02d}" for i in range(8)]
     assert counts == Counter(
-        {Outcome.PREDICTED: 4, Outcome.FAILED: 1, Outcome.TIMED_OUT: 1, Outcome.DEGRADED: 1}
+        {Outcome.PREDICTED: 5, Outcome.FAILED: 1, Outcome.TIMED_OUT: 1, Outcome.DEGRADED: 1}
     )
     err = capsys.readouterr().err
-    assert "5 of 7 clips were predicted before" in err
+    assert "5 of 8 clips were predicted before" in err
     assert "error: " not in err  # the first run reported both failures
     assert predict_into(out, WHOLE, clips, predict, 2) == counts
 
 
-def test_more_clips_may_follow(tmp_path):
-    clips, out = write_clips(tmp_path, 3), tmp_path / "out"
-    for given in (clips[:1], clips):
-        counts = predict_into(out, WHOLE, given, predict, 2)
-        assert counts.total() == len(given)
-    assert sorted(read_names(out)) == ["00", "01", "02"]
-
-
-def test_a_damaged_file_is_an_error_until_it_is_deleted(tmp_path):
+def test_damaged_files_and_changed_clips_are_errors(tmp_path):
     clips, out = write_clips(tmp_path, 3), tmp_path / "out"
     predict_into(out, WHOLE, clips, predict, 1)
     damaged = out / "predictions-000001.parquet"
@@ -111,11 +111,6 @@ def test_a_damaged_file_is_an_error_until_it_is_deleted(tmp_path):
     damaged.unlink()
     predict_into(out, WHOLE, clips, predict, 1)
     assert sorted(read_names(out)) == ["00", "01", "02"]
-
-
-def test_a_clip_that_changed_is_refused(tmp_path):
-    clips, out = write_clips(tmp_path, 2), tmp_path / "out"
-    predict_into(out, WHOLE, clips, predict, 2)
     clips[1].write_bytes(bytes(99))
     with pytest.raises(UsageError, match=r"01\.mp4.*changed"):
         predict_into(out, WHOLE, clips, predict, 2)
@@ -178,16 +173,20 @@ def stream_windows(path: Path):
 
 
 class StubModel:
-    def __init__(self, folder: Path):
-        self.bundle = SimpleNamespace(folder=folder)
+    """Predicts every clip; bad is not media, stop is the user's Ctrl-C."""
+
+    def __init__(self, folder: Path, states=(Reason.NO_FACE,), damage=Damage(3, 0.5)):
+        self.bundle, self.states, self.damage = SimpleNamespace(folder=folder), states, damage
         self.closed = False
 
     def predict(self, path):
-        if not path.exists():
-            raise ClipError(path, Reason.NOT_FOUND, f"no such file as {path.name}")
+        if path.stem == "stop":
+            raise KeyboardInterrupt
+        if path.stem == "bad" or not path.exists():
+            raise ClipError(path, Reason.NOT_MEDIA, f"noise in {path.name}")
         return Prediction(
-            str(path), "happy", 0.4, PROBS, ("voice",), (Reason.NO_FACE,),
-            FaceCount(0, 9), 2.5, Damage(3, 0.5), ("late",),
+            str(path), "happy", 0.4, PROBS, ("voice",), self.states,
+            FaceCount(0, 9), 2.5, self.damage, ("late",),
         )  # fmt: skip
 
     def stream(self, path, window_s, hop_s):
@@ -233,7 +232,7 @@ def test_a_failed_clip_is_a_row_with_its_reason(tmp_path):
     assert find_outcome(rows) is Outcome.FAILED
     (row,) = rows
     assert row["path"] == f"{tmp_path}/\\udcff.mp4"
-    assert (row["reason"], row["cause"]) == ("not_found", "no such file as \\udcff.mp4")
+    assert (row["reason"], row["cause"]) == ("not_media", "noise in \\udcff.mp4")
     names = ("label", "window", "start_s", "size_bytes", "clip_digest")
     assert {row.get(name) for name in names} == {None}
     (row,) = predictor.report_death(path)
@@ -294,3 +293,129 @@ def test_units_are_in_the_file(tmp_path):
         for suffix, unit in (("_s", b"s"), ("_px", b"px"), ("_bytes", b"byte")):
             if field.name.endswith(suffix):
                 assert field.metadata[b"unit"] == unit
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """The command on clips in a folder; its attributes are the folders and the loaded models."""
+    (tmp_path / "bundle.json").write_text("{}")
+    loaded, clips, out = [], tmp_path / "clips", tmp_path / "out"
+
+    def load(options):
+        loaded.append(StubModel(tmp_path, (), Damage()))
+        return loaded[-1]
+
+    bundle = SimpleNamespace(folder=tmp_path, spec=ClipSpec())
+    monkeypatch.setattr(bundles, "load_bundle", lambda folder: bundle)
+    monkeypatch.setattr(command, "open_model", load)
+    clips.mkdir()
+    write_clips(clips, 3)
+
+    def run_command(*options):
+        words = ["predict", str(clips), "--format", "parquet", "--out", str(out)]
+        return cli.main([*words, "--shard-clips", "2", *options])
+
+    run_command.clips, run_command.out, run_command.loaded = clips, out, loaded
+    return run_command
+
+
+def test_the_command_fills_a_folder(run, capsys):
+    assert run() == 0
+    assert pq.read_table(run.out).column("path").to_pylist() == [
+        f"{run.clips}/{n}.mp4" for n in ("00", "01", "02")
+    ]
+    assert run() == 0
+    assert len(run.loaded) == 1  # a second model was not needed
+    assert "3 of 3 clips were predicted before" in capsys.readouterr().err
+
+
+def test_a_failed_clip_is_partial_also_after_a_restart(run, capsys):
+    (run.clips / "bad.mp4").write_bytes(b"x")
+    for _ in range(2):
+        assert run() == 4
+        assert "3 predicted, 1 rejected" in capsys.readouterr().err
+    for path in run.clips.glob("0?.mp4"):
+        path.unlink()
+    assert run() == 3
+    assert run("--timeline") == 2
+    assert "predictions with another window_s, hop_s" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_what_is_done(run, capsys):
+    (run.clips / "stop.mp4").write_bytes(b"x")
+    assert run() == 130
+    err = capsys.readouterr().err.splitlines()
+    line = "3 of 4 clips are predicted; run the same command again for the rest"
+    assert err[-2:] == [line, "stopped"]
+    assert len(pq.read_table(run.out)) == 3
+
+
+def test_rows_of_windows_are_those_of_the_plain_command(make, tmp_path):
+    clip = make.video(tmp_path / "a.mp4", make.grey_frames(60), sound=make.sine(2.0))
+    words = ["predict", str(clip), "--bundle", str(BUNDLE), "--timeline", "--window-s", "1"]
+    words += ["--hop-s", "0.5", "--threads", "1"]
+    codes = {
+        cli.main([*words, "--format", form, "--out", str(tmp_path / form)])
+        for form in ("json", "parquet")
+    }
+    assert codes == {4}  # no face
+    (plain,) = json.loads((tmp_path / "json").read_text())
+    rows = pq.read_table(tmp_path / "parquet").to_pylist()
+    assert [r["window"] for r in rows] == list(range(len(plain["windows"])))
+    assert len(rows) >= 3
+    for row, window in zip(rows, plain["windows"], strict=True):
+        assert {k: row[k] for k in ("label", "modalities", "states")}.items() <= window.items()
+        times_s = [window["start_s"], window["end_s"], plain["duration_s"]]
+        found_s = [row[key] for key in ("start_s", "end_s", "duration_s")]
+        assert found_s == pytest.approx(times_s, abs=1e-3)
+        probs = {emotion: row[emotion] for emotion in EMOTIONS}
+        assert probs == pytest.approx(window["probs"], abs=1e-6)
+
+
+FOLDER = ["--format", "parquet", "--out", "o"]
+
+
+PARQUET = ["--format", "parquet", "--out", "o"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "a", "--engine", "ray"], "'--engine ray': bad_config: goes with --format"),
+        (
+            ["predict", "a", "--format", "parquet"],
+            "'--format parquet': bad_config: goes with --out",
+        ),
+        (["predict", "a", "--workers", "2"], "'--workers': bad_config: goes with --engine ray"),
+        (["predict", "a", "--address", "x:1"], "'--address': bad_config: goes with --engine ray"),
+        (["predict", "a", "--shard-clips", "2"], "'--shard-clips': bad_config: goes with --format"),
+        (["predict", "a", *PARQUET, "--workers", "2"], "'--workers': bad_config"),
+        (["predict", "a", *PARQUET, "--timeline", "--plot", "p"], "'--plot': bad_config"),
+        (["predict", "a", *PARQUET, "--hop-s", "1"], "'--hop-s': bad_config"),
+        (["preprocess", "--data", "d", "--address", "x:1"], "'--address': bad_config: goes with"),
+        (["preprocess", "--data", "d", "--config", "no.toml"], "'no.toml': not_found"),
+    ],
+)
+def test_options_without_effect_are_refused(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_preprocess_fills_the_cache_of_train(tmp_path, capsys):
+    spec = BuiltinSpec(
+        n_speakers=1, n_statements=1, strong=False, min_duration_s=0.6, max_duration_s=0.8
+    )
+    corpus, cache = build_corpus(tmp_path / "corpus", spec, 1), tmp_path / "cache"
+    (tmp_path / "config.toml").write_text("[clip.face]\nsize_px = 32\n")
+    words = ["preprocess", "--data", str(corpus), "--cache", str(cache), "--workers", "1"]
+    words += ["--config", str(tmp_path / "config.toml")]
+    samples = read_corpus(corpus).samples
+    n = len(samples)
+    for n_now in (n, 0):
+        assert cli.main(words) == 0
+        assert capsys.readouterr().out == f"{n} of {n} clips prepared, {n_now} of them now\n"
+    report = build_cache(samples, ClipSpec(face=FaceSpec(size_px=32)), cache, 1)
+    assert (len(report.files), report.computed) == (n, 0)
