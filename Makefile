@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-# Attack everything that reads files with made-up ones, FUZZ_S seconds each of five readers. Fails on
+# Attack everything that reads files with made-up ones, FUZZ_S seconds each of four readers. Fails on
 # a finding, whose input stays in build/fuzz/findings. A long run: make fuzz FUZZ_S=3600.
 fuzz: $(FUZZ)/.installed
 	$(FUZZ)/venv/bin/python tests/fuzz --seconds $(FUZZ_S) --work $(FUZZ)

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -46,28 +46,28 @@ def make_seeds() -> Iterator[bytes]:
 
 
 def _record(suffix: str, picture: str | None, sound: str | None) -> bytes:
-    path, rng = FOLDER / f"seed{suffix}", np.random.default_rng(0)
-    options = {"format": "image2"} if suffix == ".png" else {}
+    path = FOLDER / f"seed{suffix}"
+    n_frames, options = (1, {"format": "image2"}) if suffix == ".png" else (N_FRAMES, {})
     with av.open(str(path), "w", **options) as container:
+        streams: list[tuple[Any, list[Any]]] = []
         if picture:
             video = container.add_stream(picture, rate=8)
             video.width = video.height = SIDE_PX
             video.pix_fmt = FORMATS.get(picture, "yuv420p")
+            grays = np.arange(n_frames, dtype=np.uint8) * 40
+            pictures = [np.full((SIDE_PX, SIDE_PX, 3), gray) for gray in grays]
+            streams.append((video, [av.VideoFrame.from_ndarray(rgb) for rgb in pictures]))
         if sound:
             audio = container.add_stream(sound, rate=RATE_HZ, layout="mono")
-        if picture:
-            for i in range(N_FRAMES if suffix != ".png" else 1):
-                rgb = np.full((SIDE_PX, SIDE_PX, 3), 40 * i, np.uint8)
-                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-                frame.pts, frame.time_base = i, Fraction(1, 8)
-                container.mux(video.encode(frame))
-            container.mux(video.encode())
-        if sound:
-            noise = rng.normal(0, 0.1, (1, RATE_HZ // 8)).astype(np.float32)
+            noise = np.random.default_rng(0).normal(0, 0.1, (1, RATE_HZ // 8)).astype(np.float32)
             block = av.AudioFrame.from_ndarray(noise, format="flt", layout="mono")
-            block.sample_rate, block.pts, block.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
-            container.mux(audio.encode(block))
-            container.mux(audio.encode())
+            block.sample_rate = RATE_HZ
+            streams.append((audio, [block]))
+        for stream, frames in streams:
+            for i, frame in enumerate(frames):
+                frame.pts = i
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
     return path.read_bytes()
 
 

@@ -1,7 +1,7 @@
 """Files that runs and caches write; contract: what was saved, or an EmoError.
 
 The first byte selects the input: the manifest of a checkpoint, a prepared clip, the description of
-a corpus or a split.
+a corpus, a split or the settings of a clip.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mutation import mutate_json, mutate_one_of, mutate_zip
 from keras_emo.data.cache import load_clip, load_mfcc
 from keras_emo.data.clips import open_clip
 from keras_emo.data.corpora import read_corpus
-from keras_emo.data.splits import Split
+from keras_emo.data.splits import Split, read_split
 from keras_emo.errors import EmoError
-from keras_emo.spec import ClipSpec
+from keras_emo.spec import ClipSpec, FaceSpec
 from keras_emo.training.checkpoint import Checkpoints
 
 IDENTITY = {"seed": 0, "split": "a"}
 FOLDER = Path(tempfile.mkdtemp())
 KEPT, CORPUS = FOLDER / "kept", FOLDER / "corpus"
 
-mutate = mutate_one_of((mutate_json, mutate_zip, mutate_json, mutate_json))
+mutate = mutate_one_of((mutate_json, mutate_zip, mutate_json, mutate_json, mutate_json))
 
 
 def make_seeds() -> Iterator[bytes]:
@@ -45,10 +45,13 @@ def make_seeds() -> Iterator[bytes]:
     yield from (b"\1" + f.getvalue() for f in (clip, voice))
     yield b"\2" + json.dumps({"generator": "keras_emo.demo_corpus", "note": "x"}).encode()
     yield b"\3" + json.dumps(Split(("a", "b"), ("c",), ()).to_dict()).encode()
+    for spec in (ClipSpec(), ClipSpec(FaceSpec(speaker="central", decode_max_px=0))):
+        yield b"\4" + json.dumps(spec.to_dict()).encode()
 
 
 def attack(data: bytes) -> None:
-    reader = (_restore, _load, _corpus, _split)[data[0] % 4] if data else _restore
+    readers = (_restore, _load, _corpus, _split, _spec)
+    reader = readers[data[0] % len(readers)] if data else _restore
     with contextlib.suppress(EmoError), contextlib.redirect_stderr(io.StringIO()):
         reader(data[1:])
 
@@ -83,12 +86,26 @@ def _corpus(data: bytes) -> None:
 
 
 def _split(data: bytes) -> None:
-    try:
-        split = Split.from_dict(json.loads(data))
-    except (ValueError, RecursionError):
-        return
+    path = FOLDER / "split.json"
+    path.write_bytes(data)
+    split = read_split(path)
     assert Split.from_dict(split.to_dict()) == split
     split.digest()
+
+
+def _spec(data: bytes) -> None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    try:
+        spec = ClipSpec.from_dict(value)
+    except (TypeError, ValueError, KeyError):
+        return
+    again = ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False)))
+    assert (again, again.digest()) == (spec, spec.digest())
+    sizes = (*spec.face.shape, *spec.audio.shape, spec.face.max_frames, spec.audio.n_fft)
+    assert all(type(n) is int and n > 0 for n in sizes), sizes
 
 
 os.fsync = lambda handle: None  # power cuts are not tested here

@@ -37,6 +37,7 @@ from keras_emo.spec import ClipSpec, FaceSpec
 
 BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
 WHOLE = Job("b" * 64)
+DAMAGE = Damage(3, 0.5)
 PROBS = dict(zip(EMOTIONS, (0.1, 0.2, 0.05, 0.4, 0.05, 0.1, 0.1), strict=True))
 
 
@@ -175,7 +176,7 @@ def stream_windows(path: Path):
 class StubModel:
     """Predicts every clip; bad is not media, stop is the user's Ctrl-C."""
 
-    def __init__(self, folder: Path, states=(Reason.NO_FACE,), damage=Damage(3, 0.5)):
+    def __init__(self, folder: Path, states=(Reason.NO_FACE,), damage=DAMAGE):
         self.bundle, self.states, self.damage = SimpleNamespace(folder=folder), states, damage
         self.closed = False
 
