@@ -2,7 +2,6 @@
 
 import doctest
 import json
-import os
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -41,15 +40,6 @@ def arrays(drawn):
             "sample_rate": media.sample_rate_hz}  # fmt: skip
 
 
-def run(code: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert done.stderr == ""
-    return done.stdout.strip()
-
-
 def test_the_names_are_these():
     assert keras_emo.__all__ == PUBLIC
     assert dir(keras_emo) == sorted(PUBLIC)
@@ -61,9 +51,7 @@ def test_the_names_are_these():
 def test_importing_is_cheap():
     heavy = "{'numpy', 'onnxruntime', 'cv2', 'av', 'soxr', 'keras', 'tensorflow', 'pandas'}"
     script = f"import sys, keras_emo; print({heavy} & set(sys.modules))"
-    assert run(script) == "set()"
-    script = f"import sys, keras_emo; keras_emo.load(); print(sorted({heavy} & set(sys.modules)))"
-    assert "keras" not in run(script, KERAS_EMO_BUNDLE=str(FOLDER))
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
 
 
 def test_the_default_is_the_pretrained_model(tmp_path, monkeypatch):
@@ -73,13 +61,6 @@ def test_the_default_is_the_pretrained_model(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_EMO_BUNDLE", str(tmp_path / "none"))
     with pytest.raises(keras_emo.BundleError, match="no_bundle"):
         keras_emo.load()
-
-
-def test_help_reads_well():
-    text = run("import keras_emo; help(keras_emo)", PAGER="cat", KERAS_EMO_BUNDLE=str(FOLDER))
-    assert "load(bundle: " in text
-    assert "predict(self, source: " in text
-    assert "Predictor" not in text
 
 
 def test_the_reference_page(drawn, arrays, tmp_path, monkeypatch):
@@ -240,13 +221,6 @@ def test_a_timeline_and_its_stream(model, drawn, tmp_path):
     assert drawn.name in t.to_html()
     with pytest.raises(keras_emo.UsageError, match="window"):
         model.timeline(drawn, 100.0)
-
-
-def test_a_clip_of_one_window_is_predicted_as_a_whole(model, drawn):
-    (window,), p = model.stream(drawn, 5.5), model.predict(drawn)
-    assert (window.probs, window.label, window.modalities) == (p.probs, p.label, p.modalities)
-    assert window.end_s == pytest.approx(p.duration_s, abs=0.05)
-    assert len(window.times_s) == p.faces.examined
 
 
 def test_dataframes(model, drawn, monkeypatch):

@@ -71,17 +71,14 @@ def digests(folder: Path) -> dict:
 
 
 def test_whole_bundle(folder):
-    loaded = load_bundle(folder)
-    assert loaded.spec == SPEC
-    assert (loaded.inputs, loaded.outputs) == (("face", "mfcc"), ("logits",))
-    assert loaded.manifest.frames == "all"
-    assert loaded.modalities == ("face", "voice")
+    loaded, manifest = load_bundle(folder), load_bundle(folder).manifest
+    assert (loaded.spec, loaded.inputs, loaded.outputs) == (SPEC, ("face", "mfcc"), ("logits",))
+    assert (loaded.modalities, manifest.frames) == (("face", "voice"), "all")
     assert loaded.model_path == folder / "model.onnx"
     assert loaded.detector_folder.is_dir()
-    assert loaded.manifest.name == "test"
-    assert loaded.manifest.outputs == (TensorSpec("logits", "float32", ("batch", 7)),)
-    assert loaded.manifest.corpus.split.train == ("1",)
-    assert (loaded.manifest.license, loaded.manifest.precision) == ("unknown", "fp32")
+    assert manifest.outputs == (TensorSpec("logits", "float32", ("batch", 7)),)
+    assert manifest.corpus.split.train == ("1",)
+    assert (manifest.name, manifest.license, manifest.precision) == ("test", "unknown", "fp32")
 
 
 def test_old_names_of_entries(folder):
