@@ -16,6 +16,7 @@ from keras_emo.export.ensemble import check_averaged, load_network
 from keras_emo.export.parity import sample_feed
 from keras_emo.networks import MODELS
 from keras_emo.networks.ensemble import average_models
+from keras_emo.records import write_fields
 from keras_emo.training.config import RunManifest, TrainConfig
 from keras_emo.training.evaluate import run_keras
 
@@ -51,7 +52,7 @@ def runs_of(tmp_path):
             run = tmp_path / f"seed{i}"
             (run / NAME).mkdir(parents=True)
             model.save(run / NAME / "model.keras")
-            (run / "config.json").write_text(json.dumps(MANIFEST.to_dict()))
+            (run / "config.json").write_text(json.dumps(write_fields(MANIFEST)))
             split = {**MANIFEST.split.to_dict(), "digest": "5" * 16}
             (run / "split.json").write_text(json.dumps(split))
             runs.append(run)

@@ -54,6 +54,25 @@ passes = 1
 """
 
 
+def export(*options: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "export.py"), "--formats", "onnx", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def check_ended(done: subprocess.CompletedProcess) -> None:
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def measure_accuracy(trained, bundle) -> float:
+    """Accuracy of a bundle on the test speakers, without the training packages."""
+    scores = trained.root / "scores.json"
+    check_ended(run_cli(
+        "evaluate", "--data", trained.corpus, "--bundle", bundle, "--speakers", "test",
+        "--json", scores,
+    ))  # fmt: skip
+    return json.loads(scores.read_text())["accuracy"]
+
+
 @pytest.fixture(scope="module")
 def seeds(trained):
     """Two seeds over the shared corpus and cache."""
@@ -86,38 +105,17 @@ def test_table_holds_each_seed_and_their_average(seeds):
 def test_seeds_become_one_bundle_that_answers_as_the_table_says(trained, seeds):
     _, out, _ = seeds
     bundle = trained.root / "both"
-    command = [
-        sys.executable, str(ROOT / "export.py"), "--run", str(out / "seed0"), str(out / "seed1"),
-        "--model", "fusion_joint", "--table", str(out / "table.json"), "--out", str(bundle),
-        "--formats", "onnx",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    scores = trained.root / "both.json"
-    served = run_cli(
-        "evaluate", "--data", trained.corpus, "--bundle", bundle, "--speakers", "test",
-        "--json", scores,
-    )  # fmt: skip
-    assert served.returncode == 0, served.stderr
+    check_ended(export(
+        "--run", out / "seed0", out / "seed1", "--model", "fusion_joint",
+        "--table", out / "table.json", "--out", bundle,
+    ))  # fmt: skip
     row = json.loads((out / "table.json").read_text())["fusion_joint"]
-    assert json.loads(scores.read_text())["accuracy"] == pytest.approx(row["fold_mean"])
+    assert measure_accuracy(trained, bundle) == pytest.approx(row["fold_mean"])
     info = json.loads((bundle / "bundle.json").read_text())
     assert info["metrics"]["folds"]["n_seeds"] == 2
     assert len(info["corpus"]["split"]["members"]) == 2
     assert not set(info["corpus"]["split"]["train"]) & set(info["corpus"]["split"]["test"])
     assert "networks trained in the same way" in (bundle / "README.md").read_text()
-
-
-def test_runs_of_other_settings_do_not_become_one(trained, seeds):
-    _, out, _ = seeds
-    command = [
-        sys.executable, str(ROOT / "export.py"), "--run", str(out / "seed0"), str(trained.run),
-        "--model", "fusion_joint", "--out", str(trained.root / "mixed"),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == ExitCode.USAGE
-    assert "cannot become one network" in done.stderr
-    assert not (trained.root / "mixed").exists()
 
 
 def test_no_figure_of_training_rests_on_a_test_clip(trained, seeds):
@@ -163,7 +161,7 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
     stages = ("visual_residual", "audio_tdnn", "fusion_joint", "fusion_multi_tdnn")
     command = ("--config", str(config), "--val", "none", "--stages", ",".join(stages))
     done = trained.train(*command, out=run)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check_ended(done)
     split = json.loads((run / "split.json").read_text())
     before = json.loads((out / "seed0" / "split.json").read_text())
     assert split["val"] == []
@@ -181,23 +179,16 @@ def test_everybody_trains_where_nobody_validates(trained, seeds):
     again = trained.train(*command, out=run)
     assert again.returncode == 0, again.stderr[-3000:]
 
-    export = [sys.executable, str(ROOT / "export.py"), "--run", str(run), "--model"]
-    bundle = ["fusion_multi_tdnn", "--formats", "onnx", "--out", str(run / "bundle")]
-    done = subprocess.run([*export, *bundle], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check_ended(export("--run", run, "--model", "fusion_multi_tdnn", "--out", run / "bundle"))
     assert "Validation: none." in (run / "bundle" / "README.md").read_text()
 
-    smaller = ["fusion_joint", "--formats", "onnx", "--quantize", "int8", "--data",
-               str(trained.corpus), "--cache", str(trained.cache), "--max-drop", "20"]  # fmt: skip
-    done = subprocess.run(
-        [*export, *smaller, "--out", str(run / "int8")], capture_output=True, text=True, timeout=600
-    )
+    smaller = ("--run", run, "--model", "fusion_joint", "--quantize", "int8", "--data",
+               trained.corpus, "--cache", trained.cache, "--max-drop", "20",
+               "--out", run / "int8")  # fmt: skip
+    done = export(*smaller)
     assert done.returncode == ExitCode.USAGE
     assert "--reference-run" in done.stderr
-    references = ["--reference-run", str(out / "seed0"), str(out / "seed1")]
-    checked = [*export, *smaller, "--out", str(run / "int8"), *references]
-    done = subprocess.run(checked, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check_ended(export(*smaller, "--reference-run", out / "seed0", out / "seed1"))
     known = json.loads((run / "int8" / "bundle.json").read_text())["quantization"]
     assert known["references"]["n_networks"] == 2
     held_out = {s for i in (0, 1) for s in read_val(out / f"seed{i}")}
@@ -229,18 +220,9 @@ def test_a_clip_head_stands_on_given_weights(trained, seeds):
     metrics = json.loads((run / "visual_clip" / "metrics.json").read_text())
     assert metrics["pretrained"] == "the weights in model.keras"
     assert json.loads((run / "fusion_ensemble_tdnn" / "metrics.json").read_text())["fitted_on_val"]
-    bundle, scores = run / "bundle", run / "scores.json"
-    export = [sys.executable, str(ROOT / "export.py"), "--run", str(run), "--model", stages[-1],
-              "--formats", "onnx", "--out", str(bundle)]  # fmt: skip
-    done = subprocess.run(export, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    served = run_cli(
-        "evaluate", "--data", trained.corpus, "--bundle", bundle, "--speakers", "test",
-        "--json", scores,
-    )  # fmt: skip
-    assert served.returncode == 0, served.stderr
+    check_ended(export("--run", run, "--model", stages[-1], "--out", run / "bundle"))
     kept = json.loads((run / stages[-1] / "metrics.json").read_text())["test"]
-    assert json.loads(scores.read_text())["accuracy"] == pytest.approx(kept["accuracy"])
+    assert measure_accuracy(trained, run / "bundle") == pytest.approx(kept["accuracy"])
 
 
 def test_runs_are_planned_seed_after_seed(tmp_path):

@@ -13,7 +13,7 @@ from keras_emo.networks.layers import classify  # noqa: E402
 from keras_emo.training.config import StageConfig, TrainConfig  # noqa: E402
 from keras_emo.training.distributed import Replicas  # noqa: E402
 from keras_emo.training.features import stream_features  # noqa: E402
-from keras_emo.training.fit import (  # noqa: E402  # noqa: E402
+from keras_emo.training.fit import (  # noqa: E402
     TEMPERATURE,
     compile_model,
     contrast_embeddings,
@@ -72,8 +72,7 @@ def build_net() -> keras.Model:
     return keras.Model({"x": x}, classify(y, y))
 
 
-@pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("precision", ["", "bfloat16"])
+@pytest.mark.parametrize(("precision", "xla"), [("", False), ("bfloat16", True)])
 def test_a_step_adds_it_to_the_cross_entropy(precision, xla):
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 7, 32)

@@ -11,7 +11,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
-from keras_emo.errors import UsageError  # noqa: E402
+from keras_emo.errors import EmoError, ExitCode, Reason, UsageError  # noqa: E402
 from keras_emo.training.checkpoint import Checkpoints  # noqa: E402
 from keras_emo.training.config import StageConfig  # noqa: E402
 from keras_emo.training.distributed import Replicas  # noqa: E402
@@ -128,6 +128,19 @@ def test_the_best_epoch_is_kept_and_training_stops_without_a_better_one(tmp_path
     for kept, best in zip(model.get_weights(), saved[1], strict=True):
         np.testing.assert_array_equal(kept, best)
     assert np.abs(saved[1][0] - saved[4][0]).max() > 1e-3
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    """The state before is kept, here none."""
+    model, (data, steps) = build_net(), material()
+    stage, checkpoints = (
+        replace(STAGE, learning_rate=1e30, clip_norm=1e30),
+        Checkpoints(tmp_path, {}),
+    )
+    with pytest.raises(EmoError, match="there is no state before") as caught:
+        fit(model, data, steps, stage, checkpoints, None, np.zeros(0), seed=0)
+    assert (caught.value.reason, caught.value.exit_code) == (Reason.NAN_LOSS, ExitCode.REJECTED)
+    assert not [*tmp_path.glob("epoch-*"), *tmp_path.glob("state.json")]
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,8 +33,8 @@ pytestmark = pytest.mark.tensorflow
 NAME = "audio_cnn"
 SPLIT = {"train": ["builtin/01"], "val": ["builtin/02"], "test": ["builtin/03"]}
 HARMS = {
-    "empty": b"", "begun": b"{", "list": b"[]", "other": b'{"x":1}',
-    "binary": bytes(range(256)), "deep": b"[" * 100_000,
+    "empty": b"", "list": b"[]", "other": b'{"x":1}', "binary": bytes(range(256)),
+    "deep": b"[" * 100_000,
 }  # fmt: skip
 DAMAGE = pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 TAKES = [
@@ -42,10 +43,10 @@ TAKES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def run(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Path:
     """A run folder with all but the weights of one network that it trained."""
-    folder = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("whole") / "run"
     (folder / NAME).mkdir(parents=True)
     (folder / "visual_alexnet").mkdir()
     probs = np.random.default_rng(0).dirichlet(np.ones(7), len(TAKES)).astype(np.float32)
@@ -71,6 +72,12 @@ def run(tmp_path) -> Path:
     (folder / "table.json").write_text("{}")
     write_table(folder, plans, [NAME], TAKES)
     return folder
+
+
+@pytest.fixture
+def run(whole_run, tmp_path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(whole_run, tmp_path / "run")
 
 
 def prepared() -> SimpleNamespace:
