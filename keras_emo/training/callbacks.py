@@ -125,11 +125,9 @@ class EpochLine(keras.callbacks.Callback):
     def __init__(self, stage: str, epochs: int):
         super().__init__()
         self.stage, self.epochs, self.every = stage, epochs, max(1, epochs // 60)
-        self.steps, self.train_s = 0, 0.0
-        self.progress = Progress(stage, "steps")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.start_s, self.steps = time.monotonic(), 0
+        self.start_s, self.steps, self.train_s = time.monotonic(), 0, 0.0
         self.progress = Progress(f"{self.stage} {epoch + 1}/{self.epochs}", "steps")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

@@ -8,20 +8,13 @@ from pathlib import Path
 
 from keras_emo.data.augment import WaveSpec
 from keras_emo.data.cache import CacheReport, build_cache, build_variants, load_clip
-from keras_emo.data.clips import (
-    Clips,
-    StoredClip,
-    open_clip,
-    open_clips,
-    open_variants,
-)
+from keras_emo.data.clips import Clips, StoredClip, open_clip, open_clips, open_variants
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Corpus, Sample
 from keras_emo.data.splits import Split, fold_split, make_split, select
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
-from keras_emo.errors import ClipError, Reason, UsageError
+from keras_emo.errors import Reason, UsageError
 from keras_emo.features.clip import ClipInputs
-from keras_emo.io import write_json
 from keras_emo.progress import Progress
 from keras_emo.spec import ClipSpec
 from keras_emo.training.config import TrainConfig
@@ -120,9 +113,3 @@ def prepare(
             cause = f"none of its {len(prepared.samples(part))} {part} clips could be prepared"
             raise UsageError(corpus.name, Reason.NO_CLIPS, cause)
     return prepared
-
-
-def write_failures(failures: list[ClipError], path: Path) -> None:
-    """List clips that could not be prepared, as JSON."""
-    rows = [{"path": f.path, "reason": str(f.reason), "cause": f.cause} for f in failures]
-    write_json(path, rows)

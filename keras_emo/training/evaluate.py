@@ -14,7 +14,7 @@ from keras_emo.data.clips import StoredClip
 from keras_emo.data.corpus import Sample
 from keras_emo.inference.batch import Batch, Run, predict_clips
 from keras_emo.labels import EMOTIONS, N_EMOTIONS
-from keras_emo.metrics import Metrics, measure
+from keras_emo.metrics import Metrics
 from keras_emo.networks import ModelEntry
 from keras_emo.spec import ClipSpec
 
@@ -37,10 +37,7 @@ def run_keras(model: keras.Model) -> Run:
 
 
 def predict_split(
-    run: Run,
-    entry: ModelEntry,
-    clips: Sequence[tuple[Sample, StoredClip | None]],
-    spec: ClipSpec,
+    run: Run, entry: ModelEntry, clips: Sequence[tuple[Sample, StoredClip | None]], spec: ClipSpec
 ) -> np.ndarray:
     """Probabilities (n_clips, 7); NaN rows for clips that failed or lack the modality."""
     probs = np.full((len(clips), N_EMOTIONS), np.nan, np.float32)
@@ -48,17 +45,6 @@ def predict_split(
     ready = (clip.load() for _, clip in clips if clip is not None)
     probs[known] = predict_clips(run, ready, entry.inputs, entry.frames, spec)
     return probs
-
-
-def evaluate_split(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray) -> Metrics:
-    """Metrics of predictions for the samples of a split."""
-    samples = [sample for sample, _ in clips]
-    return measure(
-        np.array([t.label for t in samples]),
-        probs,
-        [t.speaker for t in samples],
-        [t.gender for t in samples],
-    )
 
 
 def write_predictions(clips: Sequence[tuple[Sample, Any]], probs: np.ndarray, path: Path) -> None:

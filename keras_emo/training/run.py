@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +29,7 @@ from keras_emo.networks import MODELS, build, load_weights
 from keras_emo.records import write_fields
 from keras_emo.training.checkpoint import Checkpoints
 from keras_emo.training.config import CONFIG_FILE, RunManifest, TrainConfig, read_manifest
-from keras_emo.training.data import Prepared, write_failures
+from keras_emo.training.data import Prepared
 from keras_emo.training.distributed import Replicas
 
 MODEL_FILE = "model.keras"
@@ -51,7 +52,6 @@ class Run:
         self.folder, self.config, self.prepared, self.lock = folder, config, prepared, lock
         self.replicas = replicas or Replicas()
         self._train: Clips | None = None
-        self._val: list[tuple[Sample, StoredClip]] | None = None
 
     @property
     def train(self) -> Clips:
@@ -79,11 +79,9 @@ class Run:
                 self.prepared.augment_voices(clips, waves)
         return clips
 
-    @property
+    @cached_property
     def val(self) -> list[tuple[Sample, StoredClip]]:
-        if self._val is None:
-            self._val = [(s, c) for s, c in self.prepared.clips("val") if c is not None]
-        return self._val
+        return [(s, c) for s, c in self.prepared.clips("val") if c is not None]
 
     def check_modality(self, name: str, modality: str) -> list[tuple[Sample, StoredClip]]:
         """The validation clips that have a modality, face or voice.
@@ -187,7 +185,10 @@ def open_run(
     write_json(folder / CONFIG_FILE, write_fields(manifest))
     split = {**prepared.split.to_dict(), "digest": prepared.split.digest()}
     write_json(folder / SPLIT_FILE, split)
-    write_failures(prepared.cache.failures, folder / "failed_clips.json")
+    failures = [
+        {"path": f.path, "reason": str(f.reason), "cause": f.cause} for f in prepared.cache.failures
+    ]
+    write_json(folder / "failed_clips.json", failures)
     return run
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from keras_emo.data.pipeline import Schedule, stream_faces, stream_voices
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.batch import predict_clips
 from keras_emo.io import digest_text, naming_content, read_record, write_json
+from keras_emo.metrics import measure
 from keras_emo.networks import MODELS, ModelEntry, load_weights
 from keras_emo.training import features
 from keras_emo.training.callbacks import save_model
@@ -22,7 +23,6 @@ from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN, StageConfig
 from keras_emo.training.evaluate import (
     draw_confusion,
-    evaluate_split,
     predict_split,
     run_keras,
     write_predictions,
@@ -51,7 +51,7 @@ def train_stages(
         if run.replicas.on_coordinator(partial(_is_finished, run.folder / name)):
             continue
         # by stage: one that is trained alone or resumed starts as in an uninterrupted run
-        keras.utils.set_random_seed(seed_stage(run.config.seed, name))
+        keras.utils.set_random_seed(int(digest_text(f"{run.config.seed}/{name}")[:7], 16))
         if name == PRETRAIN:
             if pretrain_data is None:
                 cause = "the pretrain stage needs --pretrain-data"
@@ -79,11 +79,6 @@ def _is_finished(folder: Path) -> bool:
         return False
     drop_checkpoints(folder)  # the last thing a kill may have left undone
     return True
-
-
-def seed_stage(seed: int, name: str) -> int:
-    """A stage's own seed, below 2**31."""
-    return int(digest_text(f"{seed}/{name}")[:7], 16)
 
 
 def train_network(run: Run, name: str, init_from: Path | None = None) -> None:
@@ -174,19 +169,17 @@ def fit_modality(run: Run, model: keras.Model, entry: ModelEntry, stage: StageCo
         data, steps = stream_voices(clips, schedule, changes, config.clip.audio)
         if not first:
             model.get_layer("mfcc_norm").adapt(clips.sample_voices())
-    predict = follow(run, model, entry, [c for _, c in checked]) if run.validates else None
+    forward, spec = run_keras(model), config.clip  # with the weights of the moment
+
+    def predict() -> np.ndarray:
+        ready = (clip.load() for _, clip in checked)
+        return predict_clips(forward, ready, entry.inputs, entry.frames, spec)
+
     labels = np.array([sample.label for sample, _ in checked])
     fit(
-        model, data, steps, stage, checkpoints, predict, labels, config.seed, run.replicas,
-        config.xla,
+        model, data, steps, stage, checkpoints, predict if run.validates else None, labels,
+        config.seed, run.replicas, config.xla,
     )  # fmt: skip
-
-
-def follow(run: Run, model, entry: ModelEntry, clips) -> Callable[[], np.ndarray]:
-    """A function that predicts the clips with the network's current weights."""
-    forward = run_keras(model)
-    inputs, frames, spec = entry.inputs, entry.frames, run.config.clip
-    return lambda: predict_clips(forward, (c.load() for c in clips), inputs, frames, spec)
 
 
 def evaluate_network(run: Run, name: str, model: keras.Model) -> None:
@@ -205,7 +198,9 @@ def evaluate_network(run: Run, name: str, model: keras.Model) -> None:
         clips = run.prepared.clips(split)
         if clips:
             probs = predict_split(run_keras(model), MODELS[name], clips, run.config.clip)
-            metrics = evaluate_split(clips, probs)
+            samples = [sample for sample, _ in clips]
+            speakers, genders = [s.speaker for s in samples], [s.gender for s in samples]
+            metrics = measure(np.array([s.label for s in samples]), probs, speakers, genders)
             write_predictions(clips, probs, folder / f"predictions_{split}.csv")
             draw_confusion(metrics, f"{name}, {split}", folder / f"confusion_{split}.png")
             results[split] = metrics.to_dict()
