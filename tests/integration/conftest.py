@@ -7,11 +7,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
+from keras_emo.media.reader import read_media
 
 ROOT = Path(__file__).resolve().parents[2]
+RAVDESS = ROOT.parent / "shared" / "data" / "ravdess"
 SMALL = """
 [waves]
 n_variants = 1
@@ -127,3 +130,10 @@ def bundles(trained) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return trained.root / "bundles"
+
+
+def read_actors() -> list[list[np.ndarray]]:
+    """Three frames a second of a clip of RAVDESS for each of six actors, RGB uint8."""
+    found = [sorted(folder.glob("*.mp4")) for folder in sorted(RAVDESS.glob("Actor_*"))[:6]]
+    clips = [paths[(7 * number + 3) % len(paths)] for number, paths in enumerate(found)]
+    return [[f.rgb for f in read_media(clip, audio_s=0).frames] for clip in clips]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -12,15 +10,13 @@ from keras_emo.demo_corpus import BuiltinSpec, list_clips
 from keras_emo.demo_corpus.corpus import render_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import measure_iou
-from keras_emo.media.reader import read_media
 from keras_emo.spec import FaceSpec
+
+from .conftest import RAVDESS, read_actors
 
 mtcnn = pytest.importorskip("mtcnn")
 
 pytestmark = pytest.mark.tensorflow
-
-RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
-ACTORS = 6
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +26,6 @@ def faces() -> list[np.ndarray]:
     for clip in {name.split("-")[2]: name for name in list_clips(spec)}.values():
         rendered, _ = render_clip(clip, spec)
         frames.append(next(rendered))
-    return frames
-
-
-def ravdess_frames() -> list[np.ndarray]:
-    """Three frames a second of one clip for each of several actors, RGB uint8."""
-    frames = []
-    for number, folder in enumerate(sorted(RAVDESS.glob("Actor_*"))[:ACTORS]):
-        clips = sorted(folder.glob("*.mp4"))
-        if clips:
-            media = read_media(clips[7 * number % len(clips)], audio_s=0)
-            frames += [f.rgb for f in media.frames]
     return frames
 
 
@@ -80,7 +65,7 @@ def test_drawn_faces_get_the_packages_boxes(package, detector, faces):
 
 @pytest.mark.skipif(not RAVDESS.is_dir(), reason="RAVDESS is not on this machine")
 def test_real_faces_get_the_packages_boxes(package, detector):
-    assert_agrees(package, detector, ravdess_frames())
+    assert_agrees(package, detector, [frame for clip in read_actors() for frame in clip])
 
 
 def test_the_smallest_faces_are_found_with_the_packages_pyramid(package, faces):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.features.tracking import FaceTracker, measure_iou
-from keras_emo.media.reader import read_media
 from keras_emo.spec import FaceSpec
 
-RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
-ACTORS = 6
+from .conftest import RAVDESS, read_actors
+
 SPEC = FaceSpec()
 
 pytestmark = pytest.mark.skipif(not RAVDESS.is_dir(), reason="RAVDESS is not on this machine")
@@ -40,12 +37,7 @@ def detector() -> FaceDetector:
 @pytest.fixture(scope="module")
 def clips() -> list[list[np.ndarray]]:
     """Three frames a second of one clip for each of several actors."""
-    clips = []
-    for number, folder in enumerate(sorted(RAVDESS.glob("Actor_*"))[:ACTORS]):
-        paths = sorted(folder.glob("*.mp4"))
-        media = read_media(paths[(7 * number + 3) % len(paths)], audio_s=0)
-        clips.append([f.rgb for f in media.frames])
-    return clips
+    return read_actors()
 
 
 def compare(detector: FaceDetector, frames: list[np.ndarray]) -> tuple[list[float], int, int]:

@@ -163,8 +163,6 @@ def test_large_pictures_are_shrunk_as_they_are_converted(make, tmp_path):
     assert np.abs(pictures(small)[0].astype(int) - expected).mean() < 3
     assert [f.scale for f in whole.frames] == [(1.0, 1.0)] * 2
     np.testing.assert_array_equal(pictures(whole), pictures(read_media(path)))
-    odd = read_media(path, max_px=100)  # 75 rows
-    assert (odd.frames[0].rgb.shape, odd.frames[0].scale) == ((75, 100, 3), (3.2, 3.2))
     path = turn(make.video(tmp_path / "a.mp4", [np.zeros((100, 192, 3), np.uint8)]), (0, 1, -1, 0))
     read = read_media(path, max_px=64)
     assert read.frames[0].rgb.shape == (64, 33, 3)
@@ -239,11 +237,10 @@ def test_one_stream_alone(clip, make, tmp_path):
     assert read_media(clip, frame_rate_hz=None, audio_s=0) == Media()
 
 
-@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
-def test_truncated_mp4(part, noisy, tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(noisy[: int(part * len(noisy))])
-    refused(path, Reason.TRUNCATED_CONTAINER)
+def test_truncated_mp4(noisy, tmp_path):
+    for part in (0.3, 0.6, 0.95):
+        (tmp_path / "a.mp4").write_bytes(noisy[: int(part * len(noisy))])
+        refused(tmp_path / "a.mp4", Reason.TRUNCATED_CONTAINER)
 
 
 @pytest.mark.parametrize(("codec", "n_bytes"), [("pcm_s16le", 2), ("pcm_f32le", 4)])

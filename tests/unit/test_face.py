@@ -34,22 +34,17 @@ def test_square_of_the_same_size_is_copied():
 
 
 @pytest.mark.parametrize(
-    ("box", "square"),
+    ("box", "margin", "square"),
     [
-        ((10, 20, 20, 20), (10, 20, 29, 39)),
-        ((10, 25, 30, 10), (10, 15, 39, 44)),  # wide: taller about its center
-        ((30, 5, 10, 40), (15, 5, 54, 44)),  # tall: wider about its center
+        ((10, 20, 20, 20), 0.0, (10, 20, 29, 39)),
+        ((10, 25, 30, 10), 0.0, (10, 15, 39, 44)),  # wide: taller about its center
+        ((30, 5, 10, 40), 0.0, (15, 5, 54, 44)),  # tall: wider about its center
+        ((30, 20, 10, 20), 0.25, (20, 15, 49, 44)),  # of the longer side, on each side
+        ((30, 20, 10, 20), -0.25, (30, 25, 39, 34)),
     ],
 )
-def test_square_about_the_center(box, square):
-    np.testing.assert_allclose(borders(crop_face(ramp(), box, SPEC)), square, atol=0.8)
-
-
-@pytest.mark.parametrize(
-    ("margin", "square"), [(0.25, (20, 15, 49, 44)), (-0.25, (30, 25, 39, 34))]
-)
-def test_margin_is_part_of_the_longer_side_on_each_side(margin, square):
-    crop = crop_face(ramp(), (30, 20, 10, 20), replace(SPEC, margin=margin))
+def test_square_about_the_center(box, margin, square):
+    crop = crop_face(ramp(), box, replace(SPEC, margin=margin))
     np.testing.assert_allclose(borders(crop), square, atol=0.8)
 
 

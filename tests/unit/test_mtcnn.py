@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 
-import cv2
 import numpy as np
 import pytest
 
 from keras_emo.errors import BundleError, EnvironmentFailure, Reason
 from keras_emo.features.boxes import crop_bilinear, overlapped
 from keras_emo.features.mtcnn import PACKAGE_DATA, FaceDetector
-from keras_emo.features.pyramid import levels_near, normalize, pyramid_scales
+from keras_emo.features.pyramid import pyramid_scales
 from keras_emo.inference import session
 from keras_emo.spec import FaceSpec
 
@@ -114,39 +113,6 @@ def test_refine_searches_near_the_boxes_for_faces_of_their_size():
         assert y > 100
         assert y + height < 680
         assert 0.4 * 180 < width < 1.8 * 180
-
-
-def test_parts_of_levels_are_cut_from_the_whole_ones():
-    """Without halving, and with a region that reaches all of it, the level itself."""
-    picture = np.random.default_rng(0).integers(0, 256, (80, 84, 3), np.uint8)
-    scale = pyramid_scales(80, 84, 40)[0]
-    (whole,) = levels_near(picture, [scale], np.array([[7.0, 5.0, 77.0, 75.0]]))
-    size = (int(84 * scale), int(80 * scale))
-    expected = cv2.resize(normalize(picture), size, interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(whole[0], expected)
-    assert whole[1:] == (scale, 0, 0)
-    assert list(levels_near(picture, [scale], np.array([[10.0, 0.0, 15.0, 5.0]]))) == []
-
-
-@pytest.mark.parametrize("size", [(360, 640), (359, 641), (358, 642)])
-def test_coarse_levels_are_made_from_the_halved_picture(size):
-    """Also where halves of the picture lie between its pixels."""
-    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    box = np.array([[301.7, 95.2, 481.7, 275.2]])
-    scales = pyramid_scales(*size, 40)
-    found = list(levels_near(picture, scales, box))
-    assert len(found) >= 2
-    half = cv2.resize(normalize(picture), (size[1] // 2, size[0] // 2), None, 0, 0, cv2.INTER_AREA)
-    for level, scale, left, top in found:
-        height, width = int(size[0] * scale), int(size[1] * scale)
-        down, along = half.shape[0] / height, half.shape[1] / width
-        part = half[
-            round(top * down) : round((top + level.shape[0]) * down),
-            round(left * along) : round((left + level.shape[1]) * along),
-        ]
-        expected = cv2.resize(part, level.shape[1::-1], interpolation=cv2.INTER_AREA)
-        assert 1 / scale < 4 * 4  # halved once, not twice
-        np.testing.assert_allclose(level, expected, atol=1e-6)
 
 
 def test_pyramid_starts_at_the_smallest_face():

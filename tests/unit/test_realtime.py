@@ -109,16 +109,18 @@ def test_boxes_are_in_px_of_the_camera(make):
     assert camera.frames[0].shape == (720, 1280, 3)
 
 
-def test_max_s(face):
+def test_ways_to_an_end(face):
+    before = threading.active_count()
     found, live = run(Camera(30.0, face), max_s=1.6)
     assert [w.end_s for w in found] == [1.0, 1.5]
     assert 1.6 <= live.time_s < 2
-
-
-def test_a_source_that_fails(face):
     error = ClipError("camera", Reason.UNREADABLE, "unplugged")
     with pytest.raises(ClipError, match="unplugged"):
         run(Camera(0.5, face, error=error))
+    camera = Camera(60.0, face)
+    with LivePredictions(camera, camera, "camera", 1.0, 0.5) as live:
+        next(iter(live))
+    assert threading.active_count() == before
 
 
 def test_a_source_that_stalls(face, monkeypatch):
@@ -126,14 +128,6 @@ def test_a_source_that_stalls(face, monkeypatch):
     found, _ = run(Camera(0.5, face, hang=True), max_s=2.0)
     assert found[0].label == "happy"
     assert (found[-1].label, found[-1].states[0]) == (None, Reason.NO_FRAMES)
-
-
-def test_stopping_ends_the_thread(face):
-    before = threading.active_count()
-    camera = Camera(60.0, face)
-    with LivePredictions(camera, camera, "camera", 1.0, 0.5) as live:
-        next(iter(live))
-    assert threading.active_count() == before
 
 
 def test_a_file_goes_at_its_own_speed_with_its_sound(make, face, tmp_path):

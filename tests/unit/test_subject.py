@@ -76,14 +76,6 @@ def test_a_face_that_leaves_and_comes_back():
     assert sum(track.found) == 4
 
 
-def test_lost_faces_are_not_found():
-    finder = SubjectFinder(SPEC)
-    frame = np.zeros((80, 90, 3), np.uint8)
-    finder.add(Frame(frame, 0.0), [TrackedFace(0, LEFT, True)])
-    finder.add(Frame(frame, 0.3), [TrackedFace(0, LEFT, False)])
-    assert finder.choose().found == [True, False]
-
-
 def test_a_crowd_is_bounded_and_the_subject_stays():
     frames = [{0: LEFT, i + 1: (40.0, 40.0, 10.0, 10.0)} for i in range(30)]
     finder = look(frames)

@@ -67,14 +67,6 @@ def test_a_detector_without_refine_gets_every_frame_once(make):
     assert len(detector.frames) == 9
 
 
-def test_crossing_faces_keep_their_ids(make):
-    left, right = [at(10 + 9 * i) for i in range(13)], [at(118 - 9 * i, 24) for i in range(13)]
-    script = Script(make, *[[a, b] for a, b in zip(left, right, strict=True)])
-    found = follow(script)
-    assert found == [{0: a, 1: b} for a, b in zip(left, right, strict=True)]
-    assert script.near
-
-
 def test_a_face_hidden_while_crossing_comes_out_with_its_id(make):
     left, right = [at(10 + 9 * i) for i in range(13)], [at(118 - 9 * i, 24) for i in range(13)]
     frames = [[a, b] for a, b in zip(left, right, strict=True)]
