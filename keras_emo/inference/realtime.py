@@ -16,7 +16,6 @@ from keras_emo.inference.windows import WindowCutter
 from keras_emo.media.live import Latest, Stream, Webcam
 from keras_emo.media.recording import Streams, convert_frame, shrink_frame
 
-_PATIENCE_S = 1.0  # sound and picture of a live source come together
 _STALLED_S = 1.0  # without a picture for so long, windows close without it
 _EARLY_S = 1 / 60  # half a frame: a picture due in less is sampled
 
@@ -45,16 +44,9 @@ class LivePredictions:
         spec, modalities = model.bundle.spec, model.bundle.modalities
         self._spec = spec.face
         self._next = 0  # number of the next picture to sample
+        streams, lengths = Streams(True, source.has_audio), (self.window_s, self.hop_s)
         self._cutter = WindowCutter(
-            Path(name),
-            Streams(has_video=True, has_audio=source.has_audio),
-            spec,
-            model.detector,
-            modalities,
-            self.window_s,
-            self.hop_s,
-            _PATIENCE_S,
-            live=True,
+            Path(name), streams, spec, model.detector, modalities, *lengths, live=True
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
 

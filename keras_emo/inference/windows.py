@@ -19,6 +19,7 @@ from keras_emo.spec import ClipSpec
 
 # A stream this far behind the other one is not waited for; FFmpeg writes up to 10 s apart.
 PATIENCE_S = 15.0
+LIVE_PATIENCE_S = 1.0  # sound and picture of a live source come together
 MIN_WINDOW_S, MIN_HOP_S = 0.5, 0.2
 
 
@@ -45,7 +46,7 @@ class WindowCutter:
     up to half a hop more: a clip of about a window is one window, all of it, as in prepare_clip.
     Faces are followed once, from start to end, so a person's id holds across windows; the
     subject is chosen in each window, as prepare_clip does. Held are the crops and the sound of
-    windows that are still open; a stream that is patience_s behind the other is not waited for.
+    windows that are still open; a stream that is far behind the other is not waited for.
 
     streams: of the recording. path: to name in errors. live: windows come half a hop sooner, and
     none is longer than window_s.
@@ -60,11 +61,11 @@ class WindowCutter:
         modalities: Sequence[str],
         window_s: float,
         hop_s: float,
-        patience_s: float = PATIENCE_S,
         live: bool = False,
     ):
         self.path, self.streams, self.spec, self.modalities = path, streams, spec, modalities
-        self.window_s, self.hop_s, self.patience_s = window_s, hop_s, patience_s
+        self.window_s, self.hop_s = window_s, hop_s
+        self._patience_s = LIVE_PATIENCE_S if live else PATIENCE_S
         self.came_late = False  # something belonged to windows that were closed
         self._tracker = FaceTracker(spec.face, detector)
         self._early_s = min(1 / 60, 0.5 / spec.face.frame_rate_hz)  # of a frame due at an edge
@@ -145,7 +146,7 @@ class WindowCutter:
             reached_s.append(self._sound.end_s)
         while True:
             end_s = self._end_s(self._next)
-            late_s = max(reached_s) - self.patience_s
+            late_s = max(reached_s) - self._patience_s
             if max(min(reached_s), late_s) < end_s + self._rest_s:
                 return
             self._ready.append(self._close(end_s))

@@ -45,23 +45,17 @@ def read_arrays(
     clip: ArrayClip, spec: ClipSpec, modalities: Sequence[str], on_frame: OnFrame
 ) -> Media:
     """A clip in memory, sampled as reader.read_media samples a file. Raises ClipError."""
-    duration_s, cut = 0.0, False
-    if clip.frames is not None and clip.fps is not None:
-        duration_s = len(clip.frames) / clip.fps
+    frames, fps, rate_hz = clip.frames, clip.fps or 0.0, int(clip.sample_rate or 0)
+    duration_s, cut, sound = 0.0, False, None
+    if frames is not None:
+        duration_s = len(frames) / fps
         if "face" in modalities:
-            cut = _sample_frames(clip.frames, clip.fps, spec.face, on_frame)
-    sound: np.ndarray | None = None
-    if clip.waveform is not None and clip.sample_rate is not None:
-        duration_s = max(duration_s, len(clip.waveform) / clip.sample_rate)
-        sound = to_mono(clip.waveform[: round(spec.audio.duration_s * clip.sample_rate)])
-    return Media(
-        waveform=sound,
-        sample_rate_hz=int(clip.sample_rate or 0),
-        streams=Streams(clip.frames is not None, clip.waveform is not None),
-        duration_s=duration_s,
-        declared_s=duration_s,
-        cut=cut,
-    )
+            cut = _sample_frames(frames, fps, spec.face, on_frame)
+    if clip.waveform is not None:
+        duration_s = max(duration_s, len(clip.waveform) / rate_hz)
+        sound = to_mono(clip.waveform[: round(spec.audio.duration_s * rate_hz)])
+    streams = Streams(frames is not None, clip.waveform is not None)
+    return Media((), sound, rate_hz, streams, duration_s, duration_s, cut=cut)
 
 
 def _sample_frames(

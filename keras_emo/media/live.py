@@ -102,11 +102,16 @@ class Stream:
 
     def __init__(self, address: str):
         self.address = address
-        self.protocol = address.partition("://")[0].lower() if "://" in address else "file"
-        if self.protocol not in ("file", *PROTOCOLS):
-            cause = f"{self.protocol} is not supported, only files, {', '.join(PROTOCOLS)}"
+        protocol = address.partition("://")[0].lower() if "://" in address else "file"
+        if protocol not in ("file", *PROTOCOLS):
+            cause = f"{protocol} is not supported, only files, {', '.join(PROTOCOLS)}"
             raise ClipError(address, Reason.FORMAT_NOT_ALLOWED, cause)
-        self._container = self._open()
+        if protocol == "file":
+            self._container = open_container(check_file(Path(address.removeprefix("file://"))))
+        else:
+            allowed = PROTOCOLS[protocol]
+            options = {"format_whitelist": _STREAM_FORMATS, "protocol_whitelist": allowed}
+            self._container = open_container(address, options, _TIMEOUT_S)
         streams = self._container.streams
         first = [*streams.video[:1], *streams.audio[:1]]
         self._streams = [s for s in first if s.codec_context is not None]
@@ -115,13 +120,6 @@ class Stream:
             self._container.close()
             raise ClipError(address, Reason.NO_VIDEO, "no picture; live needs one")
         self.has_audio = "audio" in kinds
-
-    def _open(self) -> Any:
-        if self.protocol == "file":
-            return open_container(check_file(Path(self.address.removeprefix("file://"))))
-        protocols = PROTOCOLS[self.protocol]
-        options = {"format_whitelist": _STREAM_FORMATS, "protocol_whitelist": protocols}
-        return open_container(self.address, options, _TIMEOUT_S)
 
     def read(self, latest: Latest) -> None:
         """Put all into latest, in real time, until latest.stopped or the end. Raises ClipError."""

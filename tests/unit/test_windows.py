@@ -8,6 +8,7 @@ import pytest
 
 from keras_emo.errors import ClipError, Reason, UsageError
 from keras_emo.features.clip import prepare_clip
+from keras_emo.inference import windows as windows_module
 from keras_emo.inference.predict import WindowStream, choose_lengths, read_windows
 from keras_emo.inference.windows import WindowCutter
 from keras_emo.labels import EMOTIONS
@@ -178,7 +179,7 @@ def test_damage_is_known_at_the_end(make, tmp_path):
 def test_picture_and_sound_that_lie_too_far_apart(make, face, tmp_path, monkeypatch):
     path = make.video(tmp_path / "a.mkv", grey(make, 30, 5), fps=5, sound=noise(30))
     assert {a.label for a in stream(StubModel(make.detector([face])), path)} == {"happy"}
-    monkeypatch.setattr(WindowCutter.__init__, "__defaults__", (2.0, False))
+    monkeypatch.setattr(windows_module, "PATIENCE_S", 2.0)
     windows = stream(StubModel(make.detector([face])), path)
     assert Reason.NO_AUDIO in next(windows).states
     list(windows)
