@@ -14,7 +14,7 @@ from statistics import fmean, pstdev
 from typing import Any, TextIO
 
 from keras_emo import load
-from keras_emo.cli.options import add_options
+from keras_emo.cli.options import add_options, names
 from keras_emo.data.corpora import read_corpus
 from keras_emo.data.corpus import Sample
 from keras_emo.data.evaluation import CorpusEvaluation, evaluate_models
@@ -44,6 +44,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument(
         "--speakers",
+        type=names,
         help="only these speakers, for example 1,11,20,2, or 'test': the bundle's own test "
         "speakers (default: all speakers in the folder)",
     )
@@ -80,18 +81,19 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
     folders = find_folds(options.folds) if options.folds is not None else [options.bundle]
     bundles = [load_bundle(folder) for folder in folders]
     corpus = read_corpus(options.data, options.corpus, options.skip_bad)
-    speakers = options.speakers if options.folds is None else "test"
+    speakers = options.speakers if options.folds is None else ("test",)
     scored = [Scored(b, choose_samples(corpus.samples, speakers, b, options.data)) for b in bundles]
     known = set().union(*(s.known_speakers for s in scored))
     if options.folds is not None:
         check_folds(scored)
     elif known:
-        names = ", ".join(sorted(known))
-        print(f"warning: the network was trained on {names}; their clips do not test it",
-              file=sys.stderr)  # fmt: skip
+        warning = (
+            f"the network was trained on {', '.join(sorted(known))}; their clips do not test it"
+        )
+        print(f"warning: {warning}", file=sys.stderr)
+    open_model = partial(load, threads=options.threads, providers=options.providers)
+    jobs = [(partial(open_model, s.bundle), s.samples) for s in scored]
     with Progress("evaluated", "clips") as progress:
-        how = {"threads": options.threads, "providers": options.providers}
-        jobs = [(partial(load, s.bundle, **how), s.samples) for s in scored]
         evaluation = evaluate_models(jobs, progress)
     facts: dict[str, Any] = {
         "corpus": {"name": corpus.name, "skipped": [str(p.path) for p in corpus.problems]},
@@ -113,17 +115,17 @@ def _evaluate(options: argparse.Namespace, stream: TextIO | None) -> int:
 
 
 def choose_samples(
-    samples: Sequence[Sample], speakers: str | None, bundle: Bundle, folder: Path
+    samples: Sequence[Sample], speakers: Sequence[str] | None, bundle: Bundle, folder: Path
 ) -> list[Sample]:
     """Samples of the speakers asked for. Raises UsageError where there are none."""
     known = {s.speaker for s in samples}
     if speakers is None:
         return list(samples)
     tested = bundle.manifest.corpus.split.test
-    if speakers == "test":
+    if speakers == ("test",):
         chosen = known & set(tested)
     else:
-        chosen = resolve_speakers([n.strip() for n in speakers.split(",")], known, "speakers")
+        chosen = resolve_speakers(speakers, known, "speakers")
     if not chosen:
         cause = f"none of the bundle's test speakers ({', '.join(tested) or 'it has none'})"
         raise UsageError(folder, Reason.NO_CLIPS, cause)

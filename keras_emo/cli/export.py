@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_emo.cli.options import add_options
+from keras_emo.cli.options import add_options, names
 from keras_emo.cli.run import require
 from keras_emo.errors import ExitCode, Reason, UsageError
 from keras_emo.export.provenance import collect_provenance, read_runs
@@ -49,13 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--average-weights",
-        default="",
+        type=names,
+        default=(),
         metavar="NETWORK",
         help="with several runs that were initialized from the same weights: average the weights "
         "of this face network instead of its logits (a model soup), so that only one is computed",
     )
     parser.add_argument(
         "--formats",
+        type=names,
         default="onnx,saved_model",
         help="of onnx, which is always written, saved_model and keras (default: %(default)s)",
     )
@@ -70,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--layout",
-        action="append",
+        type=names,
+        action="extend",
         default=[],
-        metavar="NAME",
         help="also write folders for model servers beside the bundle: tfserving or triton, as "
         "NAME/BUNDLE/VERSION, or browser, a page that predicts in the browser; separated by "
         "commas, or the option again",
@@ -111,9 +113,9 @@ def run(options: argparse.Namespace) -> int:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on a GPU an LSTM becomes an operator ONNX lacks
     require("keras", "tensorflow", "tf2onnx", "onnx")
     manifest = read_runs(options.run)
-    names = _choose_networks(options.run[0], options.model)
-    formats, layouts = split_names(options.formats), split_names(",".join(options.layout))
-    averaged = split_names(options.average_weights)
+    chosen = _choose_networks(options.run[0], options.model)
+    formats, averaged = options.formats, options.average_weights
+    layouts = tuple(dict.fromkeys(options.layout))
     with Progress("export.py") as progress:
         progress.say("loading TensorFlow")
         import keras_emo.export.layouts  # noqa: F401  # imports all modules below
@@ -123,17 +125,17 @@ def run(options: argparse.Namespace) -> int:
     from keras_emo.export.quantize import NothingToQuantize
     from keras_emo.networks import MODELS, find
 
-    unknown = [f for f in formats if f not in FORMATS] + [n for n in names if find(n) is None]
+    unknown = [f for f in formats if f not in FORMATS] + [n for n in chosen if find(n) is None]
     if unknown:
         cause = f"unknown {', '.join(unknown)}; known: {', '.join((*FORMATS, *MODELS))}"
         raise UsageError("options", Reason.BAD_CONFIG, cause)
     check_layouts(layouts, options.quantize, options.out)
-    if options.waveform and not any("mfcc" in MODELS[n].inputs for n in names):
+    if options.waveform and not any("mfcc" in MODELS[n].inputs for n in chosen):
         raise UsageError("--waveform", Reason.BAD_CONFIG, f"{options.model} takes no sound")
     if averaged and options.model == "all":
         raise UsageError(AVERAGE_WEIGHTS, Reason.BAD_CONFIG, "name one network with --model")
-    check_averaged(averaged, options.run, names[0], manifest)
-    _check_trained((*options.run, *options.reference_run), names)
+    check_averaged(averaged, options.run, chosen[0], manifest)
+    _check_trained((*options.run, *options.reference_run), chosen)
     check = _open_check(options) if options.quantize == "int8" else None
 
     def export(name: str, reduce: Reduce | None) -> None:
@@ -156,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"  {layout}: {written}", flush=True)
 
     with Progress("export.py") as progress:
-        for name in names:
+        for name in chosen:
             try:
                 export(name, _choose_reduction(options, check, MODELS[name], manifest.config.clip))
             except NothingToQuantize as e:
@@ -168,23 +170,18 @@ def run(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def split_names(text: str) -> tuple[str, ...]:
-    """Names between commas, each once."""
-    return tuple(dict.fromkeys(n.strip() for n in text.split(",") if n.strip()))
-
-
 def _choose_networks(run: Path, name: str) -> list[str]:
     if name != "all":
         return [name]
     trained = [p.parent.name for p in sorted(run.glob("*/model.keras"))]
-    names = [n for n in trained if n != "pretrain"]
-    if not names:
+    networks = [n for n in trained if n != "pretrain"]
+    if not networks:
         raise UsageError(run, Reason.MISSING_STAGE, "no trained network in this run")
-    return names
+    return networks
 
 
-def _check_trained(runs: Sequence[Path], names: Sequence[str]) -> None:
-    for weights in (run / name / "model.keras" for run in runs for name in names):
+def _check_trained(runs: Sequence[Path], networks: Sequence[str]) -> None:
+    for weights in (run / name / "model.keras" for run in runs for name in networks):
         if not weights.is_file():
             cause = f"{weights.parent.name} has not been trained"
             raise UsageError(weights, Reason.MISSING_STAGE, cause)

@@ -27,6 +27,11 @@ def seconds(text: str) -> float:
     return number
 
 
+def names(text: str) -> tuple[str, ...]:
+    """An option's value: names between commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """The type of an option: a whole number from low to high."""
 

@@ -43,11 +43,8 @@ def add_arguments(predict: argparse.ArgumentParser) -> None:
         default="text",
         help="csv, json, text, parquet or a registered format (default: %(default)s)",
     )
-    output.add_argument(
-        "--out",
-        type=Path,
-        help="file to write instead of stdout; with --format parquet a folder",
-    )
+    target = "file to write instead of stdout; with --format parquet a folder"
+    output.add_argument("--out", type=Path, help=target)
     timeline = predict.add_argument_group("long recordings")
     windows = "predict overlapping windows of recordings of any length, and join them to segments"
     timeline.add_argument("--timeline", action="store_true", help=windows)

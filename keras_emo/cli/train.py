@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keras_emo.cli.options import HOW_TO_SCALE, add_options, positive_count, whole_number
+from keras_emo.cli.options import HOW_TO_SCALE, add_options, names, positive_count, whole_number
 from keras_emo.cli.run import require
 from keras_emo.data.splits import RAVDESS_FOLDS
 from keras_emo.demo_corpus import SPEAKER_NOTE, BuiltinSpec
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--config", type=Path, help="TOML file, see configs/")
     run.add_argument("--preset", choices=("compact", "faithful"))
     run.add_argument("--seed", type=int)
-    run.add_argument("--test", type=_names, help="test speakers, as 1,11,20,2")
+    run.add_argument("--test", type=names, help="test speakers, as 1,11,20,2")
     folds = range(len(RAVDESS_FOLDS))
     run.add_argument("--fold", type=int, choices=folds, help="RAVDESS fold, instead of --test")
     run.add_argument(
@@ -55,12 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checked = run.add_mutually_exclusive_group()
     checked.add_argument(
         "--val",
-        type=lambda text: 0 if text.strip() == "none" else _names(text),
+        type=lambda text: 0 if text.strip() == "none" else names(text),
         help="validation speakers, as 3,8; none: all remaining speakers are used for training and "
         "the last epoch is kept",
     )
     checked.add_argument("--n-val", type=int, help="number of validation speakers (default: 2)")
-    run.add_argument("--stages", type=_names, help="as visual_alexnet,audio_cnn (default: all)")
+    run.add_argument("--stages", type=names, help="as visual_alexnet,audio_cnn (default: all)")
     run.add_argument("--epochs", type=int, help="at most this many in every stage asked for")
     flag: dict[str, Any] = {"action": "store_true", "default": None}
     run.add_argument("--deterministic", **flag, help="bit-equal repeats on one machine, slower")
@@ -168,14 +168,10 @@ def _digest_start(init_from: Path | None, pretrain_data: Path | None) -> dict[st
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    names = "preset", "seed", "test", "stages", "epochs", "deterministic", "mixed_precision", "xla"
-    changes = {name: getattr(options, name) for name in names}
+    keys = "preset", "seed", "test", "stages", "epochs", "deterministic", "mixed_precision", "xla"
+    changes = {key: getattr(options, key) for key in keys}
     return changes | {"val": options.val if options.n_val is None else options.n_val}
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -78,18 +78,11 @@ class Annotations:
 
     def find_box(self, time_s: float) -> Box | None:
         """The face, between the two nearest frames with one; None far from any."""
-        times_s = self._faces[:, 0]
-        i = int(np.searchsorted(times_s, time_s))
-        near = [k for k in (i - 1, i) if 0 <= k < len(times_s)]
-        near = [k for k in near if abs(times_s[k] - time_s) <= _HELD_S]
-        if not near:
+        low, high = np.searchsorted(self._faces[:, 0], (time_s - _HELD_S, time_s + _HELD_S))
+        times_s, *sides = self._faces[low:high].T
+        if not len(times_s):
             return None
-        weights = [1.0]
-        if len(near) == 2:
-            before, after = times_s[near]
-            weight = (time_s - before) / (after - before) if after > before else 0.0
-            weights = [1 - weight, weight]
-        x, y, width, height = (np.array(weights) @ self._faces[near, 1:]).tolist()
+        x, y, width, height = (float(np.interp(time_s, times_s, side)) for side in sides)
         return x, y, width, height
 
 

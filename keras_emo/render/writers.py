@@ -12,12 +12,7 @@ from typing import Any, Protocol, TextIO
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.extensions import load_extensions
-from keras_emo.inference.results import (
-    TIMELINE_SCHEMA,
-    Prediction,
-    Timeline,
-    WindowPrediction,
-)
+from keras_emo.inference.results import TIMELINE_SCHEMA, Prediction, Timeline, WindowPrediction
 from keras_emo.labels import EMOTIONS
 
 NOTHING = "no prediction"  # instead of a label

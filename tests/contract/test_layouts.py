@@ -13,7 +13,6 @@ import tensorflow as tf  # noqa: E402
 
 import keras_emo  # noqa: E402
 from keras_emo.cli import build_parser  # noqa: E402
-from keras_emo.cli.export import split_names  # noqa: E402
 from keras_emo.errors import EnvironmentFailure, UsageError  # noqa: E402
 from keras_emo.export.bundle import export_bundle  # noqa: E402
 from keras_emo.export.layouts import (  # noqa: E402
@@ -150,7 +149,7 @@ def test_options(tmp_path):
         ["export", "--run", "r", "--model", "m", "--out", "o", "--layout", "triton, tfserving",
          "--layout", "triton"]
     )  # fmt: skip
-    assert split_names(",".join(given.layout)) == ("triton", "tfserving")
+    assert given.layout == ["triton", "tfserving", "triton"]
     out = tmp_path / "net"
     check_layouts(("triton", "tfserving"), None, out)
     check_layouts(("triton",), "int8", out)
