@@ -56,8 +56,11 @@ class State:
             raise ValueError(f"of format {self.format}")
         if not self.best:
             raise ValueError("without a rank")
-        if [row.get("epoch") for row in self.history] != list(range(self.epoch + 1)):
+        epochs = [row.get("epoch") for row in self.history]
+        if len(epochs) != self.epoch + 1 or epochs != list(range(len(epochs))):
             raise ValueError("a history of other epochs")
+        if not 0 <= self.best_epoch <= self.epoch:
+            raise ValueError(f"best in epoch {self.best_epoch}")
 
 
 class Checkpoints:

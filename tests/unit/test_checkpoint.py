@@ -93,6 +93,14 @@ def test_another_format_starts_again(folder, capsys, text):
     assert "starts again" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["epoch", "best_epoch"])
+def test_an_epoch_that_cannot_be_starts_again(folder, capsys, name):
+    path = folder / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 10**400}))
+    assert Checkpoints(folder, IDENTITY).restore() == 0
+    assert "starts again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("other", [{"seed": 4, "split": "abc"}, {"seed": 3, "split": "abd"}])
 def test_a_state_of_another_seed_or_split_is_refused(folder, other):
     with pytest.raises(UsageError, match="another run folder"):
