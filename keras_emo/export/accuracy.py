@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from keras_emo.export.onnx import ExportError, convert_onnx
 from keras_emo.export.parity import BATCHES, compare, run_onnx, sample_feed
 from keras_emo.export.provenance import read_reference, read_runs
 from keras_emo.export.quantize import METHOD, quantize_int8, store_half
-from keras_emo.inference.batch import Batch, Run, can_predict, collate_clips
+from keras_emo.inference.batch import Run, can_predict, collate_clips
 from keras_emo.inference.manifest import Calibration, Quantization, References, SplitAccuracy
 from keras_emo.io import digest_text
 from keras_emo.labels import EMOTIONS
@@ -30,7 +31,6 @@ from keras_emo.training.data import Prepared, prepare
 from keras_emo.training.evaluate import predict_split
 from keras_emo.training.run import digest_clips
 
-MAX_DROP_POINTS = 1.0
 CLIPS_PER_CLASS = 20
 # small kernels lose most by rounding: where float16 costs too much, they stay float32
 HALF_MIN_ELEMENTS = (1 << 6, 1 << 12, 1 << 16, 1 << 18)
@@ -62,7 +62,7 @@ class AccuracyCheck:
     """
 
     prepared: Prepared
-    max_drop_points: float = MAX_DROP_POINTS
+    max_drop_points: float
     references: tuple[Reference, ...] = ()
 
 
@@ -71,8 +71,8 @@ def open_check(
     references: Sequence[Path],
     corpus: Corpus,
     cache: Path,
-    workers: int = 0,
-    max_drop_points: float = MAX_DROP_POINTS,
+    workers: int,
+    max_drop_points: float,
 ) -> AccuracyCheck:
     """The accuracy check of the network that runs become.
 
@@ -82,7 +82,7 @@ def open_check(
     """
     first = read_runs(runs)
     prepared = _prepare(runs[0], first, corpus, cache, workers)
-    scored = [*references] or ([*runs] if len(runs) > 1 else [])
+    scored = references or (runs if len(runs) > 1 else ())
     opened = []
     for run in scored:
         manifest = read_reference(run, first, runs[0])
@@ -101,11 +101,8 @@ def quantize_checked(proto: onnx.ModelProto, entry: ModelEntry, check: AccuracyC
     models together, drops by more than the check allows. Test speakers are scored afterwards
     and only recorded.
     """
-    prepared = check.prepared
-    if not check.references:
-        _check_validates(prepared, entry.name)
-    samples, small, graphs = _quantize(proto, entry, prepared)
-    references = None
+    prepared, references = check.prepared, None
+    calibration, small, graphs = _quantize(proto, entry, prepared)
     if check.references:
         val = _average([_score_reference(entry, r) for r in check.references])
         held_out = {s for r in check.references for s in r.prepared.split.val}
@@ -116,15 +113,10 @@ def quantize_checked(proto: onnx.ModelProto, entry: ModelEntry, check: AccuracyC
     accuracy = {"val": val}
     if prepared.split.test:
         accuracy["test"] = score_split(graphs, entry, prepared, "test")
-    quantization = Quantization(
-        METHOD,
-        bytes={"fp32": proto.ByteSize(), "int8": small.ByteSize()},
-        calibration=Calibration(len(samples), tuple(sorted({s.speaker for s in samples}))),
-        max_drop_points=check.max_drop_points,
-        accuracy=accuracy,
-        references=references,
-    )
-    return Reduced(small, "int8", quantization)
+    sizes = {"fp32": proto.ByteSize(), "int8": small.ByteSize()}
+    limit = check.max_drop_points
+    made = Quantization(METHOD, sizes, calibration, limit, accuracy, references)
+    return Reduced(small, "int8", made)
 
 
 def halve_checked(proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec) -> Reduced:
@@ -141,17 +133,15 @@ def halve_checked(proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec) -> 
         except ExportError:
             if min_elements == HALF_MIN_ELEMENTS[-1]:
                 raise
-    quantization = Quantization(
-        "weights stored as float16, arithmetic in float32",
-        bytes={"fp32": proto.ByteSize(), "fp16": small.ByteSize()},
-        min_elements=min_elements,
-        max_difference=parity.max_difference,
-    )
-    return Reduced(small, "fp16", quantization)
+    method = "weights stored as float16, arithmetic in float32"
+    sizes = {"fp32": proto.ByteSize(), "fp16": small.ByteSize()}
+    worst = parity.max_difference
+    made = Quantization(method, sizes, min_elements=min_elements, max_difference=worst)
+    return Reduced(small, "fp16", made)
 
 
-def choose_samples(prepared: Prepared, entry: ModelEntry, n_per_class: int) -> list[Sample]:
-    """Samples of training speakers that the network can predict, equally many of each class.
+def choose_samples(prepared: Prepared, entry: ModelEntry) -> list[Sample]:
+    """CLIPS_PER_CLASS samples of training speakers that the network can predict of each class.
 
     The choice is the same for the same corpus and split. Raises UsageError where there are none.
     """
@@ -161,23 +151,14 @@ def choose_samples(prepared: Prepared, entry: ModelEntry, n_per_class: int) -> l
     )
     chosen: list[Sample] = []
     for emotion in EMOTIONS:
-        usable = (
-            s
-            for s in ranked
-            if s.emotion == emotion and can_predict(prepared.load(s), entry.inputs)
-        )
-        chosen += [s for s, _ in zip(usable, range(n_per_class), strict=False)]
+        same = (s for s in ranked if s.emotion == emotion)
+        usable = (s for s in same if can_predict(prepared.load(s), entry.inputs))
+        chosen += islice(usable, CLIPS_PER_CLASS)
     held_out = {*prepared.split.val, *prepared.split.test}
     if not chosen or any(s.speaker in held_out for s in chosen):
         cause = "calibration needs clips of training speakers, and of nobody else"
         raise UsageError(entry.name, Reason.NO_CLIPS, cause)
     return chosen
-
-
-def read_feeds(samples: list[Sample], entry: ModelEntry, prepared: Prepared) -> Iterator[Batch]:
-    """The network's inputs for one clip after another."""
-    for sample in samples:
-        yield collate_clips([prepared.load(sample)], entry.inputs, entry.frames, prepared.spec)
 
 
 def score_split(
@@ -194,13 +175,9 @@ def score_split(
         probs = predict_split(run, entry, clips, prepared.spec)
         known = np.isfinite(probs).all(axis=1)
         predicted[key] = np.where(known, probs.argmax(axis=1), ABSTAINED)
-    before, after = predicted["fp32"], predicted["int8"]
-    return SplitAccuracy(
-        n_clips=len(clips),
-        fp32=score(labels, before).accuracy,
-        int8=score(labels, after).accuracy,
-        agreement=float((before == after).mean()),
-    )
+    accuracies = {key: score(labels, each).accuracy for key, each in predicted.items()}
+    agreement = float((predicted["fp32"] == predicted["int8"]).mean())
+    return SplitAccuracy(len(clips), **accuracies, agreement=agreement)
 
 
 def check_drop(scores: SplitAccuracy, max_drop_points: float, name: str) -> None:
@@ -244,11 +221,14 @@ def _convert(run: Path, config: TrainConfig, name: str) -> onnx.ModelProto:
 
 def _quantize(
     proto: onnx.ModelProto, entry: ModelEntry, prepared: Prepared
-) -> tuple[list[Sample], onnx.ModelProto, dict[str, Run]]:
-    """The calibration samples, the int8 graph, and both graphs as functions."""
-    samples = choose_samples(prepared, entry, CLIPS_PER_CLASS)
-    small = quantize_int8(proto, read_feeds(samples, entry, prepared), entry.name)
-    return samples, small, {"fp32": run_onnx(proto), "int8": run_onnx(small)}
+) -> tuple[Calibration, onnx.ModelProto, dict[str, Run]]:
+    """The calibration, the int8 graph, and both graphs as functions."""
+    samples = choose_samples(prepared, entry)
+    clips = map(prepared.load, samples)
+    feeds = (collate_clips([c], entry.inputs, entry.frames, prepared.spec) for c in clips)
+    small = quantize_int8(proto, feeds, entry.name)
+    calibration = Calibration(len(samples), tuple(sorted({s.speaker for s in samples})))
+    return calibration, small, {"fp32": run_onnx(proto), "int8": run_onnx(small)}
 
 
 def _score_reference(entry: ModelEntry, reference: Reference) -> SplitAccuracy:

@@ -22,16 +22,20 @@ from keras_emo.errors import Reason, UsageError
 from keras_emo.export import OPSET
 from keras_emo.export.accuracy import Reduced
 from keras_emo.export.card import write_card
-from keras_emo.export.onnx import OUTPUTS, add_metadata, check_proto, convert_onnx, name_dimensions
-from keras_emo.export.parity import BATCHES, check_biases, compare, run_onnx, sample_feed
+from keras_emo.export.onnx import OUTPUTS, convert_onnx, name_dimensions
+from keras_emo.export.parity import (
+    BATCHES,
+    check_biases,
+    compare,
+    run_saved_model,
+    sample_feed,
+    write_graph,
+)
 from keras_emo.export.provenance import Provenance
-from keras_emo.export.saved_model import open_saved_model, write_saved_model
 from keras_emo.export.waveform import WAVEFORM, write_waveform
 from keras_emo.features.mtcnn import NETWORKS, PACKAGE_DATA
-from keras_emo.inference.batch import Batch, Run
 from keras_emo.inference.bundle import DESCRIPTION, DETECTOR, GOLDEN, MODEL, load_golden
 from keras_emo.inference.manifest import SCHEMA, BundleManifest, FileEntry, TensorSpec
-from keras_emo.inference.model import Model
 from keras_emo.io import digest_file, draft_folder, write_json
 from keras_emo.labels import EMOTIONS
 from keras_emo.networks.catalog import ModelEntry
@@ -41,7 +45,7 @@ from keras_emo.training.evaluate import run_keras
 FORMATS = ("onnx", "saved_model", "keras")
 RANGES = {"face": (0, 255), "face_mask": (0, 1), "mfcc": (-1200, 400), "mfcc_mask": (0, 1)}
 
-Reduce = Callable[[onnx.ModelProto], Reduced]  # of the float32 graph
+Reduce = Callable[[onnx.ModelProto, ModelEntry], Reduced]  # of the float32 graph
 
 
 def export_bundle(
@@ -63,7 +67,6 @@ def export_bundle(
     UsageError where something else is in the place, EnvironmentFailure.
     """
     check_biases(model)
-    check_place(folder, DESCRIPTION, "bundle")
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -73,7 +76,7 @@ def export_bundle(
         yield
         seconds[step] = round(time.monotonic() - started_s, 1)
 
-    with draft_folder(folder) as draft:
+    with replace_folder(folder, DESCRIPTION, "bundle") as draft:
         draft.mkdir()
         path = draft / MODEL
         manifest = describe(model, entry, spec, provenance, folder.name)
@@ -81,45 +84,65 @@ def export_bundle(
         reference = run_keras(model)
         with timing("onnx"):
             proto = convert_onnx(model, _metadata(manifest))
-            run = _write_graph(proto, path)
+            run = write_graph(proto, path)
         parity = {"onnx": compare(reference, run, feeds, f"{folder.name}/{MODEL}")}
         if "saved_model" in formats:
             with timing("saved_model"):
-                write_saved_model(model, draft / "saved_model")
-                saved = open_saved_model(draft / "saved_model")
+                model.export(draft / "saved_model", "tf_saved_model", verbose=False)
+                saved = run_saved_model(draft / "saved_model")
             parity["saved_model"] = compare(reference, saved, feeds, f"{folder.name}/saved_model")
         if "keras" in formats:
             model.save(draft / "model.keras")
         if reduce is not None:
             with timing("quantize"):
-                reduced = reduce(proto)
+                reduced = reduce(proto, entry)
                 proto, precision = reduced.proto, reduced.precision
                 manifest = replace(manifest, precision=precision, quantization=reduced.quantization)
-                add_metadata(proto, {"precision": precision})
-                run = reference = _write_graph(proto, path)  # golden values are of this graph
+                proto.metadata_props.add(key="precision", value=precision)
+                run = reference = write_graph(proto, path)  # golden values are of this graph
         if waveform:
             with timing(WAVEFORM):
                 target = draft / WAVEFORM
                 written = write_waveform(proto, entry, spec, manifest.precision, target, run)
                 manifest = replace(manifest, waveform=written)
         del proto
-        _copy_detector(draft / DETECTOR)
+        (draft / DETECTOR).mkdir()
+        for name in (*NETWORKS, "LICENSE"):
+            shutil.copyfile(PACKAGE_DATA / name, draft / DETECTOR / name)
         golden = sample_feed(entry, 1, spec, golden=True)
-        _write_golden(draft / GOLDEN, golden, reference(golden))
+        arrays = {f"in_{name}": array for name, array in golden.items()}
+        arrays |= {f"out_{name}": array for name, array in reference(golden).items()}
+        np.savez_compressed(draft / GOLDEN, **arrays)  # type: ignore[arg-type]
         write_card(manifest, draft / "README.md")
         manifest = replace(manifest, parity=parity, export_seconds=seconds, files=list_files(draft))
         write_json(draft / DESCRIPTION, manifest.to_dict())
-        check_golden(keras_emo.load(draft), draft)
-        put_in_place(draft, folder)
+        feed, expected = load_golden(draft / GOLDEN)
+        compare(lambda _: expected, keras_emo.load(draft).run, [feed], folder.name)
     return manifest
 
 
-def check_place(folder: Path, marker: str, what: str) -> None:
-    """Raise UsageError where something would be replaced that holds no file ``marker``."""
+@contextmanager
+def replace_folder(folder: Path, marker: str, what: str) -> Iterator[Path]:
+    """A place beside a folder that takes its place when the block ends well.
+
+    Raises UsageError where that would replace something without a file ``marker``,
+    EnvironmentFailure.
+    """
     occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if occupied and not (folder / marker).is_file():
         cause = f"it exists and is no {what} (no {marker}); choose another folder"
         raise UsageError(folder, Reason.BAD_CONFIG, cause)
+    with draft_folder(folder) as draft:
+        yield draft
+        old = draft.with_name(f"{draft.name}-old")  # removed with the draft's folder
+        if folder.exists():
+            folder.rename(old)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
@@ -129,12 +152,6 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
-
-
-def check_golden(model: Model, folder: Path) -> None:
-    """Compare the finished bundle with its golden values. Raises ExportError."""
-    feed, expected = load_golden(folder / GOLDEN)
-    compare(lambda _: expected, model.run, [feed], folder.name)
 
 
 def describe(
@@ -175,20 +192,6 @@ def describe(
     )
 
 
-def put_in_place(draft: Path, folder: Path) -> None:
-    """Rename a finished draft to its place; what was there before is removed."""
-    old = draft.with_name(f"{draft.name}-old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        draft.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _metadata(manifest: BundleManifest) -> dict[str, Any]:
     """The metadata inside model.onnx, which describe the file without its bundle."""
     wanted = (
@@ -197,23 +200,3 @@ def _metadata(manifest: BundleManifest) -> dict[str, Any]:
     )  # fmt: skip
     described = manifest.to_dict()
     return {key: described[key] for key in wanted}
-
-
-def _write_graph(proto: onnx.ModelProto, path: Path) -> Run:
-    """Check and write a graph; returns the written file as a function."""
-    check_proto(proto, path)
-    path.write_bytes(proto.SerializeToString())
-    return run_onnx(path)
-
-
-def _write_golden(path: Path, feed: Batch, outputs: Batch) -> None:
-    """Inputs under in_NAME and outputs under out_NAME, as load_golden reads them."""
-    arrays = {f"in_{name}": array for name, array in feed.items()}
-    arrays |= {f"out_{name}": array for name, array in outputs.items()}
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-
-
-def _copy_detector(folder: Path) -> None:
-    folder.mkdir()
-    for name in (*NETWORKS, "LICENSE"):
-        shutil.copyfile(PACKAGE_DATA / name, folder / name)

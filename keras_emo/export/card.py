@@ -30,18 +30,12 @@ def write_card(manifest: BundleManifest, path: Path) -> None:
     hub = license.lower() if license.startswith(("CC", "Apache")) else "other"
     corpus = known_corpora().get(manifest.corpus.name)
     lines = [
-        "---",
-        f"license: {hub}",
-        "tags: [emotion-recognition, audio-visual, onnx, keras]",
-        "---",
-        f"# {manifest.name}",
-        "",
+        f"---\nlicense: {hub}\ntags: [emotion-recognition, audio-visual, onnx, keras]\n---",
+        f"# {manifest.name}\n",
         f"`{manifest.model}` ({manifest.preset} preset, {manifest.parameters:,} parameters), "
-        f"exported by keras_emo {manifest.versions['keras_emo']}.",
-        "",
+        f"exported by keras_emo {manifest.versions['keras_emo']}.\n",
         f"From {' and '.join(manifest.modalities)} of one person speaking it predicts one of: "
-        f"{', '.join(manifest.labels)}.",
-        "",
+        f"{', '.join(manifest.labels)}.\n",
         "## Data",
         corpus.about if corpus else manifest.corpus.name,
         f"Training speakers: {_join(split.train)}. Validation: {_join(split.val)}. "
@@ -53,24 +47,22 @@ def write_card(manifest: BundleManifest, path: Path) -> None:
             f"({manifest.corpus.pretrained})."
         )
     if split.members:
-        averaged = ""
-        if manifest.averaged:
-            averaged = f"; the weights of {_join(manifest.averaged)} are averaged"
+        averaged = f"; the weights of {_join(manifest.averaged)} are averaged"
         lines.append(
-            f"It is an ensemble: the mean of the logits of {len(split.members)} networks{averaged}."
+            f"It is an ensemble: the mean of the logits of {len(split.members)} networks"
+            f"{averaged if manifest.averaged else ''}."
         )
-    lines += ["", "## Metrics", *format_metrics(manifest.metrics)]
+    lines += ["\n## Metrics", *format_metrics(manifest.metrics)]
     if manifest.quantization is not None:
         folds = manifest.metrics.get("folds")
         lines += ["", *_describe_quantization(manifest.quantization, folds)]
     if manifest.waveform is not None:
         sound = manifest.waveform.input
-        lines += [
-            "",
-            "`waveform.onnx` is the same network with `waveform` instead of `mfcc`: "
+        lines.append(
+            "\n`waveform.onnx` is the same network with `waveform` instead of `mfcc`: "
             f"{sound.shape[1]:,} samples, mono, {sound.sample_rate_hz:,} Hz, zeros after a "
-            "shorter sound.",
-        ]
+            "shorter sound."
+        )
     lines += [
         LIMITS,
         "## License",
@@ -84,8 +76,7 @@ def format_metrics(metrics: Mapping[str, Evaluation]) -> list[str]:
     if not metrics:
         return ["None: it was trained on all speakers, and not tested over folds."]
     return [
-        "Per clip, in percent; 95 % interval by resampling speakers.",
-        "",
+        "Per clip, in percent; 95 % interval by resampling speakers.\n",
         "| split | speakers | clips | accuracy | UAR | macro-F1 | accuracy by gender |",
         "|---|---|---|---|---|---|---|",
         *(_format_row(split, evaluation) for split, evaluation in metrics.items()),
@@ -120,8 +111,7 @@ def _describe_quantization(made: Quantization, folds: Evaluation | None) -> list
     if scored != "int8":
         lines.append(f"The table above is of {scored}.")
     lines += [
-        "Accuracy per clip, in percent:",
-        "",
+        "Accuracy per clip, in percent:\n",
         "| split | clips | float32 | int8 | same prediction |",
         "|---|---|---|---|---|",
     ]
@@ -129,12 +119,11 @@ def _describe_quantization(made: Quantization, folds: Evaluation | None) -> list
         cells = [format_percent(value) for value in (a.fp32, a.int8, a.agreement)]
         lines.append(f"| {split} | {a.n_clips} | {' | '.join(cells)} |")
     if made.references is not None:
-        lines += [
-            "",
-            f"The row val is of {made.references.n_networks} reference models trained in the same "
-            "way, each quantized in the same way and scored on speakers held out from its training "
-            f"({_join(made.references.speakers)}).",
-        ]
+        lines.append(
+            f"\nThe row val is of {made.references.n_networks} reference models trained in the "
+            "same way, each quantized in the same way and scored on speakers held out from its "
+            f"training ({_join(made.references.speakers)})."
+        )
     return lines
 
 

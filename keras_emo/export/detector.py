@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from keras_emo.errors import EmoError, EnvironmentFailure, Reason
 from keras_emo.export.onnx import GraphBuilder
 from keras_emo.export.quantize import halve_weights
 from keras_emo.features.mtcnn import PACKAGE_DATA
@@ -24,29 +24,23 @@ _HALVED = 10_000
 class _Graph(GraphBuilder):
     """A network whose weights are taken one after another from a Keras weight list."""
 
-    def __init__(self, name: str, weights: list[np.ndarray], height: str | int, width: str | int):
+    def __init__(self, name: str, weights: Iterable[np.ndarray], *size: str | int):
         super().__init__(name)
-        self.weights = weights
-        self.inputs = {"image": ("batch", height, width, 3)}
+        self.weights = iter(weights)
+        self.inputs = {"image": ("batch", *size, 3)}
         self.outputs: dict[str, tuple[str | int, ...]] = {}
+        self.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
 
-    def take(self, *shape: int) -> np.ndarray:
-        """The next weight array. Raises EmoError unless it has ``shape``."""
-        found = np.asarray(self.weights.pop(0)) if self.weights else np.empty(0)
-        if found.shape != shape:
-            cause = f"expected weights of shape {shape}, found {found.shape}"
-            raise EmoError(self.name, Reason.EXPORT_FAILED, cause)
-        return found
-
-    def conv(self, x: str, name: str, n_in: int, n_out: int, size: int) -> str:
-        kernel, bias = self.take(size, size, n_in, n_out), self.take(n_out)
+    def conv(self, x: str, name: str) -> str:
+        kernel, bias = next(self.weights), next(self.weights)
+        size = list(kernel.shape[:2])
         weight = self.constant(kernel.transpose(3, 2, 0, 1), f"{name}.weight")
         bias_name = self.constant(bias, f"{name}.bias")
-        return self.add("Conv", x, weight, bias_name, output=name, kernel_shape=[size, size])
+        return self.add("Conv", x, weight, bias_name, output=name, kernel_shape=size)
 
-    def prelu(self, x: str, *shape: int) -> str:
-        slope = self.take(*shape)
-        slope = slope.reshape(-1, 1, 1) if len(shape) == 3 else slope
+    def prelu(self, x: str) -> str:
+        slope = next(self.weights)
+        slope = slope.reshape(-1, 1, 1) if slope.ndim == 3 else slope
         return self.add("PRelu", x, self.constant(slope, f"{x}.slope"), output=f"{x}.prelu")
 
     def pool(self, x: str, name: str, size: int, same: bool = True) -> str:
@@ -54,19 +48,22 @@ class _Graph(GraphBuilder):
         window = {"kernel_shape": [size, size], "strides": [2, 2], "ceil_mode": int(same)}
         return self.add("MaxPool", x, output=name, **window)
 
-    def conv_block(self, x: str, name: str, n_in: int, n_out: int, size: int) -> str:
-        return self.prelu(self.conv(x, name, n_in, n_out, size), 1, 1, n_out)
+    def conv_block(self, x: str, name: str) -> str:
+        return self.prelu(self.conv(x, name))
 
-    def dense(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        names = [self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
-        return self.add("Gemm", x, *names, output=name)
+    def dense(self, x: str, name: str, weight: np.ndarray | None = None) -> str:
+        weight = next(self.weights) if weight is None else weight
+        weight_name = self.constant(weight, f"{name}.weight")
+        bias_name = self.constant(next(self.weights), f"{name}.bias")
+        return self.add("Gemm", x, weight_name, bias_name, output=name)
 
-    def flat_dense(self, x: str, name: str, side: int, channels: int, n_out: int) -> str:
+    def flat_dense(self, x: str, name: str, side: int) -> str:
         """Flatten and dense layer; Keras flattens (width, height, channel), ONNX NCHW."""
-        weight, bias = self.take(side * side * channels, n_out), self.take(n_out)
-        weight = weight.reshape(side, side, channels, n_out).transpose(2, 1, 0, 3)
+        weight = next(self.weights)
+        n_out = weight.shape[1]
+        weight = weight.reshape(side, side, -1, n_out).transpose(2, 1, 0, 3).reshape(-1, n_out)
         flat = self.add("Flatten", x, output=f"{name}.flat", axis=1)
-        return self.prelu(self.dense(flat, name, weight.reshape(-1, n_out), bias), n_out)
+        return self.prelu(self.dense(flat, name, weight))
 
     def scores(self, logits: str, *shape: str) -> None:
         """Face probability: the second of two classes on axis 1."""
@@ -78,64 +75,44 @@ class _Graph(GraphBuilder):
         self.outputs["scores"] = shape
 
     def model(self) -> onnx.ModelProto:
-        if self.weights:
-            cause = f"{len(self.weights)} weight arrays left over"
-            raise EmoError(self.name, Reason.EXPORT_FAILED, cause)
         model = self.build(self.inputs, self.outputs)
         halve_weights(model.graph, _HALVED)
         onnx.checker.check_model(model, full_check=True)
         return model
 
 
-def _pnet(weights: list[np.ndarray]) -> onnx.ModelProto:
+def _pnet(weights: Iterable[np.ndarray]) -> onnx.ModelProto:
     g = _Graph("pnet", weights, "height", "width")
-    x = g.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
-    x = g.pool(g.conv_block(x, "conv1", 3, 10, 3), "pool1", 2)
-    x = g.conv_block(x, "conv2", 10, 16, 3)
-    x = g.conv_block(x, "conv3", 16, 32, 3)
-    g.add("Transpose", g.conv(x, "conv4_1", 32, 4, 1), output="boxes", perm=[0, 2, 3, 1])
+    x = g.pool(g.conv_block("nchw", "conv1"), "pool1", 2)
+    x = g.conv_block(g.conv_block(x, "conv2"), "conv3")
+    g.add("Transpose", g.conv(x, "conv4_1"), output="boxes", perm=[0, 2, 3, 1])
     g.outputs["boxes"] = ("batch", "rows", "columns", 4)
-    g.scores(g.conv(x, "conv4_2", 32, 2, 1), "batch", "rows", "columns")
+    g.scores(g.conv(x, "conv4_2"), "batch", "rows", "columns")
     return g.model()
 
 
-def _rnet(weights: list[np.ndarray]) -> onnx.ModelProto:
+def _rnet(weights: Iterable[np.ndarray]) -> onnx.ModelProto:
     g = _Graph("rnet", weights, 24, 24)
-    x = g.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
-    x = g.pool(g.conv_block(x, "conv1", 3, 28, 3), "pool1", 3)
-    x = g.pool(g.conv_block(x, "conv2", 28, 48, 3), "pool2", 3, same=False)
-    x = g.conv_block(x, "conv3", 48, 64, 2)
-    x = g.flat_dense(x, "fc4", 3, 64, 128)
-    g.dense(x, "boxes", g.take(128, 4), g.take(4))
+    x = g.pool(g.conv_block("nchw", "conv1"), "pool1", 3)
+    x = g.pool(g.conv_block(x, "conv2"), "pool2", 3, same=False)
+    x = g.flat_dense(g.conv_block(x, "conv3"), "fc4", 3)
+    g.dense(x, "boxes")
     g.outputs["boxes"] = ("batch", 4)
-    g.scores(g.dense(x, "fc5_2", g.take(128, 2), g.take(2)), "batch")
+    g.scores(g.dense(x, "fc5_2"), "batch")
     return g.model()
 
 
-def _onet(weights: list[np.ndarray]) -> onnx.ModelProto:
+def _onet(weights: Iterable[np.ndarray]) -> onnx.ModelProto:
     g = _Graph("onet", weights, 48, 48)
-    x = g.add("Transpose", "image", output="nchw", perm=[0, 3, 1, 2])
-    x = g.pool(g.conv_block(x, "conv1", 3, 32, 3), "pool1", 3)
-    x = g.pool(g.conv_block(x, "conv2", 32, 64, 3), "pool2", 3, same=False)
-    x = g.pool(g.conv_block(x, "conv3", 64, 64, 3), "pool3", 2)
-    x = g.conv_block(x, "conv4", 64, 128, 2)
-    x = g.flat_dense(x, "fc5", 3, 128, 256)
+    x = g.pool(g.conv_block("nchw", "conv1"), "pool1", 3)
+    x = g.pool(g.conv_block(x, "conv2"), "pool2", 3, same=False)
+    x = g.pool(g.conv_block(x, "conv3"), "pool3", 2)
+    x = g.flat_dense(g.conv_block(x, "conv4"), "fc5", 3)
     for name, size in (("boxes", 4), ("landmarks", 10)):
-        g.dense(x, name, g.take(256, size), g.take(size))
+        g.dense(x, name)
         g.outputs[name] = ("batch", size)
-    g.scores(g.dense(x, "fc6_3", g.take(256, 2), g.take(2)), "batch")
+    g.scores(g.dense(x, "fc6_3"), "batch")
     return g.model()
-
-
-_BUILDERS = {"pnet": _pnet, "rnet": _rnet, "onet": _onet}
-
-
-def _weights_folder() -> Path:
-    spec = importlib.util.find_spec("mtcnn")  # found, not imported: importing loads TensorFlow
-    if spec is None or spec.origin is None:
-        cause = "install the training packages: pip install 'keras_emo[train]'"
-        raise EnvironmentFailure("mtcnn", Reason.MISSING_PACKAGE, cause)
-    return Path(spec.origin).parent / "assets" / "weights"
 
 
 def export_detector(folder: Path) -> dict[str, Path]:
@@ -146,19 +123,17 @@ def export_detector(folder: Path) -> dict[str, Path]:
     the regression of (x1, y1, x2, y2) in box sizes, and ``scores``, the face
     probability 0..1; onet also ``landmarks``, five x then five y in box sizes.
 
-    Returns the paths by network name. Raises EmoError when the weights are not MTCNN's,
-    EnvironmentFailure when a package is missing.
+    Returns the paths by network name. Raises ImportError without mtcnn, joblib or lz4.
     """
-    try:
-        import joblib  # the files are lz4: joblib needs that package as well
-        import lz4.frame  # noqa: F401
-    except ImportError as error:
-        raise EnvironmentFailure("mtcnn", Reason.MISSING_PACKAGE, str(error)) from error
-    source = _weights_folder()
+    import joblib
+    import lz4.frame  # noqa: F401  # the files are lz4: joblib needs that package as well
+
+    # located, not imported: importing mtcnn loads TensorFlow
+    source = Path(str(distribution("mtcnn").locate_file("mtcnn/assets/weights")))
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for name, build in _BUILDERS.items():
-        model = build(list(joblib.load(source / f"{name}.lz4")))
+    for name, build in {"pnet": _pnet, "rnet": _rnet, "onet": _onet}.items():
+        model = build([np.asarray(weight) for weight in joblib.load(source / f"{name}.lz4")])
         paths[name] = folder / f"{name}.onnx"
         paths[name].write_bytes(model.SerializeToString(deterministic=True))
     return paths

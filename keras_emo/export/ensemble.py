@@ -21,10 +21,7 @@ AVERAGE_WEIGHTS = "--average-weights"
 
 
 def load_network(
-    runs: Sequence[Path],
-    name: str,
-    config: TrainConfig,
-    averaged: Sequence[str] = (),
+    runs: Sequence[Path], name: str, config: TrainConfig, averaged: Sequence[str] = ()
 ) -> keras.Model:
     """The network of a run; of several runs an ensemble, the mean of their logits.
 
@@ -72,10 +69,7 @@ def check_averaged(
 
 
 def _average_branches(
-    models: Sequence[keras.Model],
-    entry: ModelEntry,
-    config: TrainConfig,
-    averaged: Sequence[str],
+    models: Sequence[keras.Model], entry: ModelEntry, config: TrainConfig, averaged: Sequence[str]
 ) -> keras.Model:
     """A fusion whose branches have averaged weights, or average the logits of all runs.
 

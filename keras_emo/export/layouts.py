@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from keras_emo.errors import Reason, UsageError
 from keras_emo.export.browser import find_wasm, write_browser
-from keras_emo.export.parity import BATCHES, compare, sample_feed
-from keras_emo.export.saved_model import open_saved_model, write_saved_model
+from keras_emo.export.parity import BATCHES, compare, run_saved_model, sample_feed
 from keras_emo.inference.bundle import DESCRIPTION, MODEL, load_bundle
 from keras_emo.inference.model import Model
 from keras_emo.io import draft_folder
@@ -23,7 +21,6 @@ TF_SERVING, TRITON, BROWSER = "tfserving", "triton", "browser"
 LAYOUTS = (TF_SERVING, TRITON, BROWSER)
 FIRST = "1"  # version folder within a draft
 EXTRA = "assets.extra"  # files that TensorFlow Serving leaves alone
-CONFIG = "config.pbtxt"
 # Triton takes the name from the folder, inputs and outputs from the ONNX model; left to itself it
 # would batch 4 clips at most.
 TRITON_CONFIG = """platform: "onnxruntime_onnx"
@@ -60,52 +57,39 @@ def write_layout(layout: str, model: keras.Model, entry: ModelEntry, folder: Pat
     bundled, place = Model(load_bundle(folder)), folder.parent / layout / folder.name
     if layout == BROWSER:
         return write_browser(place, entry, bundled)
-    with draft_version(place) as (draft, put_in_place):
+    with draft_folder(place) as draft:
+        version = draft / FIRST
+        version.mkdir(parents=True)
         if layout == TRITON:
-            (draft / CONFIG).write_text(TRITON_CONFIG)
+            (draft / "config.pbtxt").write_text(TRITON_CONFIG)
             for file in (MODEL, DESCRIPTION):
-                shutil.copyfile(folder / file, draft / FIRST / file)
+                shutil.copyfile(folder / file, version / file)
         else:
-            write_saved_model(model, draft / FIRST)
-            (draft / FIRST / EXTRA).mkdir()
-            shutil.copyfile(folder / DESCRIPTION, draft / FIRST / EXTRA / DESCRIPTION)
+            model.export(version, "tf_saved_model", verbose=False)
+            (version / EXTRA).mkdir()
+            shutil.copyfile(folder / DESCRIPTION, version / EXTRA / DESCRIPTION)
             feeds = [sample_feed(entry, n, bundled.bundle.spec) for n in BATCHES]
-            run = open_saved_model(draft / FIRST)
+            run = run_saved_model(version)
             compare(run, bundled.run, feeds, f"{folder.name}/{layout}")
-        return put_in_place()
+        return put_version(draft, place)
 
 
-@contextmanager
-def draft_version(folder: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
-    """A draft of a model folder with its first version, and the function that puts it in place.
+def put_version(draft: Path, folder: Path) -> Path:
+    """Put the first version in a draft of a model folder in place; returns where it is.
 
     Files beside the version are used only where the model folder is new. Existing versions are
     never overwritten: the version gets the next free number, also when another export runs at
-    the same time. Raises EnvironmentFailure.
+    the same time.
     """
-    with draft_folder(folder) as draft:
-        (draft / FIRST).mkdir(parents=True)
-        yield draft, lambda: _put_in_place(draft, folder)
-
-
-def _put_in_place(draft: Path, folder: Path) -> Path:
     while True:
-        version = folder / FIRST
         try:
             # a rename onto a folder that is not empty fails
             if not folder.exists():
                 draft.rename(folder)
-            else:
-                version = folder / str(next_number(folder))
-                (draft / FIRST).rename(version)
+                return folder / FIRST
+            names = [p.name for p in folder.iterdir()]
+            numbers = [int(n) for n in names if n.isascii() and n.isdecimal()]
+            return (draft / FIRST).rename(folder / str(max(numbers, default=0) + 1))
         except OSError as e:
             if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            continue
-        return version
-
-
-def next_number(folder: Path) -> int:
-    """One more than the largest number that names an entry of a folder; 1 where there is none."""
-    names = [p.name for p in folder.iterdir()]
-    return max((int(n) for n in names if n.isascii() and n.isdecimal()), default=0) + 1

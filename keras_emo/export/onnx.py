@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +78,7 @@ def convert_onnx(model: keras.Model, metadata: Mapping[str, Any]) -> onnx.ModelP
     from tf2onnx import convert
 
     large = [w for w in model.weights if len(w.shape) == 2 and np.prod(w.shape) >= LARGE_ELEMENTS]
-    inputs = {
-        name: tf.TensorSpec(tensor.shape, tf.float32, name=name)
-        for name, tensor in model.input.items()
-    }
+    inputs = {n: tf.TensorSpec(t.shape, tf.float32, name=n) for n, t in model.input.items()}
     kernels = [tf.TensorSpec(w.shape, tf.float32, name=f"kernel_{i}") for i, w in enumerate(large)]
 
     def call(x, values):
@@ -88,16 +86,18 @@ def convert_onnx(model: keras.Model, metadata: Mapping[str, Any]) -> onnx.ModelP
             outputs = model(x, training=False)
         return {name: outputs[name] for name in OUTPUTS}
 
-    watch = _ErrorWatch()
+    errors = BufferingHandler(capacity=1 << 20)  # what tf2onnx logs and otherwise passes over
+    errors.setLevel(logging.ERROR)
     logger = logging.getLogger("tf2onnx")
-    logger.addHandler(watch)
+    logger.addHandler(errors)
     function = tf.function(call, input_signature=[inputs, kernels])
     try:
         proto, _ = convert.from_function(function, input_signature=[inputs, kernels], opset=OPSET)
     finally:
-        logger.removeHandler(watch)
-    if watch.messages:
-        raise ExportError(model.name, Reason.EXPORT_FAILED, "; ".join(watch.messages))
+        logger.removeHandler(errors)
+    if errors.buffer:
+        cause = "; ".join(record.getMessage() for record in errors.buffer)
+        raise ExportError(model.name, Reason.EXPORT_FAILED, cause)
     _insert_kernels(proto, {f"kernel_{i}": w.numpy() for i, w in enumerate(large)})
     shapes = {n: name_dimensions(t) for n, t in {**model.input, **model.output}.items()}
     found = {value.name for value in (*proto.graph.input, *proto.graph.output)}
@@ -108,7 +108,8 @@ def convert_onnx(model: keras.Model, metadata: Mapping[str, Any]) -> onnx.ModelP
     proto = update_inputs_outputs_dims(proto, shapes, shapes)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "keras_emo", ""
-    add_metadata(proto, metadata)
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+    helper.set_model_props(proto, texts)
     return proto
 
 
@@ -116,14 +117,6 @@ def name_dimensions(tensor: Any) -> list[str | int]:
     """The shape of a Keras tensor; the sizes that vary are called ``batch`` and ``frames``."""
     names = ("batch", "frames")
     return [names[i] if size is None else int(size) for i, size in enumerate(tensor.shape)]
-
-
-def add_metadata(proto: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
-    """Add values to metadata_props; values that are not text as JSON."""
-    for key, value in metadata.items():
-        entry = proto.metadata_props.add()
-        entry.key = key
-        entry.value = value if isinstance(value, str) else json.dumps(value)
 
 
 def check_proto(proto: onnx.ModelProto, path: Path) -> None:
@@ -135,13 +128,11 @@ def check_proto(proto: onnx.ModelProto, path: Path) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
         raise ExportError(path, Reason.EXPORT_FAILED, str(e)) from e
-    foreign = {n.domain for n in proto.graph.node if n.domain not in ("", "ai.onnx")}
-    if foreign:
-        cause = f"operators of another domain: {', '.join(sorted(foreign))}"
-        raise ExportError(path, Reason.EXPORT_FAILED, cause)
-    loops = sorted({n.op_type for n in proto.graph.node} & {"Loop", "Scan", "If"})
-    if loops:
-        cause = f"{', '.join(loops)} in the graph: slow, and refused by some runtimes"
+    nodes = proto.graph.node
+    foreign = {f"{n.domain}.{n.op_type}" for n in nodes if n.domain not in ("", "ai.onnx")}
+    refused = sorted(foreign | ({n.op_type for n in nodes} & {"Loop", "Scan", "If"}))
+    if refused:
+        cause = f"{', '.join(refused)} in the graph: slow, or unknown to some runtimes"
         raise ExportError(path, Reason.EXPORT_FAILED, cause)
 
 
@@ -153,14 +144,3 @@ def _insert_kernels(proto: onnx.ModelProto, kernels: dict[str, np.ndarray]) -> N
         if name in kernels:
             graph.input.remove(given)
             graph.initializer.append(numpy_helper.from_array(kernels[name], given.name))
-
-
-class _ErrorWatch(logging.Handler):
-    """Collects what tf2onnx logs as an error and otherwise passes over."""
-
-    def __init__(self) -> None:
-        super().__init__(level=logging.ERROR)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())

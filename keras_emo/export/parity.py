@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from keras_emo.errors import Reason
-from keras_emo.export.onnx import ExportError
+from keras_emo.export.onnx import ExportError, check_proto
 from keras_emo.inference.batch import Batch, Run
 from keras_emo.inference.manifest import Parity
 from keras_emo.inference.session import available_cores, open_session
@@ -31,6 +31,27 @@ def run_onnx(graph: onnx.ModelProto | Path) -> Run:
     session = open_session(source, available_cores())
     names = [o.name for o in session.get_outputs()]
     return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
+
+
+def write_graph(proto: onnx.ModelProto, path: Path) -> Run:
+    """Check and write a graph; returns the written file as a function. Raises ExportError."""
+    check_proto(proto, path)
+    path.write_bytes(proto.SerializeToString())
+    return run_onnx(path)
+
+
+def run_saved_model(folder: Path) -> Run:
+    """The default signature of a SavedModel as a function from inputs to outputs by name."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+
+    def run(feed: Batch) -> Batch:
+        tensors = {name: tf.constant(array) for name, array in feed.items()}
+        outputs = loaded.signatures["serving_default"](**tensors)
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
 
 
 def sample_feed(
@@ -104,9 +125,7 @@ def compare(
         logits.append(ours["logits"])
         for key in worst:
             if ours[key].shape != theirs[key].shape or not np.isfinite(theirs[key]).all():
-                cause = (
-                    f"{key}: shape {theirs[key].shape} or non-finite values, batch {batches[-1]}"
-                )
+                cause = f"{key}: non-finite or of shape {theirs[key].shape}, batch {batches[-1]}"
                 raise ExportError(name, Reason.EXPORT_FAILED, cause)
             worst[key] = max(worst[key], float(np.abs(ours[key] - theirs[key]).max()))
     spread = float(np.concatenate(logits).std())

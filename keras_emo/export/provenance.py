@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from keras_emo.data.splits import SPLIT_FILE, Split, check_scored, read_split
+from keras_emo.data.splits import SPLIT_FILE, SPLITS, Split, check_scored, read_split
 from keras_emo.errors import Reason, UsageError
 from keras_emo.inference.manifest import Evaluation, MemberSplit, TrainingCorpus
 from keras_emo.inference.manifest import Split as BundleSplit
@@ -41,8 +40,7 @@ def read_runs(runs: Sequence[Path]) -> RunManifest:
         other = read_manifest(run)
         _check_alike(run, other, first, runs[0])
         if set(first.split.test) != set(other.split.test):
-            cause = f"it has other test speakers than {runs[0]}"
-            raise UsageError(run, Reason.BAD_SPLIT, cause)
+            raise UsageError(run, Reason.BAD_SPLIT, f"it has other test speakers than {runs[0]}")
     return first
 
 
@@ -65,13 +63,9 @@ def read_reference(run: Path, first: RunManifest, name: Path) -> RunManifest:
 
 
 def _check_alike(run: Path, other: RunManifest, first: RunManifest, name: Path) -> None:
-    same = {
-        "corpus": other.corpus == first.corpus,
-        "start": other.start == first.start,
-        "config": replace(other.config, seed=first.config.seed) == first.config,
-    }
-    for key, alike in same.items():
-        if not alike:
+    other = replace(other, config=replace(other.config, seed=first.config.seed))
+    for key in ("corpus", "start", "config"):
+        if getattr(other, key) != getattr(first, key):
             cause = f"it has another {key} than {name}: they cannot become one network"
             raise UsageError(run, Reason.BAD_CONFIG, cause)
 
@@ -94,12 +88,10 @@ def collect_provenance(
         metrics |= _read_metrics(runs[0] / name / "metrics.json", splits[0])
     if table is not None:
         metrics["folds"] = read_folds(table, name)
-    pretrained = None
-    for visual in sorted(runs[0].glob("visual_*/metrics.json")):
-        if not name.startswith("audio"):
-            pretrained = read_record(visual).get("pretrained")
+    faces = [] if name.startswith("audio") else sorted(runs[0].glob("visual_*/metrics.json"))
+    pretrained = [read_record(path).get("pretrained") for path in faces] or [None]
     split = join_splits(splits)
-    corpus = TrainingCorpus(manifest.corpus, split, manifest.clips, pretrained)
+    corpus = TrainingCorpus(manifest.corpus, split, manifest.clips, pretrained[-1])
     return Provenance(manifest.config.preset, corpus, metrics, tuple(averaged))
 
 
@@ -117,37 +109,27 @@ def _read_metrics(path: Path, split: Split) -> dict[str, Evaluation]:
     known = read_record(path)
     with naming_content(path):
         check_scored(known, split)
-        fitted = bool(known.get("fitted_on_val"))
-        return {
-            part: Evaluation(_read_summary(known[part]), fitted=fitted and part == "val")
-            for part in ("val", "test")
-            if part in known
-        }
+        metrics = {n: Metrics.from_dict(known[n]).summarize() for n in SPLITS[1:] if n in known}
+    fitted = bool(known.get("fitted_on_val"))
+    return {n: Evaluation(m, fitted=fitted and n == "val") for n, m in metrics.items()}
 
 
 def read_folds(table: Path, name: str) -> Evaluation:
     """Metrics over folds: of networks, from train.py, or of bundles, from keras-emo evaluate."""
     known = read_record(table)
-    precision, rows = None, known
     with naming_content(table):
-        if "made" in known:
-            made = known["made"]
-            precision = str(made["precision"])
-            rows = {made["model"]: {**known, "all": known, "n_seeds": made["n_networks"]}}
-    if name not in rows:
-        raise UsageError(table, Reason.BAD_CONFIG, f"it has no metrics of {name}")
-    with naming_content(table):
-        row = rows[name]
-        return Evaluation(
-            _read_summary(row["all"]),
-            precision=precision,
-            n_seeds=int(row["n_seeds"]),
-            n_folds=len(row["folds"]),
-            fold_mean=float(row["fold_mean"]),
-            fold_deviation=float(row["fold_deviation"]),
-            single_mean=None if precision else float(row["single_mean"]),
-        )
-
-
-def _read_summary(metrics: Mapping[str, Any]) -> Metrics:
-    return Metrics.from_dict(metrics).summarize()
+        made = known.get("made")
+        if made:
+            known = {made["model"]: {**known, "all": known, "n_seeds": made["n_networks"]}}
+        if name in known:
+            row = known[name]
+            return Evaluation(
+                Metrics.from_dict(row["all"]).summarize(),
+                precision=str(made["precision"]) if made else None,
+                n_seeds=int(row["n_seeds"]),
+                n_folds=len(row["folds"]),
+                fold_mean=float(row["fold_mean"]),
+                fold_deviation=float(row["fold_deviation"]),
+                single_mean=None if made else float(row["single_mean"]),
+            )
+    raise UsageError(table, Reason.BAD_CONFIG, f"it has no metrics of {name}")

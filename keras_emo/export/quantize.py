@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -47,7 +49,7 @@ def quantize_int8(proto: onnx.ModelProto, feeds: Iterable[Batch], name: str) -> 
         q.quantize_static(
             prepared,
             small,
-            _Reader(feeds),
+            SimpleNamespace(get_next=partial(next, iter(feeds), None)),
             quant_format=q.QuantFormat.QDQ,
             op_types_to_quantize=[*QUANTIZED, *CARRIERS],
             nodes_to_quantize=nodes,
@@ -89,11 +91,7 @@ def store_half(proto: onnx.ModelProto, name: str, min_elements: int) -> onnx.Mod
     """
     small = onnx.ModelProto()
     small.CopyFrom(proto)
-    try:
-        n_halved = halve_weights(small.graph, min_elements)
-    except ValueError as e:
-        raise ExportError(name, Reason.EXPORT_FAILED, str(e)) from None
-    if not n_halved:
+    if not halve_weights(small.graph, min_elements):
         cause = "its logits change too much with float16, or it has no large weights"
         raise NothingToQuantize(name, Reason.EXPORT_FAILED, cause)
     return _finish(small, proto)
@@ -103,7 +101,7 @@ def halve_weights(graph: onnx.GraphProto, min_elements: int) -> int:
     """Store the float32 weights of min_elements or more as float16, cast back when loaded.
 
     The file halves, the arithmetic stays float32. Returns the number of weights stored so.
-    Raises ValueError naming a weight that float16 cannot hold.
+    Raises ExportError naming a weight that float16 cannot hold.
     """
     casts = []
     for tensor in graph.initializer:
@@ -113,11 +111,10 @@ def halve_weights(graph: onnx.GraphProto, min_elements: int) -> int:
         with np.errstate(over="ignore"):
             half = value.astype(np.float16)
         if not np.isfinite(half).all():
-            raise ValueError(f"{tensor.name} holds {np.abs(value).max():.3g}, beyond float16")
-        stored = f"{tensor.name}/half"
-        casts.append(
-            helper.make_node("Cast", [stored], [tensor.name], stored, to=TensorProto.FLOAT)
-        )
+            cause = f"it holds {np.abs(value).max():.3g}, beyond float16"
+            raise ExportError(tensor.name, Reason.EXPORT_FAILED, cause)
+        stored, names = f"{tensor.name}/half", [tensor.name]
+        casts.append(helper.make_node("Cast", [stored], names, stored, to=TensorProto.FLOAT))
         tensor.CopyFrom(numpy_helper.from_array(half, stored))
     nodes = [*casts, *graph.node]
     del graph.node[:]
@@ -135,13 +132,3 @@ def _finish(small: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
     del small.metadata_props[:]
     small.metadata_props.extend(proto.metadata_props)
     return small
-
-
-class _Reader:
-    """onnxruntime's CalibrationDataReader over an iterable."""
-
-    def __init__(self, feeds: Iterable[Batch]):
-        self.feeds = iter(feeds)
-
-    def get_next(self) -> Batch | None:
-        return next(self.feeds, None)

@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto
 
 from keras_emo.errors import Reason
-from keras_emo.export.onnx import ExportError, GraphBuilder, check_proto
-from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds
+from keras_emo.export.onnx import ExportError, GraphBuilder
+from keras_emo.export.parity import run_onnx, sample_feed, sample_sounds, write_graph
 from keras_emo.features.mfcc import AMIN, compute_mfcc, dct_matrix, hann_window, mel_filters
 from keras_emo.inference.batch import Run
 from keras_emo.inference.manifest import TensorSpec, Waveform
@@ -28,12 +28,7 @@ PROBS_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 2e-2}
 
 
 def write_waveform(
-    proto: onnx.ModelProto,
-    entry: ModelEntry,
-    spec: ClipSpec,
-    precision: str,
-    path: Path,
-    run: Run,
+    proto: onnx.ModelProto, entry: ModelEntry, spec: ClipSpec, precision: str, path: Path, run: Run
 ) -> Waveform:
     """Write waveform.onnx of a network.
 
@@ -41,16 +36,16 @@ def write_waveform(
     the numpy path by more than the tolerance, for one clip or for several.
     """
     rate_hz, shape = spec.audio.sample_rate_hz, ("batch", spec.audio.n_samples)
-    given = TensorSpec(TAKES, "float32", shape, (-1, 1), rate_hz)
-    whole = join_waveform(proto, spec.audio)
+    takes = TensorSpec(TAKES, "float32", shape, (-1, 1), rate_hz)
+    front = build_features(spec.audio)
+    whole = onnx.compose.merge_models(front, proto, [(REPLACES, REPLACES)])
+    whole.producer_name, whole.producer_version = proto.producer_name, proto.producer_version
     for text in whole.metadata_props:
         if text.key == "inputs":
             inputs = json.loads(text.value)
-            named = [write_value(given) if i["name"] == REPLACES else i for i in inputs]
+            named = [write_value(takes) if i["name"] == REPLACES else i for i in inputs]
             text.value = json.dumps(named)
-    check_proto(whole, path)
-    path.write_bytes(whole.SerializeToString())
-    features, joined = run_onnx(build_features(spec.audio)), run_onnx(path)
+    features, joined = run_onnx(front), write_graph(whole, path)
     sounds = sample_sounds(spec.audio)
     batches = (1, len(sounds))
     limits = {"features": FEATURES_TOLERANCE, "probs": PROBS_TOLERANCE[precision]}
@@ -59,26 +54,16 @@ def write_waveform(
         mfcc = np.stack([compute_mfcc(sound, spec.audio) for sound in sounds[:n]])
         feed = {**sample_feed(entry, n, spec), "mfcc": mfcc}
         expected = {"features": mfcc, "probs": run(feed)["probs"]}
+        given = {"waveform": sounds[:n]}
         del feed["mfcc"]
-        feed["waveform"] = sounds[:n]
-        found = {
-            "features": features({"waveform": sounds[:n]})["mfcc"],
-            "probs": joined(feed)["probs"],
-        }
+        found = {"features": features(given)["mfcc"], "probs": joined(feed | given)["probs"]}
         for key, limit in limits.items():
             difference = float(np.abs(found[key] - expected[key]).max())
             if not difference <= limit:  # NaN is refused too
                 cause = f"{key} differ from the numpy path by {difference:.2e}, at most {limit:.0e}"
                 raise ExportError(path, Reason.EXPORT_FAILED, cause)
             worst[key] = max(worst[key], difference)
-    return Waveform(WAVEFORM, REPLACES, given, worst, batches)
-
-
-def join_waveform(proto: onnx.ModelProto, spec: AudioSpec) -> onnx.ModelProto:
-    """The network whose input ``mfcc`` is computed from ``waveform`` (batch, n_samples)."""
-    joined = onnx.compose.merge_models(build_features(spec), proto, [(REPLACES, REPLACES)])
-    joined.producer_name, joined.producer_version = proto.producer_name, proto.producer_version
-    return joined
+    return Waveform(WAVEFORM, REPLACES, takes, worst, batches)
 
 
 def build_features(spec: AudioSpec) -> onnx.ModelProto:
@@ -124,9 +109,7 @@ def build_features(spec: AudioSpec) -> onnx.ModelProto:
     return g.build({TAKES: ("batch", spec.n_samples)}, {REPLACES: ("batch", *spec.shape)})
 
 
-def fourier_constants(
-    spec: AudioSpec,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def fourier_constants(spec: AudioSpec) -> tuple[np.ndarray, ...]:
     """Window (p, q), first (2 p, p) and second (p, 2 q, 2 m) product, mel filters (2 p m, n_mels).
 
     q divides the hop, so that frames are whole rows. The filters' rows stand in the order in
@@ -142,11 +125,7 @@ def fourier_constants(
     first = np.concatenate([np.cos(angle), -np.sin(angle)]).astype(np.float32)
     angle = 2 * np.pi * columns * (k1[:, :, None] / n + np.arange(m) / q)  # (p, q, m)
     cos, sin = np.cos(angle), np.sin(angle)
-    second = np.concatenate(
-        [np.concatenate([cos, -sin], axis=2), np.concatenate([sin, cos], axis=2)], axis=1
-    )
-    filters = np.zeros((m * p, spec.n_mels), np.float32)
-    filters[: mel.shape[1]] = mel.T
-    filters = filters.reshape(m, p, -1).transpose(1, 0, 2)  # (k1, k2, n_mels)
-    filters = np.concatenate([filters, filters], axis=1).reshape(2 * p * m, -1)
+    second = np.block([[cos, -sin], [sin, cos]])  # (p, 2 q, 2 m)
+    padded = np.pad(mel.T, ((0, m * p - mel.shape[1]), (0, 0))).reshape(m, p, -1)
+    filters = np.tile(padded.transpose(1, 0, 2), (1, 2, 1)).reshape(2 * p * m, -1)
     return hann_window(n).reshape(p, q), first, second, filters

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,48 +15,35 @@ import tensorflow as tf  # noqa: E402
 import keras_emo  # noqa: E402
 from keras_emo.cli import build_parser  # noqa: E402
 from keras_emo.errors import EnvironmentFailure, UsageError  # noqa: E402
+from keras_emo.export import layouts  # noqa: E402
 from keras_emo.export.bundle import export_bundle  # noqa: E402
 from keras_emo.export.layouts import (  # noqa: E402
     TF_SERVING,
     TRITON,
     check_layouts,
-    draft_version,
+    put_version,
     write_layout,
 )
 from keras_emo.export.onnx import ExportError  # noqa: E402
 from keras_emo.export.parity import sample_feed  # noqa: E402
+from keras_emo.io import draft_folder  # noqa: E402
 from keras_emo.networks import MODELS  # noqa: E402
+from keras_emo.training.evaluate import run_keras  # noqa: E402
 
 from .small_networks import PROVENANCE, build_tiny  # noqa: E402
 from .small_networks import SHORT_SPEC as SPEC  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
-FUSION, VOICE = MODELS["fusion_joint"], MODELS["audio_tdnn"]
-
-
-def export(entry, folder):
-    model = build_tiny(entry.name, 0, SPEC)
-    export_bundle(model, entry, SPEC, PROVENANCE, folder, ("onnx",))
-    return model, folder
+FUSION = MODELS["fusion_joint"]
 
 
 @pytest.fixture(scope="module")
 def fusion(tmp_path_factory):
     """(model, bundle folder) of a network with free batch and frames."""
-    return export(FUSION, tmp_path_factory.mktemp("fusion") / "net")
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    return export(VOICE, tmp_path_factory.mktemp("small") / "net")
-
-
-@pytest.fixture
-def voice(small, tmp_path):
-    """(model, bundle folder of its own) of the smallest network."""
-    model, folder = small
-    return model, shutil.copytree(folder, tmp_path / "net")
+    model, folder = build_tiny(FUSION.name, 0, SPEC), tmp_path_factory.mktemp("fusion") / "net"
+    export_bundle(model, FUSION, SPEC, PROVENANCE, folder, ("onnx",))
+    return model, folder
 
 
 def test_tensorflow_serving(fusion):
@@ -101,16 +89,14 @@ def test_triton(fusion):
     assert {t["shape"][0] for t in described["inputs"] + described["outputs"]} == {"batch"}
 
 
-@pytest.mark.parametrize("layout", [TF_SERVING, TRITON])
-def test_versions_are_added_and_never_overwritten(voice, layout):
-    model, folder = voice
-    root = folder.parent / layout / "net"
-    write_layout(layout, model, VOICE, folder)
-    if layout == TRITON:  # edited by hand: it stays
-        (root / "config.pbtxt").write_text("max_batch_size: 64\n")
+def test_versions_are_added_and_never_overwritten(fusion, tmp_path):
+    model, folder = fusion[0], shutil.copytree(fusion[1], tmp_path / "net")
+    root = folder.parent / TRITON / "net"
+    write_layout(TRITON, model, FUSION, folder)
+    (root / "config.pbtxt").write_text("max_batch_size: 64\n")  # edited by hand: it stays
     (root / "7").mkdir()
     before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
-    assert write_layout(layout, model, VOICE, folder) == root / "8"
+    assert write_layout(TRITON, model, FUSION, folder) == root / "8"
     assert {p: p.read_bytes() for p in before} == before
     made = {p.relative_to(root / "8") for p in (root / "8").rglob("*")}
     assert made == {p.relative_to(root / "1") for p in (root / "1").rglob("*")}
@@ -120,28 +106,28 @@ def test_versions_are_added_and_never_overwritten(voice, layout):
 
 def test_two_exports_at_once_take_two_numbers(tmp_path):
     folder = tmp_path / "layout" / "net"
-    with draft_version(folder) as (one, put_one), draft_version(folder) as (two, put_two):
-        (one / "1" / "a").touch()
-        (two / "1" / "b").touch()
-        assert [put_one(), put_two()] == [folder / "1", folder / "2"]
+    with draft_folder(folder) as one, draft_folder(folder) as two:
+        for draft, name in ((one, "a"), (two, "b")):
+            (draft / "1").mkdir(parents=True)
+            (draft / "1" / name).touch()
+        assert [put_version(d, folder) for d in (one, two)] == [folder / "1", folder / "2"]
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("?")) == ["1", "1/a", "2", "2/b"]
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(EnvironmentFailure, match="write_failed"),
-        draft_version(tmp_path / "file" / "net"),
-    ):
+    with pytest.raises(EnvironmentFailure, match="write_failed"), draft_folder(tmp_path / "file/x"):
         pass
 
 
-def test_another_network_than_the_bundle_is_refused(voice):
-    _, folder = voice
-    other = build_tiny("audio_tdnn", 1, SPEC)
+def test_another_network_than_the_bundle_is_refused(fusion, tmp_path, monkeypatch):
+    folder = shutil.copytree(fusion[1], tmp_path / "net")
+    other = build_tiny(FUSION.name, 1, SPEC)
+    monkeypatch.setattr(layouts, "run_saved_model", lambda _: run_keras(other))
+    unwritten = SimpleNamespace(export=lambda *_, **__: None)  # writing it takes 20 s
     with pytest.raises(ExportError, match="differ"):
-        write_layout(TF_SERVING, other, VOICE, folder)
-    assert list((folder.parent / "tfserving").iterdir()) == []
+        write_layout(TF_SERVING, unwritten, FUSION, folder)
+    assert list((tmp_path / "tfserving").iterdir()) == []
 
 
 def test_options(tmp_path):

@@ -43,20 +43,13 @@ def test_int8_bundle_serves(trained, tmp_path):
 
 def test_int8_needs_the_clips_of_the_run(trained, tmp_path):
     options = ("--model", "audio_cnn", "--out", tmp_path / "b", "--quantize", "int8")
-    nameless = export(trained, *options)
-    assert nameless.returncode == 2
-    assert "--data" in nameless.stderr
+    for given, cause in (((), "--data"), (("--model", "visual_alexnet", "--waveform"), "no sound")):
+        refused = export(trained, *options, *given)
+        assert refused.returncode == 2
+        assert cause in refused.stderr
     shutil.copytree(trained.corpus, tmp_path / "corpus")
     next((tmp_path / "corpus/Actor_01").glob("*.mp4")).unlink()
     other = export(trained, *options, "--data", tmp_path / "corpus")
     assert other.returncode == 2
     assert "not those of the run" in other.stderr
     assert not (tmp_path / "b").exists()
-
-
-def test_waveform_needs_a_network_with_voice(trained, tmp_path):
-    refused = export(
-        trained, "--model", "visual_alexnet", "--out", tmp_path / "b", "--waveform"
-    )  # fmt: skip
-    assert refused.returncode == 2
-    assert "takes no sound" in refused.stderr

@@ -11,6 +11,7 @@ from keras_emo.data.augment import (
     augment_faces,
     augment_mfcc,
     augment_waveform,
+    warp_mel,
 )
 from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import prepare_clip
@@ -178,8 +179,10 @@ def test_defaults_keep_faces_upright():
     changed = augment_faces(faces, np.array([5, 6], np.int32), replace(FaceChanges(), erase=0.0))
     rows = changed.numpy().mean(axis=(2, 3))
     assert (rows[:, :16].mean(axis=1) > rows[:, -16:].mean(axis=1) + 50).all()
-    assert changed.numpy().min() >= 0
-    assert changed.numpy().max() <= 255
+    every = augment_faces(faces, np.array([5, 6], np.int32), FaceChanges(light=0.3, aspect=0.2))
+    for each in (changed.numpy(), every.numpy()):
+        assert each.min() >= 0
+        assert each.max() <= 255
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +259,27 @@ def test_slices_are_changed_as_in_the_whole_batch():
         for first, end in ((0, 3), (3, 7), (7, 10)):
             part = change(tf.constant(whole[first:end]), tf.constant([first, 10])).numpy()
             np.testing.assert_allclose(part, changed[first:end], atol=1e-4)
+
+
+@tensorflow
+def test_warped_mel_without_changes_is_the_same_and_with_them_is_not():
+    spec = AudioSpec(duration_s=1.0, n_mels=32, n_mfcc=32)
+    rng = np.random.default_rng(0)
+    mfcc = rng.normal(0, 20, (4, *spec.shape)).astype(np.float32)
+    tf = pytest.importorskip("tensorflow")
+    seed = tf.constant([1, 2])
+    same = warp_mel(tf.constant(mfcc), seed, MfccChanges(), spec).numpy()
+    np.testing.assert_allclose(same, mfcc, atol=1e-3)
+    still = MfccChanges(time_masks=0, coefficient_masks=0, shift_frames=0, noise=0.0)
+    np.testing.assert_allclose(augment_mfcc(tf.constant(mfcc), seed, still, spec), mfcc, atol=1e-3)
+    louder = MfccChanges(gain_db=6.0)
+    moved = warp_mel(tf.constant(mfcc), seed, louder, spec).numpy() - mfcc
+    # a gain moves the first coefficient alone, by its share in every band
+    assert np.abs(moved[:, 1:]).max() < 1e-3
+    assert 0 < np.abs(moved[:, 0]).max() <= 6.0 * np.sqrt(spec.n_mels) + 1e-3
+    for changes in ({"time_scale": 0.2}, {"mel_scale": 0.2}, {"mel_shift": 0.1},
+                    {"mel_mask": 0.5}, {"floor_db": 30.0}):  # fmt: skip
+        warped = warp_mel(tf.constant(mfcc), seed, MfccChanges(**changes), spec).numpy()
+        assert warped.shape == mfcc.shape
+        assert np.isfinite(warped).all()
+        assert np.abs(warped - mfcc).max() > 0.1, changes
