@@ -103,21 +103,17 @@ def fit_head(
     val: of the validation clips, which choose the epoch where there are validation speakers.
     weighted: whether classes are evened out.
     """
-    (features, labels), config = val, run.config
+    features, labels = val
     checkpoints = run.checkpoints(name)
     first = restore(checkpoints, run.replicas)
-    data, steps = stream_features(
-        *train, stage.batch, config.seed, first, weighted, run.replicas.share
-    )
+    share = run.replicas.share
+    data, steps = stream_features(*train, stage.batch, run.config.seed, first, weighted, share)
     forward = run_keras(head)
 
     def predict() -> np.ndarray:
         return softmax(forward({key: features[key] for key in head.input})["logits"])
 
-    fit(
-        head, data, steps, stage, checkpoints, predict if run.validates else None, labels,
-        config.seed, run.replicas, config.xla,
-    )  # fmt: skip
+    fit(run, checkpoints, head, data, steps, predict if run.validates else None, labels)
 
 
 def hide_modalities(features: Features, share: float, seed: tuple[int, ...]) -> None:

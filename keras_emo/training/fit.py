@@ -29,6 +29,7 @@ from keras_emo.training.config import StageConfig
 from keras_emo.training.distributed import Replicas
 from keras_emo.training.evaluate import draw_curves
 from keras_emo.training.interrupt import check_stopped, note_progress
+from keras_emo.training.run import Run
 
 TEMPERATURE = 0.1  # of the contrastive loss
 Step = Callable[[Any], tf.Tensor]
@@ -43,27 +44,24 @@ def restore(checkpoints: Checkpoints, replicas: Replicas) -> int:
 
 
 def fit(
+    run: Run,
+    checkpoints: Checkpoints,
     model: keras.Model,
     data: Any,
     steps: int,
-    stage: StageConfig,
-    checkpoints: Checkpoints,
     predict: Callable[[], np.ndarray] | None,
     labels: np.ndarray,
-    seed: int,
-    replicas: Replicas | None = None,
-    xla: bool = False,
 ) -> None:
     """Train a network; leaves the best epoch's weights in the model.
 
-    data: a stream over the share of these replicas that begins with the epoch after the
-    checkpoints, which are restored already. predict, labels: of the validation clips, see
-    ClipValidation; without predict the last epoch is kept. With deterministic settings a run that
-    was stopped ends in the very weights of one that was not. The coordinator validates, saves and
-    decides when to stop, while the others wait.
+    checkpoints: of the stage that their folder is named after, restored already. data: a stream
+    over the share of the run's replicas that begins with the epoch after them. predict, labels: of
+    the validation clips, see ClipValidation; without predict the last epoch is kept. With
+    deterministic settings a run that was stopped ends in the very weights of one that was not. The
+    coordinator validates, saves and decides when to stop, while the others wait.
     """
-    replicas = replicas or Replicas()
-    folder, state = checkpoints.folder, checkpoints.state
+    folder, state, replicas = checkpoints.folder, checkpoints.state, run.replicas
+    stage = run.config.of_stage(folder.name)
     with replicas.strategy.scope():
         compile_model(model, stage, steps, replicas.share.total)
         model.optimizer.build(model.trainable_variables)
@@ -74,7 +72,7 @@ def fit(
         if is_coordinator:
             print(f"{folder.name}: resumed after epoch {first}", flush=True)
     if not state.done:
-        callbacks: list[keras.callbacks.Callback] = [SeedEpochs(seed, replicas)]
+        callbacks: list[keras.callbacks.Callback] = [SeedEpochs(run.config.seed, replicas)]
         if is_coordinator:
             callbacks += [ClipValidation(predict, labels)] if predict is not None else []
             callbacks += [
@@ -82,7 +80,8 @@ def fit(
                 keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
                 EpochLine(folder.name, stage.epochs),  # last: what it prints is on disk
             ]
-        step = make_step(model, cross_entropy(stage, "sum"), replicas, xla, stage.contrast)
+        loss, xla = cross_entropy(stage, "sum"), run.config.xla
+        step = make_step(model, loss, replicas, xla, stage.contrast)
         with note_progress(lambda: _name_progress(checkpoints)):
             run_epochs(model, data, steps, range(first, stage.epochs), callbacks, step, replicas)
     if is_coordinator:

@@ -58,10 +58,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
         ]
         return softmax(np.concatenate(logits))
 
-    fit(
-        model, data, steps, stage, checkpoints, predict, truth, run.config.seed, replicas,
-        run.config.xla,
-    )  # fmt: skip
+    fit(run, checkpoints, model, data, steps, predict, truth)
 
     def finish() -> None:
         results = {

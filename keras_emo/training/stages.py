@@ -176,10 +176,7 @@ def fit_modality(run: Run, model: keras.Model, entry: ModelEntry, stage: StageCo
         return predict_clips(forward, ready, entry.inputs, entry.frames, spec)
 
     labels = np.array([sample.label for sample, _ in checked])
-    fit(
-        model, data, steps, stage, checkpoints, predict if run.validates else None, labels,
-        config.seed, run.replicas, config.xla,
-    )  # fmt: skip
+    fit(run, checkpoints, model, data, steps, predict if run.validates else None, labels)
 
 
 def evaluate_network(run: Run, name: str, model: keras.Model) -> None:

@@ -50,7 +50,7 @@ def test_it_is_the_formula(labels):
     assert float(longer) == pytest.approx(float(found), rel=1e-4)
 
 
-def test_where_nothing_is_of_one_class_it_is_zero():
+def test_where_nothing_is_of_one_class_it_and_its_gradient_are_zero():
     embedding = tf.Variable(np.random.default_rng(2).normal(size=(7, 4)).astype(np.float32))
     with tf.GradientTape() as tape:
         found = contrast_embeddings(embedding, one_hot(np.arange(7)))

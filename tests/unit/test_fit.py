@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,11 +14,11 @@ keras = pytest.importorskip("keras")
 
 from keras_emo.errors import EmoError, ExitCode, Reason, UsageError  # noqa: E402
 from keras_emo.training.checkpoint import Checkpoints  # noqa: E402
-from keras_emo.training.config import StageConfig  # noqa: E402
+from keras_emo.training.config import StageConfig, TrainConfig  # noqa: E402
 from keras_emo.training.distributed import Replicas  # noqa: E402
 from keras_emo.training.features import stream_features  # noqa: E402
 from keras_emo.training.fit import compile_model, cross_entropy, fit, make_step  # noqa: E402
-from keras_emo.training.run import using_precision  # noqa: E402
+from keras_emo.training.run import Run, using_precision  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -38,6 +39,11 @@ def material():
     rng = np.random.default_rng(2)
     known = {"x": rng.normal(0, 3, (40, 6)).astype(np.float32)}
     return stream_features(known, rng.integers(0, 7, 40), STAGE.batch, 0, 0, True)
+
+
+def open_stage(stage: StageConfig, folder: Path) -> Run:
+    """A run whose checkpoints lie in folder."""
+    return Run(folder, TrainConfig(stage={folder.name: stage}), SimpleNamespace())
 
 
 def compile_step(model, stage, steps, xla=False):
@@ -120,7 +126,7 @@ def test_the_best_epoch_is_kept_and_training_stops_without_a_better_one(tmp_path
 
     checkpoints = Checkpoints(tmp_path, {})
     stage = replace(STAGE, epochs=9, patience=3)
-    fit(model, data, steps, stage, checkpoints, predict, labels, seed=0)
+    fit(open_stage(stage, tmp_path), checkpoints, model, data, steps, predict, labels)
     assert [row["val_accuracy"] for row in checkpoints.state.history] == [
         0.25, 0.75, 0.5, 0.75, 0.5,
     ]  # fmt: skip
@@ -138,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
         Checkpoints(tmp_path, {}),
     )
     with pytest.raises(EmoError, match="there is no state before") as caught:
-        fit(model, data, steps, stage, checkpoints, None, np.zeros(0), seed=0)
+        fit(open_stage(stage, tmp_path), checkpoints, model, data, steps, None, np.zeros(0))
     assert (caught.value.reason, caught.value.exit_code) == (Reason.NAN_LOSS, ExitCode.REJECTED)
     assert not [*tmp_path.glob("epoch-*"), *tmp_path.glob("state.json")]
 
