@@ -27,7 +27,7 @@ from keras_emo.inference.results import (
     name_probs,
 )
 from keras_emo.inference.segments import find_segments, stack_probs
-from keras_emo.inference.windows import Window, WindowCutter, check_lengths
+from keras_emo.inference.windows import Window, WindowCutter
 from keras_emo.media.decode import Decoding
 from keras_emo.media.reader import open_media
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keras_emo.inference.model import Model
 
 WINDOW_S, HOP_S = 3.0, 1.0
+MIN_WINDOW_S, MIN_HOP_S = 0.5, 0.2
 MAX_THUMBNAILS = 8
 _NO_LIMIT = 1 << 31  # sampled frames; the length of a recording is limited in seconds
 
@@ -153,14 +154,18 @@ def choose_lengths(
 ) -> tuple[float, float]:
     """Window and hop in s: as given, or WINDOW_S and HOP_S if the network takes that much.
 
-    Raises UsageError for others than windows.check_lengths allows.
+    Raises UsageError for windows longer than the network's, or that leave gaps.
     """
-    window_s = min(WINDOW_S, bundle.spec.audio.duration_s) if window_s is None else window_s
+    longest_s = bundle.spec.audio.duration_s
+    window_s = min(WINDOW_S, longest_s) if window_s is None else window_s
     hop_s = min(HOP_S, window_s) if hop_s is None else hop_s
-    try:
-        check_lengths(bundle.spec, window_s, hop_s)
-    except ValueError as e:
-        raise UsageError("windows", Reason.BAD_CONFIG, str(e)) from None
+    for name, length_s, low_s, high_s in (
+        ("window", window_s, min(MIN_WINDOW_S, longest_s), longest_s),
+        ("hop", hop_s, min(MIN_HOP_S, window_s), window_s),
+    ):
+        if not low_s <= length_s <= high_s:
+            cause = f"a {name} of {length_s:g} s, allowed {low_s:g} to {high_s:g}"
+            raise UsageError("windows", Reason.BAD_CONFIG, cause)
     return window_s, hop_s
 
 

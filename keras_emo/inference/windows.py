@@ -20,7 +20,6 @@ from keras_emo.spec import ClipSpec
 # A stream this far behind the other one is not waited for; FFmpeg writes up to 10 s apart.
 PATIENCE_S = 15.0
 LIVE_PATIENCE_S = 1.0  # sound and picture of a live source come together
-MIN_WINDOW_S, MIN_HOP_S = 0.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -166,12 +165,3 @@ class WindowCutter:
         inputs = gather_inputs(media, finder, self.spec, self.modalities, self.path)
         self._sound.forget(self._start_s(self._next))
         return Window(start_s, end_s, inputs)
-
-
-def check_lengths(spec: ClipSpec, window_s: float, hop_s: float) -> None:
-    """Raise ValueError for windows longer than the network's, or that leave gaps."""
-    longest_s = spec.audio.duration_s
-    if not min(MIN_WINDOW_S, longest_s) <= window_s <= longest_s:
-        raise ValueError(f"a window of {window_s:g} s, allowed {MIN_WINDOW_S:g} to {longest_s:g}")
-    if not min(MIN_HOP_S, window_s) <= hop_s <= window_s:
-        raise ValueError(f"a hop of {hop_s:g} s, allowed {MIN_HOP_S:g} to {window_s:g}")
