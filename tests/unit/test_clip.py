@@ -73,6 +73,11 @@ def test_sound_of_no_use_is_a_state(sound, state, files, make, face):
     assert Reason.NO_VIDEO in error.cause
 
 
+def test_no_sound_is_a_state(files, make, face):
+    inputs = prepare_clip(files / "mute.mp4", SPEC, make.detector([face]))
+    assert (inputs.states, inputs.modalities, inputs.mfcc) == ((Reason.NO_AUDIO,), ("face",), None)
+
+
 def test_no_face_is_a_state(files, make):
     inputs = prepare_clip(files / "whole.mp4", SPEC, make.detector([]))
     assert (inputs.states, inputs.modalities) == ((Reason.NO_FACE,), ("voice",))
