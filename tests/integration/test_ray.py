@@ -147,15 +147,8 @@ def test_a_restart_after_the_command_was_killed_does_the_rest(clips, plain, tmp_
     assert failed == {"noise.mp4": "not_media", "nowhere.mp4": "not_found"}
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "working"),
-    [
-        (signal.SIGINT, 130, True),
-        (signal.SIGTERM, 143, True),
-        (signal.SIGINT, 130, False),
-        (signal.SIGTERM, 143, False),
-    ],
-)
+@pytest.mark.parametrize("working", [True, False])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_all_processes(clips, tmp_path, number, code, working):
     """Also while Ray starts."""
     options = ("--workers", 1, "--timeline", "--window-s", 1, "--sandbox")
