@@ -21,7 +21,7 @@ def served(monkeypatch) -> list:
     return calls
 
 
-def test_options_become_settings(served, tmp_path):
+def test_options_become_settings(served, tmp_path, monkeypatch):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef\n")
     options = (
@@ -33,12 +33,9 @@ def test_options_become_settings(served, tmp_path):
     assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", 0, 3)
     assert (settings.queue, settings.max_upload_bytes, settings.timeout_s) == (0, 2_000_000, 2)
     assert settings.api_key == "0123456789abcdef"
-
-
-def test_as_many_workers_as_cores(served, monkeypatch):
     monkeypatch.setattr(serve, "available_cores", lambda: 5)
     assert cli.main(["serve"]) == 0
-    assert served[0][1].workers == 5
+    assert served[1][1].workers == 5
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import asyncio
-import socket
 
 import pytest
 
@@ -16,17 +15,10 @@ async def respond(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
-@pytest.mark.parametrize(
-    ("head", "n_responses"),
-    [
-        (b"", 0),
-        (b"GET / HT", 0),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", 1),  # the second one never arrives
-    ],
-)
-def test_a_slow_head_closes_the_connection(head, n_responses):
+@pytest.mark.parametrize("head", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_slow_head_closes_the_connection(head):
     impatient = type("Impatient", (Connection,), {"header_s": 0.2})
+    whole = head.endswith(b"\r\n\r\n")
 
     async def talk() -> bytes:
         config = uvicorn.Config(
@@ -34,11 +26,10 @@ def test_a_slow_head_closes_the_connection(head, n_responses):
         )
         server = uvicorn.Server(config)
         with listen(Settings(port=0)) as listener:
-            port = listener.getsockname()[1]
             serving = asyncio.create_task(server.serve([listener]))
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
             writer.write(head)
-            if head.endswith(b"\r\n\r\n"):  # a complete request has no deadline
+            if whole:  # a complete request has no deadline, the next one has
                 await asyncio.sleep(0.4)
                 writer.write(head + b"GET / HT")
             data = await asyncio.wait_for(reader.read(), 10)
@@ -47,8 +38,7 @@ def test_a_slow_head_closes_the_connection(head, n_responses):
             await serving
             return data
 
-    n_whole = 2 if head.endswith(b"\r\n\r\n") else n_responses
-    assert asyncio.run(talk()).count(b"HTTP/1.1 204") == n_whole
+    assert asyncio.run(talk()).count(b"HTTP/1.1 204") == (2 if whole else 0)
 
 
 def test_listening():
@@ -61,7 +51,6 @@ def test_listening():
         listen(Settings(host="no such host", port=0))
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_listening_by_ipv6():
     try:
         listener = listen(Settings(host="::1", port=0))

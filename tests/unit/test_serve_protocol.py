@@ -2,17 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("fastapi")
 from keras_emo.inference.manifest import TensorSpec
-from keras_emo.serve.protocol import (
-    HEADER_LENGTH,
-    InferenceJob,
-    read_request,
-    write_response,
-)
+from keras_emo.serve.protocol import HEADER_LENGTH, InferenceJob, read_request, write_response
 from keras_emo.serve.refusals import Refusal
 
 INPUTS = [TensorSpec("a", "float32", ("batch", 2)), TensorSpec("b", "float32", ("batch", "n"))]
@@ -91,36 +86,29 @@ def test_inputs_that_do_not_fit(inputs, cause):
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
+def test_requests_that_do_not_fit():
+    for more in (
         {"outputs": 3}, {"outputs": [{"name": "nope"}]}, {"outputs": [3]}, {"id": 3},
         {"parameters": []}, {"parameters": {"binary_data_output": 1}},
         {"outputs": [{"name": "probs", "parameters": {"binary_data": "yes"}}]},
-    ],
-)  # fmt: skip
-def test_requests_that_do_not_fit(more):
-    with pytest.raises(Refusal):
-        read([make_input(), B], **more)
+    ):  # fmt: skip
+        with pytest.raises(Refusal):
+            read([make_input(), B], **more)
 
 
-@pytest.mark.parametrize("header", ["-1", "x", "999999", ""])
-def test_a_length_that_does_not_fit(header):
-    with pytest.raises(Refusal):
-        read([make_input(), B], header=header)
+def test_a_length_that_does_not_fit():
+    for header in ("-1", "x", "999999", ""):
+        with pytest.raises(Refusal, match="not a length"):
+            read([make_input(), B], header=header)
     with pytest.raises(Refusal, match="more raw bytes"):
         read([make_input(), B], b"1234")
 
 
 @given(st.binary(max_size=80))
+@example(b"[" * 200_000)
 def test_any_bytes_are_refused_in_one_way(body):
     with pytest.raises(Refusal):
         read_request(body, None, INPUTS, OUTPUTS)
-
-
-def test_deep_json_is_refused():
-    with pytest.raises(Refusal):
-        read_request(b"[" * 200_000, None, INPUTS, OUTPUTS)
 
 
 def test_responses():

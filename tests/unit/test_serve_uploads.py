@@ -1,11 +1,10 @@
 import asyncio
 import fcntl
 import os
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 pytest.importorskip("starlette")
@@ -41,13 +40,6 @@ def make_request(blocks, content_type=TYPE, **headers) -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": pairs}, receive)
 
 
-@asynccontextmanager
-async def receive(folder, blocks, content_type=TYPE, **settings):
-    request = make_request(blocks, content_type)
-    async with folder.receive(request, Settings(**settings)) as upload:
-        yield upload
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder that holds nothing but its lock after each test's upload."""
@@ -58,11 +50,11 @@ def folder(tmp_path_factory):
     assert list(folder.path.parent.iterdir()) == []
 
 
-def read_form(folder, blocks, content_type=TYPE, **settings) -> tuple[str, bytes]:
+def read_form(folder, blocks, content_type=TYPE) -> tuple[str, bytes]:
     """Name and content of the upload; checks that only its owner may read it."""
 
     async def read():
-        async with receive(folder, blocks, content_type, **settings) as upload:
+        async with folder.receive(make_request(blocks, content_type), Settings()) as upload:
             assert upload.path.parent == folder.path
             assert upload.path.stat().st_mode & 0o777 == 0o600
             return upload.name, upload.path.read_bytes()
@@ -72,8 +64,7 @@ def read_form(folder, blocks, content_type=TYPE, **settings) -> tuple[str, bytes
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 500), max_size=6))
 def test_the_file_is_the_same_for_any_blocks(folder, content, cuts):
-    if b"\r\n--line" in content:
-        return
+    assume(b"\r\n--line" not in content)
     body = make_part(content) + END
     edges = [0, *sorted(min(c, len(body)) for c in cuts), len(body)]
     blocks = [body[start:end] for start, end in pairwise(edges)]
@@ -112,13 +103,11 @@ def test_other_forms_are_refused(folder, body, cause):
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize(
-    "kind", ["", "text/plain", "multipart/form-data", "multipart/form-data; boundary=" + "x" * 999]
-)
-def test_other_types_are_refused(folder, kind):
-    with pytest.raises(Refusal) as caught:
-        read_form(folder, [make_part(b"x") + END], kind)
-    assert caught.value.status == 400
+def test_other_types_are_refused(folder):
+    multipart = "multipart/form-data"
+    for kind in ("", "text/plain", multipart, f"{multipart}; boundary=" + "x" * 999):
+        with pytest.raises(Refusal, match="bad_request"):
+            read_form(folder, [make_part(b"x") + END], kind)
 
 
 @pytest.mark.parametrize(
@@ -137,17 +126,19 @@ def test_names_are_cleaned(name, cleaned):
     assert clean_name(name) == cleaned
 
 
-def read(blocks, headers=None, **settings) -> bytes:
+def read(blocks, stall_s=30.0, **headers) -> bytes:
     async def collect():
-        request = make_request(blocks, **(headers or {}))
-        return b"".join([b async for b in read_body(request, Settings(**settings), 100)])
+        settings = Settings(stall_s=stall_s, min_rate=1e5)
+        return b"".join(
+            [b async for b in read_body(make_request(blocks, **headers), settings, 100)]
+        )
 
     return asyncio.run(collect())
 
 
 def test_a_body_within_limits():
     assert read([b"a" * 60, b"b" * 40]) == b"a" * 60 + b"b" * 40
-    assert read([0.02, b"a", 0.02, b""], stall_s=30) == b"a"
+    assert read([0.02, b"a", 0.02, b""]) == b"a"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +154,7 @@ def test_a_body_within_limits():
 )
 def test_a_body_beyond_limits(blocks, headers, reason):
     with pytest.raises(Refusal) as caught:
-        read(blocks, headers, stall_s=0.1, min_rate=1e5)
+        read(blocks, stall_s=0.1, **headers)
     assert caught.value.reason == reason
 
 
@@ -172,7 +163,8 @@ def test_a_body_beyond_limits(blocks, headers, reason):
 )
 def test_an_upload_is_removed_on_every_path(folder, end, error):
     async def upload():
-        async with receive(folder, [make_part(b"x"), end], max_upload_bytes=1_000_000):
+        request = make_request([make_part(b"x"), end])
+        async with folder.receive(request, Settings(max_upload_bytes=1_000_000)):
             raise InterruptedError
 
     with pytest.raises(error):

@@ -32,16 +32,14 @@ def test_clips_that_arrive_together_share_a_batch():
         return await asyncio.gather(*(batcher.predict([i]) for i in range(6)))
 
     probs, sizes = run(work)
-    assert [float(p[0]) for p in probs] == [0, 2, 4, 6, 8, 10]
+    assert [p.tolist() for p in probs] == [[0], [2], [4], [6], [8], [10]]
     assert sizes == [4, 2]
 
-
-def test_a_request_of_several_clips_stays_whole():
-    async def work(batcher):
+    async def work_whole(batcher):
         return await asyncio.gather(batcher.predict([1, 2, 3]), batcher.predict([4, 5]))
 
-    probs, sizes = run(work)
-    assert [s.tolist() for s in probs] == [[2, 4, 6], [8, 10]]
+    probs, sizes = run(work_whole)
+    assert [p.tolist() for p in probs] == [[2, 4, 6], [8, 10]]
     assert sizes == [5]  # a batch of four ends with the request that exceeds it
 
 
@@ -85,10 +83,8 @@ def test_admission():
         with pytest.raises(Refusal) as caught, admission.enter():
             pass
         assert caught.value.headers == {"Retry-After": "1"}
-        for _ in range(100):
-            admission.record(9.0)
-        assert admission.estimate_s() == 9
-        for _ in range(100):
-            admission.record(500.0)
-        assert admission.estimate_s() == 20
+        for spent_s, expected_s in ((9.0, 9), (500.0, 20)):
+            for _ in range(100):
+                admission.record(spent_s)
+            assert admission.estimate_s() == expected_s
     assert admission.n_active == 0
