@@ -24,6 +24,10 @@ from keras_emo.training.run import METRICS_FILE
 
 TABLE_FILE = "table.json"
 TITLE = "Emotion recognition on held-out speakers"
+HEADS = (
+    "network", "one seed, mean ± sd %", "seeds averaged, folds mean ± sd %", "accuracy % (95 %)",
+    "UAR %", "macro-F1 %", "ECE", "women / men %",
+)  # fmt: skip
 PREDICTIONS = "predictions_test.csv"
 
 
@@ -162,31 +166,33 @@ def write_table(
 
 def format_table(scores: Mapping[str, NetworkScore]) -> str:
     """A Markdown table of the networks; the interval resamples speakers."""
-    lines = [
-        "| network | one seed, mean ± sd % | seeds averaged, folds mean ± sd % "
-        "| accuracy % (95 %) | UAR % | macro-F1 % | ECE | women / men % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, score in scores.items():
-        metrics = score.metrics
-        genders = " / ".join(
-            format_percent(group.accuracy) for _, group in sorted(metrics.by_gender.items())
-        )
-        lines.append(
-            f"| {name} | {format_spread(score.singles)} | {format_spread(score.averages)} "
-            f"| {metrics} "
-            f"| {format_percent(metrics.uar)} | {format_percent(metrics.macro_f1)} "
-            f"| {metrics.ece:.3f} | {genders} |"
-        )
+    rows = [HEADS, *(_list_cells(name, score) for name, score in scores.items())]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(HEADS))
     first = next(iter(scores.values()), None)
     majority = first.metrics.majority_accuracy if first else None
     lines.append(f"| majority class | | | {100 * (majority or 0):.1f} | 14.3 | | | |")
     return "\n".join(lines) + "\n"
 
 
+def _list_cells(name: str, score: NetworkScore) -> tuple[str, ...]:
+    metrics = score.metrics
+    genders = [format_percent(group.accuracy) for _, group in sorted(metrics.by_gender.items())]
+    return (
+        name, format_spread(score.singles), format_spread(score.averages), str(metrics),
+        format_percent(metrics.uar), format_percent(metrics.macro_f1), f"{metrics.ece:.3f}",
+        " / ".join(genders),
+    )  # fmt: skip
+
+
 def write_report_page(scores: Mapping[str, NetworkScore], path: Path) -> None:
     """Write the page: scores of all networks, then confusion, calibration and speakers of each."""
-    sections = [f"<h1>{TITLE}</h1>", _overview(scores)]
+    note = (
+        "Accuracy per clip. The interval resamples speakers; ± is the deviation over folds and "
+        "seeds. ECE: expected calibration error."
+    )
+    rows = [_list_cells(name, score) for name, score in scores.items()]
+    sections = [f"<h1>{TITLE}</h1>", render_table(note, HEADS, rows)]
     for name, score in scores.items():
         alt = f"Confusion matrix and reliability of {name}"
         sections += [
@@ -199,22 +205,6 @@ def write_report_page(scores: Mapping[str, NetworkScore], path: Path) -> None:
             ]),
         ]  # fmt: skip
     write_text(path, render_page(TITLE, sections))
-
-
-def _overview(scores: Mapping[str, NetworkScore]) -> str:
-    rows = []
-    for name, score in scores.items():
-        every = score.metrics
-        rows.append((
-            name, format_spread(score.singles), str(every), format_percent(every.uar),
-            format_percent(every.macro_f1), f"{every.ece:.3f}",
-        ))  # fmt: skip
-    heads = ("network", "one seed %", "seeds averaged % (95 %)", "UAR %", "macro-F1 %", "ECE")
-    note = (
-        "Accuracy per clip. The interval resamples speakers; ± is the deviation over folds and "
-        "seeds. ECE: expected calibration error."
-    )
-    return render_table(note, heads, rows)
 
 
 def _folds(score: NetworkScore) -> str:
