@@ -143,9 +143,8 @@ def _draw_skull(pen: Pen, looks: Looks) -> None:
     cap = np.stack([np.sin(turn) * 1.05, -np.cos(turn) * (high + 0.1)], axis=1)
     line = arc((0.98, -0.34), (0.1, -looks.hairline - 0.2), (-0.98, -0.34))
     pen.fill(np.vstack([cap, line]), hair)
-    pen.stroke(
-        arc((-0.75, -1.0), (-0.2, -1.3), (0.4, -1.22)), _mix(hair, (255, 255, 255), 0.12), 0.1
-    )
+    shine = arc((-0.75, -1.0), (-0.2, -1.3), (0.4, -1.22))
+    pen.stroke(shine, _mix(hair, (255, 255, 255), 0.12), 0.1)
     if looks.long_hair:
         for side in (-1, 1):
             inner = arc((side * 0.9, -0.5), (side * 0.99, 0.3), (side * 0.88, 1.2))
@@ -158,9 +157,8 @@ def _draw_eye(pen: Pen, looks: Looks, face: Expression, side: int, lids: float) 
     x, y, size = side * looks.eye_x, -0.13, looks.eye_size
     socket, line = _darken(looks.skin, 0.1), _darken(looks.skin, 0.6)
     pen.ellipse(x, y - 0.02, 0.29 * size, 0.19 * size, socket)
-    pen.ellipse(
-        x, y + 0.17, 0.2 * size, 0.05, _darken(looks.skin, 0.06 + 0.1 * max(0, face.squint))
-    )
+    below = _darken(looks.skin, 0.06 + 0.1 * max(0, face.squint))
+    pen.ellipse(x, y + 0.17, 0.2 * size, 0.05, below)
     up = np.clip(0.095 * (1 + 0.75 * face.eye_open), 0.02, 0.2) * size * (1 - 0.95 * lids)
     down = np.clip(0.065 * (1 - 0.6 * face.squint), 0.01, 0.12) * size * (1 - 0.8 * lids)
     half = 0.2 * size

@@ -60,21 +60,18 @@ def render_report(timeline: Timeline) -> str:
     parts = [
         f"<h1>Perceived expression in <bdi>{escape(name)}</bdi></h1>",
         f'<p class="notice" role="note"><strong>Please read first.</strong> {escape(NOTICE)}</p>',
-        "<h2>In short</h2>",
-        render_facts(_summarize(timeline)),
-        "<h2>Over time</h2>",
-        _show_chart(timeline),
-        "<h2>Segments</h2>",
-        _list_segments(timeline.segments),
-        "<h2>Faces</h2>",
-        _show_faces(thumbnails),
-        "<h2>States and warnings</h2>",
-        _list_problems(timeline),
-        "<h2>Every window</h2>",
-        _list_windows(timeline),
     ]
+    sections = {
+        "In short": render_facts(_summarize(timeline)),
+        "Over time": _show_chart(timeline),
+        "Segments": _list_segments(timeline.segments),
+        "Faces": _show_faces(thumbnails),
+        "States and warnings": _list_problems(timeline),
+        "Every window": _list_windows(timeline),
+    }
     if bundle is not None:
-        parts += ["<h2>Network</h2>", render_facts(_list_facts(bundle))]
+        sections["Network"] = render_facts(_list_facts(bundle))
+    parts += [f"<h2>{title}</h2>\n{section}" for title, section in sections.items()]
     return render_page(f"Perceived expression in {name}", parts, _STYLE)
 
 

@@ -227,8 +227,7 @@ def test_live_of_a_file(clips, capsys):
     assert "no such camera" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_live_ends_cleanly(number, code, make, tmp_path):
+def test_live_ends_cleanly(make, tmp_path):
     """With the shipped bundle."""
     frames = [np.full((120, 160, 3), 90, np.uint8)] * 300
     path = make.video(tmp_path / "a.mp4", frames, 10)
@@ -241,9 +240,9 @@ def test_live_ends_cleanly(number, code, make, tmp_path):
     end_s = time.monotonic() + 60
     while not out.stat().st_size and time.monotonic() < end_s:
         time.sleep(0.1)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == code
+    assert process.returncode == 130
     assert err.splitlines()[-1] == "stopped"
     assert "Traceback" not in err
     first = json.loads(out.read_text().splitlines()[0])
