@@ -149,8 +149,7 @@ def bootstrap_intervals(
     """95 % bootstrap intervals of the scores, resampling whole speakers with replacement.
 
     Clips of one speaker are not independent, so the speaker is the unit. With few speakers the
-    interval is coarse: read it as a lower bound on the uncertainty. Without any speaker
-    nothing is known: 0 to 1.
+    interval is a lower bound on the uncertainty; without any it is 0 to 1.
     """
     names = sorted(set(speakers))
     if not names:

@@ -66,16 +66,15 @@ def _normalize_numbers(spec: Any) -> None:
                 raise ValueError(f"{f.name} is out of range") from None
 
 
-_FRACTION = Range(0, 1)
 _FACE_RANGES = {
     "frame_rate_hz": Range(0, 240, above=True),
     "size_px": Range(16, 1024),
     "margin": Range(-0.4, 1),
     "min_face_px": Range(20),
-    "min_confidence": _FRACTION,
+    "min_confidence": Range(0, 1),
     "max_frames": Range(1),
     "max_gap_s": Range(0, 60),
-    "min_coverage": _FRACTION,
+    "min_coverage": Range(0, 1),
     "detect_every": Range(1, 1000),
 }
 _AUDIO_RANGES = {

@@ -31,9 +31,9 @@ class WaveSpec:
 
     def __post_init__(self) -> None:
         for name in ("stretch", "pitch_semitones", "gain_db", "noise_snr_db", "shift_s"):
-            bounds = getattr(self, name)
-            if not (isinstance(bounds, tuple) and len(bounds) == 2 and bounds[0] <= bounds[1]):
-                raise ValueError(f"{name} is not a pair (low, high): {bounds!r}")
+            low, high = getattr(self, name)
+            if not low <= high:
+                raise ValueError(f"{name} is not a pair (low, high): {(low, high)}")
         check_ranges("wave settings", self, {"n_variants": Range(0)})
         if self.stretch[0] <= 0:
             raise ValueError(f"wave settings out of range: stretch is {self.stretch}, above 0")
@@ -83,10 +83,9 @@ def augment_waveform(
 
 
 class Draws:
-    """Stateless draws for n rows of a batch.
+    """Stateless draws for n rows of a batch, the same in one worker or several.
 
-    rows: int32 (2,), the first of them and the size of the whole batch, when they are a slice;
-    None when they are the batch. Several workers then change a batch exactly as one does.
+    rows: int32 (2,), the first of them and the size of the whole batch; None for a whole batch.
     """
 
     def __init__(self, n: Any, rows: Any = None):
@@ -147,10 +146,9 @@ WARPS = ("time_scale", "mel_scale", "mel_shift", "mel_mask", "gain_db", "floor_d
 
 
 def augment_faces(faces, seed, changes: FaceChanges, rows=None):
-    """Augment a batch of faces inside tf.data.
+    """Augment faces inside tf.data: float32 (batch, height, width, 3), 0 to 255, as the result.
 
-    faces: float32 (batch, height, width, 3), 0 to 255. seed: int32 (2,), decides everything.
-    rows: of a larger batch, see Draws. Returns the same shape and range.
+    seed: int32 (2,), decides everything. rows: of a larger batch, see Draws.
     """
     import tensorflow as tf
 

@@ -35,9 +35,8 @@ def digest_source(source: ClipSource, digest: Callable[[Path], str] = digest_fil
 class Digests:
     """digest_file, from memory for files in the state in which they were read before.
 
-    State: path, size, inode, time of change of the content and of the file's record, in ns. Who
-    can set the clock back, or writes to the disk below the file system, can pass another content
-    off as the old one; delete digests.json to have every file read.
+    State: path, size, inode, time of change of the content and of the file's record, in ns.
+    Delete digests.json to have every file read again.
     """
 
     def __init__(self, folder: Path):
@@ -48,7 +47,7 @@ class Digests:
     def __call__(self, path: Path) -> str:
         name, state = os.path.abspath(path), _state(path)
         known = self._known.get(name)
-        if isinstance(known, list) and known[:-1] == state and _is_digest(known[-1]):
+        if isinstance(known, list) and known[:-1] == state:
             return str(known[-1])
         asked_ns = time.time_ns()
         digest = digest_file(path)
@@ -81,7 +80,3 @@ class Digests:
 def _state(path: Path) -> list[int]:
     s = os.stat(path)
     return [s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns]
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")

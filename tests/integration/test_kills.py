@@ -30,7 +30,7 @@ SPEC = ClipSpec(face=FaceSpec(size_px=32))
 
 
 def arrays_of(epoch: int) -> dict[str, np.ndarray]:
-    """A megabyte that tells which epoch it is of."""
+    """A megabyte of an epoch's own."""
     rng = np.random.default_rng(epoch)
     return {f"model/{i:04d}": rng.normal(size=(64, 1024)).astype(np.float32) for i in range(4)}
 
@@ -40,7 +40,7 @@ def rank_of(epoch: int) -> list[float]:
 
 
 def save_states(folder: Path, epochs: int) -> None:
-    """A training without the training: goes on where it was stopped."""
+    """A training without the training, which resumes where it was stopped."""
     checkpoints = Checkpoints(folder, IDENTITY)
     first = checkpoints.restore()
     print("ready", flush=True)
@@ -49,7 +49,7 @@ def save_states(folder: Path, epochs: int) -> None:
         checkpoints.save(epoch, arrays_of(epoch), rank_of(epoch), figures, epoch + 1 == epochs)
 
 
-def list_takes(folder: Path) -> list[Sample]:
+def list_samples(folder: Path) -> list[Sample]:
     return [
         Sample(f"builtin/{p.stem}", "builtin", "builtin/01", "male", "happy", source)
         for p in sorted(folder.iterdir())
@@ -59,11 +59,11 @@ def list_takes(folder: Path) -> list[Sample]:
 
 def prepare_clips(folder: Path, root: Path, workers: int) -> None:
     print("ready", flush=True)
-    build_cache(list_takes(folder), SPEC, root, workers)
+    build_cache(list_samples(folder), SPEC, root, workers)
 
 
 def start(function, *arguments: object) -> subprocess.Popen:
-    """A function of this file in a process of its own, once it says that it is ready."""
+    """A function of this file in a process of its own, once it is ready."""
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         f"import test_kills\n"
@@ -121,7 +121,7 @@ def test_a_kill_while_preparing_leaves_whole_clips(make, tmp_path):
             make.wav(clips / f"{i:02d}.wav", sound)
         else:
             make.video(clips / f"{i:02d}.mp4", make.grey_frames(10 + i), sound=sound)
-    samples = list_takes(clips)
+    samples = list_samples(clips)
     begun_s = time.monotonic()
     report = build_cache(samples, SPEC, tmp_path / "whole", workers=1)
     spent_s = time.monotonic() - begun_s

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keras_emo.data.clips import (
-    Clips,
-    locate_arrays,
-    open_clip,
-    open_clips,
-    open_variants,
-)
+from keras_emo.data.clips import Clips, locate_arrays, open_clip, open_clips, open_variants
 from keras_emo.data.corpus import Sample
 from keras_emo.errors import ClipError, Reason
 from keras_emo.labels import EMOTIONS

@@ -8,13 +8,7 @@ import threading
 import pytest
 
 from keras_emo.errors import EnvironmentFailure, ExitCode, Reason
-from keras_emo.io import (
-    open_draft,
-    open_output,
-    sweep_drafts,
-    write_json,
-    write_text,
-)
+from keras_emo.io import open_draft, open_output, sweep_drafts, write_json, write_text
 
 # A full disk: no file may grow beyond 1000 bytes.
 FULL = """

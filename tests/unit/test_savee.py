@@ -48,7 +48,9 @@ def test_bad_names(stem, reason):
 def test_clip_pairs_with_wave(tmp_path):
     video = put(tmp_path, "AudioVisualClip/DC/sa1.avi")
     audio = put(tmp_path, "AudioData/DC/sa01.wav")
-    (sample,) = read_savee(tmp_path).samples
+    alone = put(tmp_path, "AudioVisualClip/DC/su1.avi")
+    sample, other = read_savee(tmp_path).samples
+    assert other.source == ClipSource(video=alone)
     assert sample.sample_id == "savee/DC/sa01"
     assert (sample.corpus, sample.speaker, sample.gender) == ("savee", "savee/DC", "male")
     assert sample.emotion == "sad"
@@ -67,13 +69,6 @@ def test_the_seven_codes(letters, tmp_path):
     put(tmp_path, f"AudioData/JK/{letters}15.wav")
     (sample,) = read_savee(tmp_path).samples
     assert (sample.sample_id, sample.emotion) == (f"savee/JK/{letters}15", SEVEN[letters])
-
-
-def test_one_modality_is_a_sample(tmp_path):
-    video = put(tmp_path, "AudioVisualClip/DC/a1.avi")
-    audio = put(tmp_path, "AudioData/DC/a02.wav")
-    samples = read_savee(tmp_path).samples
-    assert [t.source for t in samples] == [ClipSource(video=video), ClipSource(audio=audio)]
 
 
 def test_names_collide_between_speakers(tmp_path):
@@ -110,15 +105,10 @@ def test_face_pictures_pair_with_wave(tmp_path):
 
 
 def test_all_problems_at_once(tmp_path):
-    put(tmp_path, "DC/a01.wav")
-    put(tmp_path, "DC/clip.wav")
-    put(tmp_path, "DC/s01.wav")
-    put(tmp_path, "DC/JE_a01.wav")
-    put(tmp_path, "DC/x1/1.png")
-    put(tmp_path, "a02.wav")
+    for name in ("DC/a01.wav", "DC/clip.wav", "DC/s01.wav", "DC/JE_a01.wav", "DC/x1/1.png",
+                 "a02.wav", "DC/._a04.wav", "Info.txt"):  # fmt: skip
+        put(tmp_path, name)
     put(tmp_path, "DC/a03.wav", "")
-    put(tmp_path, "DC/._a04.wav")
-    put(tmp_path, "Info.txt")
     expected = {
         "DC/clip.wav": Reason.BAD_NAME,
         "DC/s01.wav": Reason.UNKNOWN_CODE,
@@ -128,9 +118,8 @@ def test_all_problems_at_once(tmp_path):
         "DC/a03.wav": Reason.EMPTY_FILE,
     }
     assert list_problems(read_savee, tmp_path) == expected
-    corpus = read_savee(tmp_path, skip_bad=True)
-    assert [t.sample_id for t in corpus.samples] == ["savee/DC/a01"]
-    assert len(corpus.problems) == len(expected)
+    (sample,) = read_savee(tmp_path, skip_bad=True).samples
+    assert sample.sample_id == "savee/DC/a01"
 
 
 def test_copies(tmp_path):
@@ -140,5 +129,3 @@ def test_copies(tmp_path):
     shutil.copytree(tmp_path / "DC", tmp_path / "copy" / "DC")
     corpus = read_savee(tmp_path)
     assert (len(corpus.samples), corpus.duplicates) == (2, 3)
-    put(tmp_path, "copy/DC/a02.wav", "Two")
-    assert list_problems(read_savee, tmp_path) == {"copy/DC/a02.wav": Reason.DUPLICATE}
