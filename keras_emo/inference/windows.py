@@ -156,12 +156,8 @@ class WindowCutter:
         finder = self._open.pop(self._next, None) or SubjectFinder(self.spec.face)
         self._next += 1
         sound = self._sound.slice(start_s, max(end_s, start_s + self.window_s))
-        media = Media(
-            waveform=sound if len(sound) else None,
-            sample_rate_hz=self._sound.rate_hz,
-            streams=self.streams,
-            duration_s=end_s - start_s,
-        )
+        waveform, rate_hz = sound if len(sound) else None, self._sound.rate_hz
+        media = Media((), waveform, rate_hz, self.streams, duration_s=end_s - start_s)
         inputs = gather_inputs(media, finder, self.spec, self.modalities, self.path)
         self._sound.forget(self._start_s(self._next))
         return Window(start_s, end_s, inputs)

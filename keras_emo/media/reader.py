@@ -200,12 +200,8 @@ def read_images(
     frames: list[Frame] = []
     for i, path in enumerate(paths[:max_frames]):
         (on_frame or frames.append)(Frame(read_image(path), i / rate_hz))
-    return Media(
-        frames=tuple(frames),
-        streams=Streams(has_video=True),
-        duration_s=len(paths) / rate_hz,
-        cut=len(paths) > max_frames,
-    )
+    streams, cut = Streams(has_video=True), len(paths) > max_frames
+    return Media(tuple(frames), streams=streams, duration_s=len(paths) / rate_hz, cut=cut)
 
 
 def read_size(data: bytes) -> tuple[int, int] | None:
