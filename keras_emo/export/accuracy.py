@@ -208,10 +208,7 @@ def _prepare(
 
 def _check_validates(prepared: Prepared, run: Path | str) -> None:
     if not prepared.split.val:
-        cause = (
-            "int8 is checked on validation speakers and this run has none; name runs of the "
-            "same configuration that have some with --reference-run"
-        )
+        cause = "int8 needs validation speakers: name runs that have some with --reference-run"
         raise UsageError(run, Reason.BAD_SPLIT, cause)
 
 

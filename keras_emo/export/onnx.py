@@ -20,6 +20,7 @@ from keras_emo.export import IR_VERSION, OPSET
 if TYPE_CHECKING:
     import keras
 
+Shapes = Mapping[str, Sequence[str | int]]  # of tensors, by name
 OUTPUTS = ("probs", "logits", "embedding")
 # tf2onnx copies and folds every constant many times over: visual_alexnet with the preset faithful
 # takes it 242 s and 13 GB, or 8 s and 2.5 GB where kernels this large stay outside meanwhile.
@@ -46,9 +47,7 @@ class GraphBuilder:
         self.tensors.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
-    def build(
-        self, inputs: Mapping[str, Sequence[str | int]], outputs: Mapping[str, Sequence[str | int]]
-    ) -> onnx.ModelProto:
+    def build(self, inputs: Shapes, outputs: Shapes) -> onnx.ModelProto:
         """The graph with these float32 inputs and outputs, by name and shape."""
         given, returned = (
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in v.items()]

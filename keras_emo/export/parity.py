@@ -106,11 +106,7 @@ def sample_sounds(spec: AudioSpec) -> np.ndarray:
 
 
 def compare(
-    reference: Run,
-    exported: Run,
-    feeds: Sequence[Batch],
-    name: str,
-    tolerance: float = TOLERANCE,
+    reference: Run, exported: Run, feeds: Sequence[Batch], name: str, tolerance: float = TOLERANCE
 ) -> Parity:
     """Compare the outputs of two networks over the feeds.
 
