@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from keras_emo.errors import ClipError, EmoError, Reason
+from keras_emo.errors import ClipError, EmoError, Reason, translate_errors
 from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import Run
 from keras_emo.inference.bundle import Bundle
@@ -125,7 +125,7 @@ class Service:
         end_s = time.monotonic() + self.settings.timeout_s
         path = upload.path
         result: Prediction | Timeline
-        try:
+        with self._name_timeout(path):
             async with asyncio.timeout(self.settings.timeout_s):
                 if options.timeline:
                     result = await self._decode(
@@ -136,10 +136,11 @@ class Service:
                         lambda d: d.prepare(path, wall_s=end_s - time.monotonic()), end_s, is_gone
                     )
                     result = await self._predict_clip(inputs, options.parts)
-        except TimeoutError:
-            cause = f"not done after {self.settings.timeout_s:g} s"
-            raise ClipError(path, Reason.TIMEOUT, cause) from None
         return replace(result, path=upload.name)
+
+    def _name_timeout(self, path: str | Path) -> AbstractContextManager[None]:
+        cause = f"not done after {self.settings.timeout_s:g} s"
+        return translate_errors(ClipError, path, Reason.TIMEOUT, TimeoutError, cause=cause)
 
     async def _decode(self, work: Callable[[Sandbox], T], end_s: float, is_gone: IsGone) -> T:
         """Run work with a decoder, and measure the time of waiting and working."""
@@ -181,11 +182,8 @@ class Service:
     async def infer(self, work: Callable[[Run], T]) -> T:
         """Call work with the network, in its thread. Raises ClipError (timeout)."""
         start_s = time.monotonic()
-        try:
+        with self._name_timeout("tensors"):
             async with asyncio.timeout(self.settings.timeout_s):
                 result = await self.batcher.run(lambda: work(self.model.run))
-        except TimeoutError:
-            cause = f"not done after {self.settings.timeout_s:g} s"
-            raise ClipError("tensors", Reason.TIMEOUT, cause) from None
         self.metrics.observe("network", time.monotonic() - start_s)
         return result
