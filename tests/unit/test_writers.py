@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keras_emo.errors import Reason
@@ -114,6 +114,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 @given(st.lists(st.tuples(names, names), max_size=3))
+@example([("a\rb", "c\nd")])
 def test_any_name_and_warning_can_be_read_again(pairs):
     made = [replace(PREDICTION, path=path, warnings=(text,)) for path, text in pairs]
     written = write(PredictionWriter, lambda writer: [writer.add(p) for p in made])
