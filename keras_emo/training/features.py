@@ -17,7 +17,7 @@ from keras_emo.networks import MODELS, ModelEntry, load_weights
 from keras_emo.progress import Progress
 from keras_emo.training.config import StageConfig, TrainConfig
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import copy_branches, fit, restore
+from keras_emo.training.fit import copy_branches, fit
 from keras_emo.training.run import Run
 
 Features = dict[str, np.ndarray]
@@ -104,8 +104,7 @@ def fit_head(
     weighted: whether classes are evened out.
     """
     features, labels = val
-    checkpoints = run.checkpoints(name)
-    first = restore(checkpoints, run.replicas)
+    checkpoints, first = run.restore(name)
     share = run.replicas.share
     data, steps = stream_features(*train, stage.batch, run.config.seed, first, weighted, share)
     forward = run_keras(head)

@@ -35,14 +35,6 @@ TEMPERATURE = 0.1  # of the contrastive loss
 Step = Callable[[Any], tf.Tensor]
 
 
-def restore(checkpoints: Checkpoints, replicas: Replicas) -> int:
-    """Checkpoints.restore in every worker, the coordinator first; the epoch to continue with."""
-    replicas.on_coordinator(lambda: checkpoints.restore() and None)
-    if replicas.rank:
-        checkpoints.restore()
-    return checkpoints.state.epoch + 1
-
-
 def fit(
     run: Run,
     checkpoints: Checkpoints,

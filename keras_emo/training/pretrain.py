@@ -21,7 +21,7 @@ from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN
 from keras_emo.training.evaluate import run_keras
-from keras_emo.training.fit import fit, restore
+from keras_emo.training.fit import fit
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 
 VAL_SHARE = 10  # every tenth picture, by the hash of its content
@@ -44,8 +44,7 @@ def pretrain_visual(run: Run, root: Path, init_from: Path | None) -> None:
     model = run.build_trainee(run.config.visual)
     if init_from is not None:
         load_weights(model, init_from)
-    checkpoints = run.checkpoints(PRETRAIN)
-    first = restore(checkpoints, replicas)
+    checkpoints, first = run.restore(PRETRAIN)
     schedule = Schedule(stage.batch, run.config.seed, first, replicas.share)
     data, steps = stream_images(faces[~held], labels[~held], schedule, run.config.faces)
     check, truth = faces[held], labels[held]

@@ -125,10 +125,17 @@ class Run:
         plain.set_weights(model.get_weights())
         return plain
 
-    def checkpoints(self, name: str) -> Checkpoints:
-        """States of a stage's training, of this seed and split only."""
+    def restore(self, name: str) -> tuple[Checkpoints, int]:
+        """States of a stage's training with this seed and split; the epoch to continue with.
+
+        Restored in every worker, by the coordinator first.
+        """
         identity = {"seed": self.config.seed, "split": self.prepared.split.digest()}
-        return Checkpoints(self.folder / name, identity)
+        checkpoints = Checkpoints(self.folder / name, identity)
+        self.replicas.on_coordinator(lambda: checkpoints.restore() and None)
+        if self.replicas.rank:
+            checkpoints.restore()
+        return checkpoints, checkpoints.state.epoch + 1
 
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Keep what only training knows of a network, for when it is evaluated."""

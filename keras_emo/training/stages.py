@@ -27,7 +27,7 @@ from keras_emo.training.evaluate import (
     run_keras,
     write_predictions,
 )
-from keras_emo.training.fit import copy_branches, fit, restore
+from keras_emo.training.fit import copy_branches, fit
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run
 
@@ -158,8 +158,7 @@ def fit_modality(run: Run, model: keras.Model, entry: ModelEntry, stage: StageCo
     config = run.config
     (modality,) = entry.modalities
     checked = run.check_modality(entry.name, modality)
-    checkpoints = run.checkpoints(entry.name)
-    first = restore(checkpoints, run.replicas)
+    checkpoints, first = run.restore(entry.name)
     schedule = Schedule(stage.batch, config.seed, first, run.replicas.share)
     if modality == "face":
         data, steps = stream_faces(run.train, schedule, stage.crops_a_clip, config.faces)

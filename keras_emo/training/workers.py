@@ -39,9 +39,9 @@ class Job:
     folder: Path
     config: TrainConfig
     prepared: Prepared
-    init_from: Path | None = None
-    pretrain_data: Path | None = None
-    stages: Sequence[str] | None = None
+    init_from: Path | None
+    pretrain_data: Path | None
+    stages: Sequence[str] | None
 
 
 def train_run(
@@ -57,15 +57,9 @@ def train_run(
     check_starts(run, init_from)
     if workers is None:
         train_stages(run, init_from, pretrain_data, stages)
-    else:
-        job = Job(
-            run.folder.resolve(),
-            run.config,
-            run.prepared,
-            init_from and init_from.resolve(),
-            pretrain_data and pretrain_data.resolve(),
-            stages,
-        )
+    else:  # which run in folders of their own
+        start, pictures = (path and path.resolve() for path in (init_from, pretrain_data))
+        job = Job(run.folder.resolve(), run.config, run.prepared, start, pictures, stages)
         train_on_workers(job, workers)
 
 
@@ -86,17 +80,14 @@ def train_on_workers(job: Job, workers: Workers) -> None:
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         messages = Queue()
         use_gpu = ray.cluster_resources().get("GPU", 0) >= workers.count
+        failures = FailureConfig(max_failures=MAX_FAILURES)
         trainer = TensorflowTrainer(
             _train_worker,
             train_loop_config={"job": job, "messages": messages},
             scaling_config=ScalingConfig(
                 num_workers=workers.count, use_gpu=use_gpu, placement_strategy="SPREAD"
             ),
-            run_config=RunConfig(
-                name="ray",
-                storage_path=str(job.folder),
-                failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            ),
+            run_config=RunConfig(name="ray", storage_path=str(job.folder), failure_config=failures),
         )
         pool = ThreadPoolExecutor(1)  # so that signals reach the main thread
         done = pool.submit(trainer.fit)
