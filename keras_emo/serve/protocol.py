@@ -59,7 +59,7 @@ class ModelMetadata:
 class Parameters:
     """Which arrays are raw bytes after the JSON. binary_data_output: all that are responses."""
 
-    binary_data_size: int | None = None
+    binary_data_size: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
     binary_data: bool | None = None
     binary_data_output: bool | None = None
 

@@ -77,6 +77,7 @@ def test_raw_tensors_follow_in_order():
         ([make_input() | {"data": None}, B], "not 2 numbers"),
         ([make_input(parameters=3)], "parameters: .*object"),
         ([make_input(parameters={"binary_data_size": 8}), B], "do not fit"),
+        ([make_input(parameters={"binary_data_size": 1 << 31}), B], "size: .*less"),
         ([make_input(parameters={"binary_data_size": "8"}), B], "size: .*integer"),
     ],
 )
