@@ -37,8 +37,8 @@ MANIFEST = RunManifest(
 
 @pytest.fixture
 def models():
-    """Three networks with one way of weighing face and voice."""
-    made = [build_tiny(NAME, seed, SPEC) for seed in range(3)]
+    """Two networks with one way of weighing face and voice."""
+    made = [build_tiny(NAME, seed, SPEC) for seed in range(2)]
     for model in made[1:]:
         model.get_layer("head").set_weights(made[0].get_layer("head").get_weights())
     return made
@@ -90,9 +90,9 @@ def test_the_command_writes_a_bundle_with_the_same_logits(models, runs_of, tmp_p
     known = json.loads((out / "bundle.json").read_text())
     assert known["averaged"] == [FACE]
     card = (out / "README.md").read_text()
-    assert f"mean of the logits of 3 networks; the weights of {FACE} are averaged" in card
+    assert f"mean of the logits of 2 networks; the weights of {FACE} are averaged" in card
     feed = sample_feed(MODELS[NAME], 2, SPEC)
-    paths = [tmp_path / f"seed{i}" for i in range(3)]
+    paths = [tmp_path / f"seed{i}" for i in range(2)]
     expected = compute_logits(load_network(paths, NAME, MANIFEST.config, (FACE,)), feed)
     np.testing.assert_allclose(load(out).run(feed)["logits"], expected, atol=1e-4)
 
