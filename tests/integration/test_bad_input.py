@@ -86,7 +86,7 @@ def test_export_of_what_is_not_there(trained, tmp_path):
 
     done = export("--run", tmp_path, "--model", "all", "--out", tmp_path / "b")
     assert done.returncode == 2
-    assert "not a run folder" in done.stderr
+    assert "config.json': not_found" in done.stderr
     done = export("--run", trained.run, "--model", "alexnet", "--out", tmp_path / "b")
     assert done.returncode == 2
     assert "alexnet" in done.stderr
