@@ -183,7 +183,7 @@ def test_export_reproduces_the_shipped_networks(tmp_path):
     pytest.importorskip("lz4")
     if importlib.util.find_spec("mtcnn") is None:  # importing it would load TensorFlow
         pytest.skip("mtcnn is not installed")
-    from keras_emo.export.detector import export_detector
+    from tools.export_detector import export_detector
 
     paths = export_detector(tmp_path / "new")
     assert set(paths) == {"pnet", "rnet", "onet"}

@@ -1,6 +1,6 @@
 """MTCNN's three networks as ONNX files, from the weights the ``mtcnn`` package ships.
 
-``python -m keras_emo.export.detector`` writes them into the package; TensorFlow is not imported.
+``python tools/export_detector.py`` writes them into the package; TensorFlow is not imported.
 """
 
 from __future__ import annotations
