@@ -39,7 +39,7 @@ EMOTION_CODES = {
 _STRENGTHS = {"01": 0.72, "02": 1.0}  # by intensity code
 _SLIP = 0.8  # how far performances drift to the look-alike, and how large the noise is
 _Style = TypeVar("_Style", Expression, Prosody)
-_INDEX, _STARTED = "corpus.json", ".corpus-started.json"
+_INDEX = "corpus.json"  # written before the clips
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,6 @@ def build_corpus(
             done += 1
             if progress is not None:
                 progress(done, len(clips))
-        if not (root / _INDEX).exists():
-            write_json(root / _INDEX, index)
-        (root / _STARTED).unlink(missing_ok=True)
     return root
 
 
@@ -175,37 +172,28 @@ def _random_stream(seed: int, *names: str) -> np.random.Generator:
 
 
 def _prepare(root: Path, index: dict[str, Any]) -> None:
-    """Leave below root only clips of this index, and a mark of what is being built."""
+    """Leave below root the index and only clips of it."""
     make_folder(root)
-    marks = [path for path in (root / _STARTED, root / _INDEX) if path.exists()]
-    if not marks and next(root.glob("Actor_*/*.mp4"), None) is not None:
+    path, found = root / _INDEX, None
+    if path.exists():
+        cause = "not this generator's index ({}); name another folder"
+        with translate_errors(UsageError, path, Reason.WRITE_FAILED, *CONTENT_ERRORS, cause=cause):
+            found = read_record(path)
+            clips = [Path(clip) for clip in found["clips"]]
+            if found["generator"] != GENERATOR or any(
+                clip.is_absolute() or ".." in clip.parts for clip in clips
+            ):
+                raise ValueError("of other clips")
+        if found != index:
+            for clip in clips:
+                (root / clip).unlink(missing_ok=True)
+    elif next(root.glob("Actor_*/*.mp4"), None) is not None:
         cause = "recordings that are not from the built-in corpus; name another folder"
         raise UsageError(root, Reason.WRITE_FAILED, cause)
-    current = False
-    for mark in marks:
-        found, clips = _read_mark(mark)
-        if found == index:
-            current = True
-            continue
-        for clip in clips:
-            clip.unlink(missing_ok=True)
-        mark.unlink()  # last, so that the next build resumes after a stop here
-    if not current:
-        write_json(root / _STARTED, index)
+    if found != index:
+        write_json(path, index)
     for folder in (root, *root.glob("Actor_*")):
         sweep_drafts(folder)
-
-
-def _read_mark(path: Path) -> tuple[dict[str, Any], list[Path]]:
-    """What a mark holds, and the clips that it lists."""
-    cause = "not a corpus index ({})"
-    with translate_errors(UsageError, path, Reason.WRITE_FAILED, *CONTENT_ERRORS, cause=cause):
-        found = read_record(path)
-        ours = found["generator"] == GENERATOR
-        clips = [Path(clip) for clip in found["clips"]]
-    if not ours or any(clip.is_absolute() or ".." in clip.parts for clip in clips):
-        raise UsageError(path, Reason.WRITE_FAILED, "not this generator's; name another folder")
-    return found, [path.parent / clip for clip in clips]
 
 
 def write_clip(root: Path, clip: str, spec: BuiltinSpec) -> None:

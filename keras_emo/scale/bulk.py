@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from keras_emo import __version__
-from keras_emo.data.digests import digest_source
+from keras_emo.data.cache import digest_source
 from keras_emo.errors import (
     BundleError,
     ClipError,

@@ -116,7 +116,6 @@ def test_a_build_that_stopped_is_continued_and_another_spec_replaces_it(tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         build_corpus(tmp_path, SMALL, workers=1, progress=stop)
-    assert not (tmp_path / "corpus.json").exists()
     first = stamps(tmp_path)
     (tmp_path / "Actor_01" / ".part-x.mp4").write_bytes(b"cut short")
     build_corpus(tmp_path, SMALL, workers=1)
@@ -138,7 +137,7 @@ def test_recordings_of_others_are_left_alone(tmp_path):
     with pytest.raises(UsageError, match="not from the built-in corpus"):
         build_corpus(tmp_path, SMALL, workers=1)
     (tmp_path / "corpus.json").write_text(json.dumps({"clips": [list_clips(SMALL)[0]]}))
-    with pytest.raises(UsageError, match="not a corpus index"):
+    with pytest.raises(UsageError, match="not this generator's index"):
         build_corpus(tmp_path, SMALL, workers=1)
     assert real.read_bytes() == b"a recording"
 
