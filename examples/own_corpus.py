@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 
 from keras_emo.data.corpora import register_corpus
-from keras_emo.data.corpus import BadNameError, NameInfo
-from keras_emo.data.recordings import Found
+from keras_emo.data.corpus import BadNameError, Found, NameInfo
 from keras_emo.errors import Reason
 
 SPEAKER = re.compile(r"([a-z]+)_([fm])")

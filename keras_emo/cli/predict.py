@@ -291,7 +291,7 @@ def find_clips(paths: Iterable[Path]) -> tuple[list[Path], int]:
             clips.append(path)
             continue
         # here: a single clip is predicted sooner
-        from keras_emo.data.recordings import find_recordings
+        from keras_emo.data.corpus import find_recordings
 
         found, unread = find_recordings(path)
         refused = [ClipError(p.path, p.reason, p.cause) for p in unread]

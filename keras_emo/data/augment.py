@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,6 @@ class WaveSpec:
         check_ranges("wave settings", self, {"n_variants": Range(0)})
         if self.stretch[0] <= 0:
             raise ValueError(f"wave settings out of range: stretch is {self.stretch}, above 0")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def augment_clip(source: ClipSource, spec: ClipSpec, waves: WaveSpec, sample_id: str) -> np.ndarray:

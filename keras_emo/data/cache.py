@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def build_variants(
 
     Each file holds ``mfcc`` float32 (n_variants, n_mfcc, n_frames).
     """
-    key = {"audio": spec.to_dict()["audio"], "waves": waves.to_dict(), "format": FORMAT}
+    key = {"audio": spec.to_dict()["audio"], "waves": asdict(waves), "format": FORMAT}
     folder = _open_folder(root, "voices", key)
     return _fill(samples, folder, partial(_augment, spec=spec, waves=waves), workers, progress)
 

@@ -10,8 +10,7 @@ from mutation import mutate_bytes as mutate  # noqa: F401
 
 from keras_emo.data.corpora.ravdess import is_song, parse_ravdess
 from keras_emo.data.corpora.savee import SPEAKERS, describe_savee, parse_savee
-from keras_emo.data.corpus import BadNameError
-from keras_emo.data.recordings import Found, natural_key
+from keras_emo.data.corpus import BadNameError, Found, natural_key
 
 ROOT = Path("/savee")
 LONGEST = 255  # bytes of a file name
@@ -28,9 +27,9 @@ def attack(data: bytes) -> None:
     with suppress(BadNameError):
         assert "-".join(parse_ravdess(stem)) == stem
     with suppress(BadNameError):
-        name = parse_savee(stem)
-        assert name.speaker in (None, *SPEAKERS)
-        assert 1 <= name.number <= 99
+        speaker, _, number = parse_savee(stem)
+        assert speaker in (None, *SPEAKERS)
+        assert 1 <= number <= 99
     path = ROOT / stem.replace("\0", "").lstrip("/")
     natural_key(path)
     with suppress(BadNameError):

@@ -19,7 +19,7 @@ SCALE_PACKAGES = ("ray", "psutil", "pyarrow", "pandas")
 
 # package, or module at the top: (packages from outside, parts of keras_emo)
 BASE = {"records", "__version__", "errors", "labels", "spec", "metrics", "io",
-        "digests", "extensions", "progress"}  # fmt: skip
+        "extensions", "progress"}  # fmt: skip
 MEDIA = BASE | {"media"}
 FEATURES = MEDIA | {"features"}
 INFERENCE = FEATURES | {"inference"}

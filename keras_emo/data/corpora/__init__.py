@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from keras_emo.data.corpus import BadNameError, Corpus, CorpusError, NameInfo, gather, join_kinds
-from keras_emo.data.recordings import Found, find_recordings
+from keras_emo.data.corpus import (
+    BadNameError,
+    Corpus,
+    CorpusError,
+    Found,
+    NameInfo,
+    find_recordings,
+    gather,
+    join_kinds,
+)
 from keras_emo.errors import Reason, UsageError
 from keras_emo.extensions import load_extensions
 from keras_emo.media.reader import ClipSource

@@ -13,11 +13,9 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from keras_emo.data.corpora import register_corpus
-from keras_emo.data.corpus import BadNameError, NameInfo, choose_source
-from keras_emo.data.recordings import Found
+from keras_emo.data.corpus import BadNameError, Found, NameInfo, choose_source
 from keras_emo.errors import Reason, UsageError, translate_errors
 from keras_emo.media.reader import ClipSource
 
@@ -41,30 +39,18 @@ SONG = "02"
 GENERATORS = ("keras_emo.demo_corpus", "keras_emo.builtin")
 
 
-class RavdessName(NamedTuple):
-    """The seven fields of a file name."""
-
-    modality: str
-    channel: str
-    emotion: str
-    intensity: str
-    statement: str
-    repetition: str
-    actor: str
-
-
-def parse_ravdess(stem: str) -> RavdessName:
-    """The fields of a file name without its extension. Raises BadNameError."""
+def parse_ravdess(stem: str) -> list[str]:
+    """The codes in a file name without its extension, as CODES has them. Raises BadNameError."""
     if not SHAPE.fullmatch(stem):
         raise BadNameError(Reason.BAD_NAME, "not seven two-digit fields with dashes")
-    fields = RavdessName(*stem.split("-"))
-    for field, code in zip(RavdessName._fields, fields, strict=True):
-        if code not in CODES[field]:
-            known = f"{CODES[field][0]} to {CODES[field][-1]}"
-            raise BadNameError(Reason.UNKNOWN_CODE, f"{field} {code}, known are {known}")
-    if fields.emotion == "01" and fields.intensity == "02":
+    codes = stem.split("-")
+    for code, (field, known) in zip(codes, CODES.items(), strict=True):
+        if code not in known:
+            cause = f"{field} {code}, known are {known[0]} to {known[-1]}"
+            raise BadNameError(Reason.UNKNOWN_CODE, cause)
+    if codes[2:4] == ["01", "02"]:
         raise BadNameError(Reason.UNKNOWN_CODE, "strong neutral (01 with intensity 02)")
-    return fields
+    return codes
 
 
 def is_song(stem: str) -> bool:
@@ -73,19 +59,20 @@ def is_song(stem: str) -> bool:
 
 def describe_ravdess(found: Found, name: str = "ravdess") -> NameInfo:
     """What a file name encodes; name: of the corpus. Raises BadNameError."""
-    fields, kind = parse_ravdess(found.stem), found.kind
-    if (fields.modality, kind) == ("02", "audio"):
+    codes, kind = parse_ravdess(found.stem), found.kind
+    modality, _, emotion, *_, actor = codes
+    if (modality, kind) == ("02", "audio"):
         raise BadNameError(Reason.UNKNOWN_CODE, "modality 02 (video only) on a sound file")
-    if (fields.modality, kind) == ("03", "frames"):
+    if (modality, kind) == ("03", "frames"):
         raise BadNameError(Reason.UNKNOWN_CODE, "modality 03 (audio only) on a picture folder")
-    if (fields.modality, kind) == ("03", "video"):
+    if (modality, kind) == ("03", "video"):
         kind = "audio"  # sound alone, in a video's container
     return NameInfo(
-        sample_id=f"{name}/" + "-".join(fields[1:]),
-        speaker=f"{name}/{fields.actor}",
-        gender="male" if int(fields.actor) % 2 else "female",
-        emotion=EMOTION_OF[fields.emotion],
-        role=f"{fields.modality} {kind}",
+        sample_id=f"{name}/" + "-".join(codes[1:]),
+        speaker=f"{name}/{actor}",
+        gender="male" if int(actor) % 2 else "female",
+        emotion=EMOTION_OF[emotion],
+        role=f"{modality} {kind}",
     )
 
 

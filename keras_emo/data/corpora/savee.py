@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from keras_emo.data.corpora import register_corpus
-from keras_emo.data.corpus import BadNameError, NameInfo
-from keras_emo.data.recordings import Found
+from keras_emo.data.corpus import BadNameError, Found, NameInfo
 from keras_emo.errors import Reason
 
 SPEAKERS = ("DC", "JE", "JK", "KL")  # all men
@@ -25,16 +23,11 @@ EMOTION_OF = {
 SHAPE = re.compile(r"(?:([a-z]{2})_)?([a-z]{1,2})([0-9]{1,2})", re.IGNORECASE | re.ASCII)
 
 
-class SaveeName(NamedTuple):
-    """speaker: None where the name leaves it to the folder."""
+def parse_savee(stem: str) -> tuple[str | None, str, int]:
+    """Speaker, emotion and number of a file name without its extension. Raises BadNameError.
 
-    speaker: str | None
-    emotion: str
-    number: int
-
-
-def parse_savee(stem: str) -> SaveeName:
-    """The fields of a file name without its extension. Raises BadNameError."""
+    Speaker: None where the name leaves it to the folder.
+    """
     match = SHAPE.fullmatch(stem)
     if not match:
         raise BadNameError(Reason.BAD_NAME, "not an emotion's letters and a number, as in sa01")
@@ -47,7 +40,7 @@ def parse_savee(stem: str) -> SaveeName:
         raise BadNameError(Reason.UNKNOWN_CODE, cause)
     if number == 0:
         raise BadNameError(Reason.UNKNOWN_CODE, "number 0, they start at 1")
-    return SaveeName(speaker and speaker.upper(), emotion, number)
+    return speaker and speaker.upper(), emotion, number
 
 
 @register_corpus(
@@ -57,19 +50,19 @@ def parse_savee(stem: str) -> SaveeName:
 )
 def describe_savee(found: Found, root: Path) -> NameInfo:
     """What the file name and its folders, root at most, encode. Raises BadNameError."""
-    name = parse_savee(found.stem)
+    named, emotion, number = parse_savee(found.stem)
     folder = _speaker_folder(found.path.parent, root)
-    speaker = name.speaker or folder
+    speaker = named or folder
     if speaker is None:
         cause = f"no speaker ({', '.join(SPEAKERS)}) in the name or as a folder"
         raise BadNameError(Reason.BAD_NAME, cause)
     if folder not in (None, speaker):
         raise BadNameError(Reason.BAD_NAME, f"speaker {speaker} in the folder of {folder}")
     return NameInfo(
-        sample_id=f"savee/{speaker}/{name.emotion}{name.number:02d}",
+        sample_id=f"savee/{speaker}/{emotion}{number:02d}",
         speaker=f"savee/{speaker}",
         gender="male",
-        emotion=EMOTION_OF[name.emotion],
+        emotion=EMOTION_OF[emotion],
         role=found.kind,
     )
 
