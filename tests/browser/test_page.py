@@ -113,21 +113,6 @@ def test_chart_and_video_go_together(visitor, clips):
     assert head == pytest.approx(100 / length_s, abs=0.5)
 
 
-def test_a_clip_without_a_face(visitor, clips):
-    visitor.choose(clips.faceless)
-    notices = visitor.wait(".notices").text
-    assert notices == "No face was found in this clip. The answer comes from the voice alone."
-    assert "The voice alone comes across as" in visitor.find(".overall").text
-    assert visitor.find(".moment tbody td").get_property("textContent") == "–not used"
-
-
-def test_a_clip_without_sound(visitor, clips):
-    visitor.choose(clips.soundless)
-    notices = visitor.wait(".notices").text
-    assert notices == "This clip has no sound. The answer comes from the face alone."
-    assert "The face alone comes across as" in visitor.find(".overall").text
-
-
 def test_a_recording(visitor):
     visitor.click("Record with camera")
     visitor.wait_until(lambda: visitor.find_button("Stop and send").is_enabled())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -56,16 +55,6 @@ class Running:
 
     def send(self, content: bytes, path="/v1/predict", name="clip.mp4", **more):
         return httpx.post(self.url + path, files={"file": (name, content)}, timeout=60, **more)
-
-    def begin(self, body: bytes, length: int = 100_000) -> socket.socket:
-        """A connection whose upload has only begun."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        head = (
-            f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
-            "Content-Type: multipart/form-data; boundary=line\r\n\r\n"
-        )
-        connection.sendall(head.encode() + body)
-        return connection
 
     def uploads(self) -> list[Path]:
         return [p for p in self.folder.glob("keras_emo-uploads-*/*") if p.name != "lock"]

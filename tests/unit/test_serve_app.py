@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import AsyncMock, Mock
 
 import numpy as np
 import pytest
@@ -299,10 +300,8 @@ def test_readiness(make):
 
 
 def test_decoders_that_do_not_start(make):
-    def fail():
-        raise EnvironmentFailure("sandbox", Reason.WORKER_DIED, "it did not start")
-
-    client, service = make(fail, ready=False)
+    failure = EnvironmentFailure("sandbox", Reason.WORKER_DIED, "it did not start")
+    client, service = make(Mock(side_effect=failure), ready=False)
     wait_until(lambda: service.failure is not None)
     assert client.get("/v2/health/ready").status_code == 503
 
@@ -413,10 +412,8 @@ def test_the_page_and_the_docs_load_nothing_from_elsewhere(make, tmp_path):
 def test_a_client_that_has_disconnected_gets_no_decoder(make):
     client, service = make()
 
-    async def is_gone():
-        return True
-
+    work = service.predict, Upload(Path("x"), "x"), PredictOptions(), AsyncMock(return_value=True)
     with pytest.raises(Refusal, match="disconnected"):
-        client.portal.call(service.predict, Upload(Path("x"), "x"), PredictOptions(), is_gone)
+        client.portal.call(*work)
     assert service.decoders.n_busy == 0
     assert send(client).status_code == 200
