@@ -126,12 +126,6 @@ class RequestMiddleware:
         scope[NUMBER] = uuid.uuid4().hex
         exchange = _Exchange(scope, receive, send)
         try:
-            await self._handle(scope, exchange)
-        finally:
-            self._record(scope, exchange.status, time.monotonic() - start_s)
-
-    async def _handle(self, scope: Scope, exchange: _Exchange) -> None:
-        try:
             check_request(self._settings, scope["path"], Headers(scope=scope))
             await self._app(scope, exchange.receive, exchange.send)
         except Refusal as refusal:
@@ -140,6 +134,8 @@ class RequestMiddleware:
             log("defect", e, request=scope[NUMBER])
             if not exchange.complete:
                 raise
+        finally:
+            self._record(scope, exchange.status, time.monotonic() - start_s)
 
     def _record(self, scope: Scope, status: int | None, spent_s: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "other"  # never the client's text

@@ -32,29 +32,18 @@ class Metrics:
     """The metrics of one service, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "keras_emo_requests", "Requests handled.", ["route", "code"], registry=registry
-        )
-        self.stage_s = Histogram(
-            "keras_emo_stage_seconds", "Time of a request in each stage.", ["stage"],
-            buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.waiting = Gauge(
-            "keras_emo_queue_length", "Accepted requests without a decoder.", registry=registry
-        )
-        self.batch = Histogram(
-            "keras_emo_batch_clips", "Prepared clips in one run of the network.",
-            buckets=(1, 2, 3, 4, 6, 8, 16), registry=registry,
-        )  # fmt: skip
-        self.rejected = Counter(
-            "keras_emo_rejected", "Requests refused.", ["reason"], registry=registry
-        )
-        self.crashes = Counter(
-            "keras_emo_decoder_crashes", "Decoders that died or were killed.", registry=registry
-        )
-        self.ready = Gauge("keras_emo_ready", "1 while requests are accepted.", registry=registry)
+        self.registry = CollectorRegistry()
+        own: Any = {"namespace": "keras_emo", "registry": self.registry}
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter("requests", "Requests handled.", ["route", "code"], **own)
+        self.rejected = Counter("rejected", "Requests refused.", ["reason"], **own)
+        self.crashes = Counter("decoder_crashes", "Decoders that died or were killed.", **own)
+        self.waiting = Gauge("queue_length", "Accepted requests without a decoder.", **own)
+        self.ready = Gauge("ready", "1 while requests are accepted.", **own)
+        text = "Time of a request in each stage."
+        self.stage_s = Histogram("stage_seconds", text, ["stage"], buckets=_SECONDS, **own)
+        text = "Prepared clips in one run of the network."
+        self.batch = Histogram("batch_clips", text, buckets=(1, 2, 3, 4, 6, 8, 16), **own)
         for stage in STAGES:
             self.stage_s.labels(stage)
 

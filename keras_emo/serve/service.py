@@ -59,10 +59,7 @@ class Service:
         self.model = Model(bundle, providers=settings.providers)
         self.decoders = DecoderPool(make_decoder, settings.workers, self.metrics)
         self.admission = Admission(settings)
-        self.batcher = Batcher(
-            self.model.compute_probs, settings.max_batch, settings.batch_wait_s,
-            self.metrics.batch.observe,
-        )  # fmt: skip
+        self.batcher = Batcher(self.model.compute_probs, settings, self.metrics.batch.observe)
         self.metrics.waiting.set_function(
             lambda: max(0, self.admission.n_active - self.decoders.n_busy)
         )
@@ -125,12 +122,17 @@ class Service:
         end_s = time.monotonic() + self.settings.timeout_s
         path = upload.path
         result: Prediction | Timeline
+
+        def predict_timeline(decoder: Sandbox) -> Timeline:  # its network runs in the decoder too
+            lengths = options.window_s, options.hop_s
+            wall_s = end_s - time.monotonic()
+            stream = decoder.windows(path, *lengths, options.parts, wall_s=wall_s)
+            return read_timeline(stream, self.bundle)
+
         with self._name_timeout(path):
             async with asyncio.timeout(self.settings.timeout_s):
                 if options.timeline:
-                    result = await self._decode(
-                        lambda d: self._predict_timeline(d, path, options, end_s), end_s, is_gone
-                    )
+                    result = await self._decode(predict_timeline, end_s, is_gone)
                 else:
                     inputs = await self._decode(
                         lambda d: d.prepare(path, wall_s=end_s - time.monotonic()), end_s, is_gone
@@ -168,16 +170,6 @@ class Service:
         rows = await self.batcher.predict(list(clips.values()))
         self.metrics.observe("network", time.monotonic() - start_s)
         return make_prediction(None, inputs, name_rows(clips, rows, self.bundle, "a clip"))
-
-    def _predict_timeline(
-        self, decoder: Sandbox, path: Path, options: PredictOptions, end_s: float
-    ) -> Timeline:
-        """The timeline of a recording, whose network also runs in the decoder."""
-        wall_s = end_s - time.monotonic()
-        stream = decoder.windows(
-            path, options.window_s, options.hop_s, options.parts, wall_s=wall_s
-        )
-        return read_timeline(stream, self.bundle)
 
     async def infer(self, work: Callable[[Run], T]) -> T:
         """Call work with the network, in its thread. Raises ClipError (timeout)."""

@@ -58,11 +58,6 @@ class Settings:
     def __post_init__(self) -> None:
         check_ranges("settings", self, _RANGES)
 
-    @property
-    def max_active(self) -> int:
-        """Requests that are accepted at once."""
-        return self.workers + self.queue
-
 
 def is_loopback(host: str) -> bool:
     """Whether a service bound to host is reachable from this machine only."""

@@ -37,7 +37,7 @@ class Admission:
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Count a request as active while the block runs. Raises Refusal (overloaded)."""
-        if self.n_active >= self._settings.max_active:
+        if self.n_active >= self._settings.workers + self._settings.queue:
             cause = f"{self.n_active} requests are active or wait"
             raise Refusal(RefusalReason.OVERLOADED, cause, self.estimate_s())
         self.n_active += 1
@@ -116,15 +116,12 @@ class _Job:
 class Batcher:
     """Runs the network in one thread; clips that arrive close together share a batch.
 
-    predict: probabilities (n, 7) of n clips. max_clips: a batch ends with the request that reaches
-    it. wait_s: for others to join the first. on_batch: called with the size of every batch.
+    predict: probabilities (n, 7) of n clips. A batch ends with the request that reaches
+    settings.max_batch. on_batch: called with the size of every batch.
     """
 
-    def __init__(
-        self, predict: Predict, max_clips: int, wait_s: float, on_batch: Callable[[int], None]
-    ):
-        self._predict, self._max_clips, self._wait_s = predict, max_clips, wait_s
-        self._on_batch = on_batch
+    def __init__(self, predict: Predict, settings: Settings, on_batch: Callable[[int], None]):
+        self._predict, self._settings, self._on_batch = predict, settings, on_batch
         self._thread = ThreadPoolExecutor(1, "network")
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -170,11 +167,11 @@ class Batcher:
                 start = end
 
     async def _collect(self) -> list[_Job]:
-        """The next job and those that arrive within wait_s, until there are max_clips clips."""
+        """The next job and those that arrive soon after it, until the batch is full."""
         jobs = [await self._jobs.get()]
-        end_s = asyncio.get_running_loop().time() + self._wait_s
+        end_s = asyncio.get_running_loop().time() + self._settings.batch_wait_s
         with suppress(TimeoutError):
             async with asyncio.timeout_at(end_s):
-                while sum(len(job.clips) for job in jobs) < self._max_clips:
+                while sum(len(job.clips) for job in jobs) < self._settings.max_batch:
                     jobs.append(await self._jobs.get())
         return [job for job in jobs if not job.result.done()]

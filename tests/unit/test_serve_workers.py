@@ -17,7 +17,8 @@ def run(work, predict=None, max_clips=4, wait_s=0.05):
         return np.array(clips, np.float32) * 2
 
     async def main():
-        batcher = Batcher(predict or double, max_clips, wait_s, sizes.append)
+        settings = Settings(max_batch=max_clips, batch_wait_s=wait_s)
+        batcher = Batcher(predict or double, settings, sizes.append)
         batcher.start()
         try:
             return await work(batcher)
