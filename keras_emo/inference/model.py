@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -150,21 +150,14 @@ class Model:
         probs = predict_inputs(self, inputs, parts, repr(str(clip.path)))
         return make_prediction(None if source is None else clip.path, inputs, probs)
 
-    def embed(
-        self,
-        source: Source | None = None,
-        *,
-        frames: Sequence[np.ndarray] | np.ndarray | None = None,
-        fps: float | None = None,
-        audio: np.ndarray | None = None,
-        sample_rate: int | None = None,
-    ) -> np.ndarray:
-        """The network's embedding of one clip, float32 (n,); arguments as in predict."""
-        inputs = self.prepare(to_clip(source, frames, fps, audio, sample_rate))
-        bundle = self.bundle
-        outputs = self.run(
-            collate_clips([inputs], bundle.inputs, bundle.manifest.frames, bundle.spec)
-        )
+    def embed(self, source: Source | None = None, **arrays: Any) -> np.ndarray:
+        """The network's embedding of one clip, float32 (n,).
+
+        source, arrays: as in predict.
+        """
+        bundle, inputs = self.bundle, self.prepare(to_clip(source, **arrays))
+        feed = collate_clips([inputs], bundle.inputs, bundle.manifest.frames, bundle.spec)
+        outputs = self.run(feed)
         if EMBEDDING not in outputs:
             cause = f"it has no output {EMBEDDING!r}"
             raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,15 +27,6 @@ def as_bundle_error(model: str | Path) -> Iterator[None]:
         raise BundleError(model, Reason.BAD_BUNDLE, str(e)) from e
 
 
-def check_providers(providers: Sequence[str]) -> None:
-    """Raise EnvironmentFailure naming one that onnxruntime lacks here."""
-    available = onnxruntime.get_available_providers()
-    for name in providers:
-        if name not in available:
-            cause = f"onnxruntime does not have it here; available are {', '.join(available)}"
-            raise EnvironmentFailure(name, Reason.MISSING_PACKAGE, cause)
-
-
 def open_session(
     model: str | Path | bytes, threads: int, providers: Sequence[str] = (CPU,)
 ) -> onnxruntime.InferenceSession:
@@ -57,7 +49,11 @@ def open_session(
     options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors
     source = model if isinstance(model, bytes) else str(model)
-    check_providers(providers)
+    available = onnxruntime.get_available_providers()
+    for name in providers:
+        if name not in available:
+            cause = f"onnxruntime does not have it here; available are {', '.join(available)}"
+            raise EnvironmentFailure(name, Reason.MISSING_PACKAGE, cause)
     with as_bundle_error("model" if isinstance(model, bytes) else model):
         session = onnxruntime.InferenceSession(source, options, providers=list(providers))
     for name in providers:
@@ -69,13 +65,13 @@ def open_session(
 
 
 def available_cores() -> int:
-    """Cores this process may use: its affinity, cut to a cgroup CPU quota; at least 1."""
+    """Cores this process may use: its affinity, cut to the CPU quota of cgroup v2; at least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
     quota = _cgroup_quota(_CGROUP_ROOT, _read(Path("/proc/self/cgroup")))
-    return max(1, min(cores, int(quota)) if quota is not None else cores)
+    return max(1, int(min(cores, quota)))
 
 
 def _read(path: Path) -> str:
@@ -85,29 +81,17 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _cgroup_quota(root: Path, membership: str) -> float | None:
-    """The tightest CPU quota, in cores, over the process's cgroups; None without one.
+def _cgroup_quota(root: Path, membership: str) -> float:
+    """The tightest CPU quota, in cores, over the process's cgroups; infinite without one.
 
     membership: the text of /proc/self/cgroup. A parent's quota binds its children.
     """
-    quotas = []
-    for line in membership.splitlines():
-        _, controllers, group = line.split(":", 2)
-        path = PurePosixPath(group)
+    quotas = [math.inf]
+    groups = [line.removeprefix("0::/") for line in membership.splitlines() if line[:3] == "0::"]
+    for group in map(PurePosixPath, groups):
         # inside a container the group's path may be the host's: its root then holds the quota
-        groups = [level.as_posix().lstrip("/") for level in (path, *path.parents)]
-        if controllers == "":  # v2
-            texts = [_read(root / g / "cpu.max").split() for g in groups]
-        elif "cpu" in controllers.split(","):
-            mounts = {controllers, "cpu", "cpu,cpuacct"}
-            folders = [root / mount / g for mount in sorted(mounts) for g in groups]
-            texts = [
-                [*_read(f / "cpu.cfs_quota_us").split(), *_read(f / "cpu.cfs_period_us").split()]
-                for f in folders
-            ]
-        else:
-            continue
-        for text in texts:
-            if len(text) == 2 and text[0] not in ("max", "-1"):
-                quotas.append(int(text[0]) / int(text[1]))
-    return min(quotas, default=None)
+        for level in (group, *group.parents):
+            quota, *period = _read(root / level / "cpu.max").split() or ["max"]
+            if quota != "max":
+                quotas.append(int(quota) / int(period[0]))
+    return min(quotas)

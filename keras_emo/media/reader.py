@@ -188,10 +188,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_images(
-    paths: tuple[Path, ...],
-    rate_hz: float,
-    max_frames: int = 96,
-    on_frame: OnFrame | None = None,
+    paths: tuple[Path, ...], rate_hz: float, max_frames: int = 96, on_frame: OnFrame | None = None
 ) -> Media:
     """Pictures on disk as frames at rate_hz, the first max_frames of them. Raises ClipError.
 

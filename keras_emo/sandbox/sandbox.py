@@ -293,9 +293,6 @@ def describe_end(code: int) -> str:
     """The cause of death of a worker, by its return code."""
     if code >= 0:
         return f"the decoder ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+    name = next((s.name for s in signal.Signals if s == -code), f"signal {-code}")
     why = {"SIGXCPU": ", too much processor time", "SIGKILL": ", perhaps for want of memory"}
     return f"the decoder was ended by {name}{why.get(name, '')}"

@@ -15,12 +15,7 @@ from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.batch import Run
 from keras_emo.inference.bundle import Bundle
 from keras_emo.inference.model import Model
-from keras_emo.inference.predict import (
-    make_prediction,
-    name_rows,
-    read_timeline,
-    split_modalities,
-)
+from keras_emo.inference.predict import make_prediction, name_rows, read_timeline, split_modalities
 from keras_emo.inference.results import Prediction, Timeline
 from keras_emo.sandbox.sandbox import Sandbox
 from keras_emo.serve.monitoring import Metrics, log

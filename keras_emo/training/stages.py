@@ -21,12 +21,7 @@ from keras_emo.training import features
 from keras_emo.training.callbacks import save_model
 from keras_emo.training.checkpoint import drop_checkpoints
 from keras_emo.training.config import PRETRAIN, StageConfig
-from keras_emo.training.evaluate import (
-    draw_confusion,
-    predict_split,
-    run_keras,
-    write_predictions,
-)
+from keras_emo.training.evaluate import draw_confusion, predict_split, run_keras, write_predictions
 from keras_emo.training.fit import copy_branches, fit
 from keras_emo.training.pretrain import pretrain_visual
 from keras_emo.training.run import METRICS_FILE, MODEL_FILE, Run

@@ -198,8 +198,7 @@ def test_gate_refuses_a_graph_that_disagrees(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"),
-    [("visual_alexnet", 57.0), ("audio_cnn", 56.0), ("audio_lstm", 0.2)],
+    ("name", "millions"), [("visual_alexnet", 57.0), ("audio_cnn", 56.0), ("audio_lstm", 0.2)]
 )
 def test_faithful_sizes(name, millions):
     model = build(name, "faithful")

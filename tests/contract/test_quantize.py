@@ -77,15 +77,6 @@ def test_int8_keeps_names_dimensions_and_metadata(case):
         assert run(sample_feed(entry, n, SPEC))["logits"].shape == (n, 7)
 
 
-def test_half_halves_the_file(case):
-    entry, proto, _ = case
-    small = store_half(proto, entry.name, 64)
-    assert small.ByteSize() < 0.65 * proto.ByteSize()
-    feed = sample_feed(entry, 3, SPEC, seed=5)
-    before, after = run_onnx(proto)(feed)["logits"], run_onnx(small)(feed)["logits"]
-    assert 0 < np.abs(before - after).max() < 0.1
-
-
 def test_networks_that_do_not_gain_and_weights_beyond_float16_are_refused(caplog):
     proto = convert_onnx(build_tiny("audio_lstm"), {})
     with caplog.at_level(logging.WARNING), pytest.raises(NothingToQuantize, match="no convolution"):

@@ -25,14 +25,8 @@ def draw(*shape: int) -> np.ndarray:
 def test_zoom_is_opencvs_bilinear_one():
     faces = draw(3, 64, 64, 3)
     middle = 63 / 2
-    expected = [
-        cv2.remap(
-            face,
-            *np.meshgrid(*[((np.arange(64) - middle) / 1.25 + middle).astype(np.float32)] * 2),
-            cv2.INTER_LINEAR,
-        )
-        for face in faces
-    ]
+    line = ((np.arange(64) - middle) / 1.25 + middle).astype(np.float32)
+    expected = [cv2.remap(face, *np.meshgrid(line, line), cv2.INTER_LINEAR) for face in faces]
     seen = np.asarray(Zoom(1.25)(faces))
     np.testing.assert_allclose(seen, np.stack(expected), atol=2.5)  # OpenCV: 1/32 px steps
     assert np.abs(seen - faces).max() > 50
@@ -59,12 +53,8 @@ def test_shifts_move_mel_bands():
 
 def test_a_prediction_is_the_mean_over_its_views():
     model = build_tiny("audio_tdnn", 5, SPEC)
-    plain = build(
-        "audio_tdnn",
-        "compact",
-        {"audio_tdnn": {**TINY["audio_tdnn"], "test_mel_shifts": (0,)}},
-        SPEC,
-    )
+    options = {"audio_tdnn": TINY["audio_tdnn"] | {"test_mel_shifts": (0,)}}
+    plain = build("audio_tdnn", "compact", options, SPEC)
     plain.set_weights(model.get_weights())
     mfcc = draw(4, *SPEC.audio.shape)
     alone = [

@@ -254,9 +254,6 @@ def test_a_provider_that_is_missing_is_an_error():
         keras_emo.load(FOLDER, providers="CPUExecutionProvider")
     model = keras_emo.load(FOLDER, providers=["CPUExecutionProvider"])
     assert model.session.get_providers() == ["CPUExecutionProvider"]
-
-
-def test_sandbox_goes_with_nothing_that_runs_elsewhere():
     for options in ({"detector": object()}, {"providers": ["NoSuchExecutionProvider"]}):
         with pytest.raises(keras_emo.UsageError, match="sandbox"):
             keras_emo.load(FOLDER, sandbox=True, **options)

@@ -62,8 +62,7 @@ def test_default_corpus_has_thirty_clips_for_each_of_eight_speakers():
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"n_speakers": 0}, {"n_statements": 3}, {"seed": -1}, {"min_duration_s": 4.0}],
+    "change", [{"n_speakers": 0}, {"n_statements": 3}, {"seed": -1}, {"min_duration_s": 4.0}]
 )
 def test_a_spec_out_of_range_is_refused(change):
     with pytest.raises(ValueError, match="out of range"):

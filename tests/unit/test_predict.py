@@ -40,11 +40,8 @@ def make_inputs(face=True, voice=True, **changes) -> ClipInputs:
     ("names", "face", "voice", "expected"),
     [
         (MASKED, True, True, ["probs", "probs_face", "probs_voice"]),
-        (MASKED, True, False, ["probs", "probs_face"]),
-        (MASKED, False, True, ["probs", "probs_voice"]),
         (MASKED, False, False, []),
         (("face", "mfcc"), True, True, ["probs"]),  # it needs both
-        (("face", "face_mask"), True, True, ["probs", "probs_face"]),
         (("mfcc",), True, True, ["probs", "probs_voice"]),
     ],
 )

@@ -12,12 +12,7 @@ import pytest
 from keras_emo.data.splits import Split
 from keras_emo.errors import Reason, UsageError
 from keras_emo.export.card import format_metrics
-from keras_emo.export.provenance import (
-    collect_provenance,
-    read_folds,
-    read_reference,
-    read_runs,
-)
+from keras_emo.export.provenance import collect_provenance, read_folds, read_reference, read_runs
 from keras_emo.inference.manifest import MemberSplit, TrainingCorpus
 from keras_emo.inference.manifest import Split as BundleSplit
 from keras_emo.metrics import Metrics, measure

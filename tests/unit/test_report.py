@@ -16,12 +16,7 @@ import pytest
 from keras_emo import cli
 from keras_emo.errors import Reason
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.predict import (
-    MAX_THUMBNAILS,
-    Thumbnail,
-    TimelineBuilder,
-    TrackedWindow,
-)
+from keras_emo.inference.predict import MAX_THUMBNAILS, Thumbnail, TimelineBuilder, TrackedWindow
 from keras_emo.inference.results import Damage, Face
 from keras_emo.labels import EMOTIONS
 from keras_emo.render.html import escape, render_table

@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from keras_emo.inference.results import Segment, name_probs
-from keras_emo.inference.segments import (
-    choose_labels,
-    find_edges,
-    find_segments,
-    find_stretches,
-    smooth,
-    stack_probs,
-)
+from keras_emo.inference.segments import choose_labels, find_segments, smooth, stack_probs
 from keras_emo.labels import EMOTIONS
 
 
@@ -114,10 +107,7 @@ def test_smoothing_keeps_to_the_stretch():
     np.testing.assert_array_equal(smooth(probs, 1), probs.astype(np.float64))
 
 
-def test_small_helpers():
-    np.testing.assert_allclose(find_edges(3, 3.0, 1.0, 5.2), [0, 2, 3, 5.2])
-    np.testing.assert_allclose(find_edges(1, 3.0, 1.0, 0.4), [0, 0.4])
-    assert find_stretches(np.array([True, True, False, True])) == [(0, 2), (3, 4)]
+def test_stacked_windows():
     stacked = stack_probs([None, name_probs([1 / 7] * 7)])
     assert (stacked.shape, stacked.dtype) == ((2, 7), np.float32)
     assert np.isnan(stacked[0]).all()

@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from keras_emo.errors import Reason
 from keras_emo.inference.results import Damage, Face, FaceCount, Prediction, Segment
 from keras_emo.labels import EMOTIONS
-from keras_emo.render.writers import (
-    PredictionWriter,
-    TimelineWriter,
-    format_time,
-    format_window,
-)
+from keras_emo.render.writers import PredictionWriter, TimelineWriter, format_time, format_window
 
 from .timelines import make_timeline, make_window
 
