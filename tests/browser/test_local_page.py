@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -35,31 +35,28 @@ NO_WEBCODECS = "delete window.VideoDecoder;"
 
 @dataclass(frozen=True)
 class Site:
-    """A folder under `python -m http.server`, and its access log."""
+    """A folder behind the standard library's file server, and the requests that it got."""
 
     address: str
     folder: Path
-    log: Path
-
-    def list_requests(self) -> list[str]:
-        lines = self.log.read_text().splitlines()
-        return [line.split('"')[1] for line in lines if '"' in line]
+    requests: list[str]
 
 
 @contextmanager
-def run_site(folder: Path, log: Path) -> Iterator[Site]:
-    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
-    with open(log, "w") as stderr:
-        process = subprocess.Popen(
-            [*command, "--directory", str(folder)], stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
+def run_site(folder: Path) -> Iterator[Site]:
+    requests: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            requests.append(self.requestline)
+
+    handler = partial(Handler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
         try:
-            assert process.stdout is not None
-            port = process.stdout.readline().split(" port ")[1].split()[0]
-            yield Site(f"http://127.0.0.1:{port}", folder, log)
+            yield Site(f"http://127.0.0.1:{server.server_port}", folder, requests)
         finally:
-            process.terminate()
-            process.wait(30)
+            server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +76,7 @@ def wasm() -> Path:
 def site(wasm: Path, model: Model, tmp_path_factory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("page") / "default"
     write_browser(folder, MODELS[model.bundle.manifest.model], model)
-    with run_site(folder, folder.with_name("log")) as site:
+    with run_site(folder) as site:
         yield site
 
 
@@ -97,11 +94,7 @@ def predict_on_page(visitor: Visitor, downloads: Path, clip: Path) -> dict:
     """Choose a clip on the page and read the JSON that it offers for download."""
     visitor.choose(clip)
     visitor.wait("#overall")
-    path = downloads / f"{clip.stem}.json"
-    path.unlink(missing_ok=True)
-    visitor.click("Download JSON")
-    visitor.wait_until(lambda: path.is_file() and path.stat().st_size > 0)
-    return json.loads(path.read_text())
+    return json.loads(visitor.download("Download JSON", downloads / f"{clip.stem}.json"))
 
 
 def check_label(result: dict, probs: dict | None, tolerance: float) -> None:
@@ -153,7 +146,7 @@ def test_float32_agrees_to_a_thousandth(chromium, downloads, clips, tmp_path):
     export_bundle(network, MODELS[name], spec, PROVENANCE, tmp_path / "net", ("onnx",))
     model = load(tmp_path / "net", threads=1)
     folder = write_browser(tmp_path / "page", MODELS[name], model)
-    with run_site(folder, tmp_path / "log") as site:
+    with run_site(folder) as site:
         visitor = Visitor(chromium, site.address)
         check_same(predict_on_page(visitor, downloads, clips.talk), model, clips.talk, 1e-3)
 
@@ -236,9 +229,9 @@ def test_a_broken_file_is_explained(visitor, clips):
 
 
 def test_nothing_leaves_the_folder(predict, visitor, site, clips):
-    n_before = len(site.list_requests())
+    n_before = len(site.requests)
     predict(clips.talk)
-    requests = site.list_requests()[n_before:]
+    requests = site.requests[n_before:]
     assert all(line.startswith("GET /") for line in requests)
     names = {line.split()[1].lstrip("/") for line in requests}
     known = {p.relative_to(site.folder).as_posix() for p in site.folder.rglob("*")}
@@ -246,9 +239,9 @@ def test_nothing_leaves_the_folder(predict, visitor, site, clips):
     assert visitor.list_hosts() <= {site.address, "null"}
     # another port of this machine is another host to the browser
     script = "return fetch(arguments[0]).then(() => 'sent', (e) => e.name)"
-    with run_site(site.folder, site.folder.with_name("other.log")) as other:
+    with run_site(site.folder) as other:
         assert visitor.driver.execute_script(script, f"{other.address}/") == "TypeError"
-        assert other.list_requests() == []
+        assert other.requests == []
     visitor.driver.get_log("browser")  # holds the refusal
 
 
@@ -265,7 +258,7 @@ def test_a_changed_file_is_refused(chromium, site, clips, tmp_path):
     folder = shutil.copytree(site.folder, tmp_path / "page")
     path = folder / "detector" / "rnet.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    with run_site(folder, tmp_path / "log") as changed:
+    with run_site(folder) as changed:
         visitor = Visitor(chromium, changed.address)
         visitor.choose(clips.talk)
         assert visitor.wait("#failure").text == "This page is not complete"

@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -20,21 +19,6 @@ from keras_emo.labels import EMOTIONS
 from .conftest import BUNDLE
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def fetch(visitor, downloads):
-    """Download by a button's name; gives the file."""
-
-    def fetch(button: str, name: str) -> Path:
-        path = downloads / name
-        path.unlink(missing_ok=True)
-        visitor.click(button)
-        # Chromium holds the name with an empty file until it renames the whole one to it
-        visitor.wait_until(lambda: path.is_file() and path.stat().st_size > 0)
-        return path
-
-    return fetch
 
 
 def test_the_prediction_is_shown(visitor, clips):
@@ -60,14 +44,14 @@ def test_the_prediction_is_shown(visitor, clips):
     assert visitor.list_hosts() <= {visitor.address}, "something came from outside"
 
 
-def test_the_downloads_match_the_command_line(visitor, fetch, clips):
+def test_the_downloads_match_the_command_line(visitor, downloads, clips):
     visitor.choose(clips.talk)
     visitor.wait("#overall")
-    result = json.loads(fetch("Download JSON", "talk.json").read_text())
+    result = json.loads(visitor.download("Download JSON", downloads / "talk.json"))
     assert result["schema"] == 1
     assert result["path"] == "talk.mp4"
     assert result["windows"][0]["probs_face"] != result["windows"][0]["probs_voice"]
-    rows = list(csv.reader(fetch("Download CSV", "talk.csv").read_text().splitlines()))
+    rows = list(csv.reader(visitor.download("Download CSV", downloads / "talk.csv").splitlines()))
     command = "from keras_emo.cli import main; raise SystemExit(main())"
     options = ["predict", str(clips.talk), "--timeline", "--format", "csv", "--bundle", str(BUNDLE)]
     ran = subprocess.run(
@@ -89,10 +73,10 @@ def is_number(cell: str) -> bool:
     return cell.replace(".", "", 1).isdigit()
 
 
-def test_the_box_lies_on_the_face(visitor, fetch, clips):
+def test_the_box_lies_on_the_face(visitor, downloads, clips):
     visitor.choose(clips.talk)
     visitor.wait("#overall")
-    result = json.loads(fetch("Download JSON", "talk.json").read_text())
+    result = json.loads(visitor.download("Download JSON", downloads / "talk.json"))
     visitor.wait_until(lambda: visitor.find(".stage video").get_property("readyState") >= 2)
     x, y, width, height = box = result["windows"][0]["face"]["box"]
     visitor.wait_until(lambda: visitor.find(".stage canvas").get_property("width") > 300)

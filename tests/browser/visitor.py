@@ -84,6 +84,14 @@ class Visitor:
     def click(self, text: str) -> None:
         self.find_button(text).click()
 
+    def download(self, button: str, path: Path) -> str:
+        """Text of a file that a button saves at path."""
+        path.unlink(missing_ok=True)
+        self.click(button)
+        # Chromium holds the name with an empty file until it renames the whole one to it
+        self.wait_until(lambda: path.is_file() and path.stat().st_size > 0)
+        return path.read_text()
+
     def find_button(self, text: str) -> WebElement:
         return self.driver.find_element(
             By.XPATH, f"//button[contains(normalize-space(), '{text}')]"
