@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -28,19 +28,12 @@ from keras_emo.inference.session import CPU, as_bundle_error, available_cores, o
 from keras_emo.media.arrays import ArrayClip
 from keras_emo.media.reader import IMAGE_SUFFIXES, ClipSource
 
+if TYPE_CHECKING:
+    from keras_emo.sandbox.sandbox import Sandbox
+
 PathLike = str | os.PathLike[str]
 Source = PathLike | ClipSource
 EMBEDDING = "embedding"
-
-
-class Reader(Protocol):
-    """Reads recordings in place of the Model's own process, as a Sandbox does."""
-
-    def prepare(self, source: ClipSource) -> ClipInputs: ...
-    def windows(
-        self, path: Path, window_s: float | None, hop_s: float | None, parts: bool
-    ) -> WindowStream: ...
-    def close(self) -> None: ...
 
 
 def to_path(path: PathLike) -> Path:
@@ -90,7 +83,7 @@ class Model:
         threads: int = 0,
         providers: Sequence[str] = (CPU,),
         detector: Detector | None = None,
-        reader: Reader | None = None,
+        reader: Sandbox | None = None,
     ):
         self.bundle = bundle
         self.threads = threads = threads or available_cores()
@@ -241,14 +234,9 @@ class Model:
         face, audio = self.bundle.spec.face, self.bundle.spec.audio
         n = max(1, min(face.max_frames, round(audio.duration_s * face.frame_rate_hz)))
         nothing = ClipInputs(
-            face=np.zeros((n, *face.shape), np.uint8),
-            face_found=np.ones(n, bool),
-            times_s=np.zeros(n, np.float32),
-            boxes=np.zeros((n, 4), np.float32),
-            mfcc=np.zeros(audio.shape, np.float32),
-            duration_s=0.0,
-            frames_examined=n,
-        )
+            np.zeros((n, *face.shape), np.uint8), np.ones(n, bool), np.zeros(n), np.zeros((n, 4)),
+            np.zeros(audio.shape, np.float32), duration_s=0.0, frames_examined=n,
+        )  # fmt: skip
         self.compute_probs([nothing])
         if warm_up := getattr(self.detector, "warm_up", None):
             warm_up()

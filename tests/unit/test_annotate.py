@@ -7,20 +7,19 @@ import numpy as np
 import pytest
 
 from keras_emo.errors import ClipError, EnvironmentFailure
-from keras_emo.inference.predict import TrackedWindow
 from keras_emo.labels import EMOTIONS
 from keras_emo.render.annotate import Annotations, FaceTrail, write_annotated
 from keras_emo.render.chart import COLORS
 
-from .timelines import make_timeline
+from .timelines import make_timeline, make_window
 
 
 def follow(*boxes):
     """A trail of windows a second apart, the face in one box throughout each."""
     trail = FaceTrail(3.0, 1.0)
     for start_s, box in enumerate(boxes):
-        window = TrackedWindow(
-            start_s, start_s + 3.0, None, None, None, (), (), None,
+        window = make_window(
+            float(start_s), None,
             times_s=np.arange(3 * start_s, 3 * start_s + 9, dtype=np.float32) / 3,
             boxes=np.tile(np.array(box, np.float32), (9, 1)),
         )  # fmt: skip

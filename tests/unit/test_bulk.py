@@ -19,7 +19,7 @@ from keras_emo.data.corpora import read_corpus
 from keras_emo.demo_corpus import BuiltinSpec, build_corpus
 from keras_emo.errors import BundleError, ClipError, EnvironmentFailure, Reason, UsageError
 from keras_emo.inference import bundle as bundles
-from keras_emo.inference.predict import ReadState, TrackedWindow, WindowStream
+from keras_emo.inference.predict import ReadState, WindowStream
 from keras_emo.inference.results import Damage, Face, FaceCount, Prediction
 from keras_emo.io import digest_file
 from keras_emo.labels import EMOTIONS
@@ -33,6 +33,8 @@ from keras_emo.scale.bulk import (
     predict_into,
 )
 from keras_emo.spec import ClipSpec, FaceSpec
+
+from .timelines import make_window
 
 BUNDLE = Path(__file__).resolve().parents[2] / "saved_models/default"
 WHOLE = Job("b" * 64)
@@ -157,16 +159,11 @@ def stream_windows(path: Path):
     yield None, ReadState()
     for i in range(3):
         abstains = i == 1 or path.stem == "empty"
-        window = TrackedWindow(
-            start_s=float(i),
-            end_s=i + 3.0,
-            label=None if abstains else "happy",
-            confidence=None if abstains else 0.4,
-            probs=None if abstains else PROBS,
-            modalities=() if abstains else ("face",),
+        window = make_window(
+            float(i), None if abstains else [*PROBS.values()], modalities=("face",),
             states=(Reason.NO_FACE, Reason.SILENT_AUDIO) if abstains else (),
             face=Face(7, (1.0, 2.0, 30.0, 40.0)) if i == 0 else None,
-        )
+        )  # fmt: skip
         yield window, ReadState(5.0, 5.0, Damage(), ("known at the end",))
     if path.stem == "breaks":
         raise ClipError(path, Reason.TRUNCATED_CONTAINER, "it ends within a packet")

@@ -10,7 +10,6 @@ from keras_emo.features.clip import ClipInputs
 from keras_emo.inference.predict import (
     ReadState,
     TimelineBuilder,
-    TrackedWindow,
     WindowStream,
     check_predicted,
     make_prediction,
@@ -20,6 +19,8 @@ from keras_emo.inference.predict import (
 from keras_emo.inference.results import Damage, Face, FaceCount
 from keras_emo.inference.windows import Window
 from keras_emo.labels import EMOTIONS
+
+from .timelines import make_window
 
 MASKED = ("face", "face_mask", "mfcc", "mfcc_mask")
 
@@ -116,16 +117,6 @@ def test_a_prediction_that_is_not_a_number_is_refused(bad):
     assert (caught.value.path, caught.value.reason) == ("model.onnx", Reason.BAD_BUNDLE)
 
 
-def make_window(start_s, label=None, states=(), face=None) -> TrackedWindow:
-    probs = None if label is None else {e: float(e == label) for e in EMOTIONS}
-    confidence = None if label is None else 1.0
-    crop = None if face is None else np.zeros((8, 8, 3), np.uint8)
-    return TrackedWindow(
-        start_s, start_s + 3.0, label, confidence, probs, ("voice",), tuple(states), face,
-        crop=crop, crop_s=None if face is None else start_s + 1.5,
-    )  # fmt: skip
-
-
 def build(windows, duration_s=4.5, warnings=()):
     state = ReadState(duration_s, duration_s, Damage(), tuple(warnings))
     stream = WindowStream("a.mp4", 3.0, 1.0, iter([*((w, state) for w in windows), (None, state)]))
@@ -139,8 +130,8 @@ def test_a_timeline_of_windows():
     first, second = Face(0, (1, 2, 3, 4)), Face(1, (5, 6, 7, 8))
     t = build(
         [
-            make_window(0, None, [Reason.NO_FACE, Reason.NO_AUDIO], second),
-            make_window(1, "happy", [Reason.NO_FACE], first),
+            make_window(0, None, states=(Reason.NO_FACE, Reason.NO_AUDIO), face=second),
+            make_window(1, "happy", states=(Reason.NO_FACE,), face=first),
         ],
         warnings=["a scratch"],
     )
@@ -159,6 +150,6 @@ def test_a_timeline_of_windows():
 
 
 def test_a_timeline_without_a_prediction_is_refused():
-    t = build([make_window(0, None, [Reason.NO_FACE, Reason.NO_AUDIO])])
+    t = build([make_window(0, None, states=(Reason.NO_FACE, Reason.NO_AUDIO))])
     with pytest.raises(ClipError, match=r"no_modality.*no_face and no_audio"):
         check_predicted(t)

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import pytest
 from keras_emo import cli
 from keras_emo.errors import Reason
 from keras_emo.inference.bundle import load_bundle
-from keras_emo.inference.predict import MAX_THUMBNAILS, Thumbnail, TimelineBuilder, TrackedWindow
+from keras_emo.inference.predict import MAX_THUMBNAILS, Thumbnail, TimelineBuilder
 from keras_emo.inference.results import Damage, Face
 from keras_emo.labels import EMOTIONS
 from keras_emo.render.html import escape, render_table
@@ -154,9 +153,8 @@ def test_few_faces_spread_over_any_length(n):
     )
     builder = TimelineBuilder(stream, None)
     for i in range(n):
-        plain, face = make_window(float(i), np.eye(7)[0]), Face(0, (0.0, 0.0, 9.0, 9.0))
-        given = {f.name: getattr(plain, f.name) for f in fields(plain)} | {"face": face}
-        builder.add(TrackedWindow(**given, crop=np.zeros((4, 4, 3), np.uint8), crop_s=float(i)))
+        face, crop = Face(0, (0.0, 0.0, 9.0, 9.0)), np.zeros((4, 4, 3), np.uint8)
+        builder.add(make_window(float(i), "angry", face=face, crop=crop, crop_s=float(i)))
     times_s = [t.time_s for t in builder.build().thumbnails]
     assert len(times_s) == min(n, MAX_THUMBNAILS) == min(n, 8)
     assert times_s == sorted(set(times_s))

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_emo.inference.predict import IllustratedTimeline
-from keras_emo.inference.results import Damage, WindowPrediction, name_probs
+from keras_emo.inference.predict import IllustratedTimeline, TrackedWindow
+from keras_emo.inference.results import Damage, name_probs
 from keras_emo.inference.segments import find_segments, stack_probs
 from keras_emo.labels import EMOTIONS
 
 
-def make_window(start_s: float, probs: np.ndarray | None, **changes) -> WindowPrediction:
-    """A window of 3 s; probs: (7,), None or NaN where it abstains."""
+def make_window(start_s: float, probs: np.ndarray | str | None, **changes) -> TrackedWindow:
+    """A window of 3 s; probs: (7,), or the emotion that is certain, None or NaN if it abstains."""
     given = {"modalities": ("face", "voice"), "states": (), "face": None} | changes
+    if isinstance(probs, str):
+        probs = np.eye(7)[EMOTIONS.index(probs)]
     if probs is None or np.isnan(probs[0]):
         given |= {"label": None, "confidence": None, "probs": None, "modalities": ()}
     else:
         label = EMOTIONS[int(np.argmax(probs))]
         given |= {"label": label, "confidence": float(np.max(probs)), "probs": name_probs(probs)}
-    return WindowPrediction(start_s, start_s + 3.0, **given)
+    return TrackedWindow(start_s, start_s + 3.0, **given)
 
 
 def make_timeline(probs: np.ndarray, **changes) -> IllustratedTimeline:
