@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import pytest
@@ -120,12 +119,3 @@ def test_all_problems_at_once(tmp_path):
     assert list_problems(read_savee, tmp_path) == expected
     (sample,) = read_savee(tmp_path, skip_bad=True).samples
     assert sample.sample_id == "savee/DC/a01"
-
-
-def test_copies(tmp_path):
-    put(tmp_path, "DC/a01.wav", "one")
-    put(tmp_path, "DC/a02.wav", "two")
-    put(tmp_path, "ALL/DC_a01.wav", "one")
-    shutil.copytree(tmp_path / "DC", tmp_path / "copy" / "DC")
-    corpus = read_savee(tmp_path)
-    assert (len(corpus.samples), corpus.duplicates) == (2, 3)
