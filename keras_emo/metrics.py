@@ -34,9 +34,6 @@ class GroupScores(Scores):
 
     n_clips: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"n_clips": self.n_clips} | asdict(self)
-
 
 @dataclass(frozen=True)
 class Metrics(Scores):
@@ -96,7 +93,7 @@ class Metrics(Scores):
             result["confusion"] = {"labels": [*EMOTIONS, "abstained"], "counts": counts}
         for key, groups in (("by_speaker", self.by_speaker), ("by_gender", self.by_gender)):
             if groups:
-                result[key] = {name: scores.to_dict() for name, scores in groups.items()}
+                result[key] = {name: asdict(scores) for name, scores in groups.items()}
         return result
 
 

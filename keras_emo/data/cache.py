@@ -94,18 +94,13 @@ def load_clip(path: Path) -> ClipInputs:
     """What build_cache stored of one clip. Raises ClipError where it is damaged."""
     with naming_damage(path):
         data = read_arrays(path)
-        info = json.loads(str(data["info"]))
-        return ClipInputs(
-            face=data.get("face"),
-            face_found=data["face_found"],
-            times_s=data["times_s"],
-            boxes=data["boxes"],
-            mfcc=_check_finite(data["mfcc"]) if "mfcc" in data else None,
-            duration_s=info["duration_s"],
-            frames_examined=info["frames_examined"],
-            states=tuple(Reason(s) for s in info["states"]),
-            warnings=tuple(info["warnings"]),
-        )
+        stored = json.loads(str(data.pop("info")))
+        info = {name: stored[name] for name in _INFO}
+        info["states"] = tuple(Reason(s) for s in info["states"])
+        info["warnings"] = tuple(info["warnings"])
+        if "mfcc" in data:
+            _check_finite(data["mfcc"])
+        return ClipInputs(**{"face": None, "mfcc": None, **data, **info})
 
 
 def load_mfcc(path: Path) -> np.ndarray:

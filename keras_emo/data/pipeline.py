@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -78,10 +79,7 @@ def stream_images(
     faces: np.ndarray, labels: np.ndarray, schedule: Schedule, changes: FaceChanges | None
 ) -> tuple[Any, int]:
     """As stream_faces, of single pictures, uint8 (n, size, size, 3), for the pretrain stage."""
-
-    def epoch(number: int) -> np.ndarray:
-        return schedule.permute(len(faces), number)
-
+    epoch = partial(schedule.permute, len(faces))
     return _stream_faces(faces, labels, class_weights(labels), epoch, schedule, changes)
 
 
@@ -91,9 +89,7 @@ def stream_voices(
     """As stream_faces, of MFCC: each clip as itself or one of its augmented versions."""
     usable = np.flatnonzero(clips.has_voice)
     weights = class_weights(clips.labels[usable])
-
-    def epoch(number: int) -> np.ndarray:
-        return schedule.permute(usable, number)
+    epoch = partial(schedule.permute, usable)
 
     def fetch(index: np.ndarray, draws: np.ndarray) -> np.ndarray:
         return clips.read_voices(index, draws % (clips.n_variants + 1))

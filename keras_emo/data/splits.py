@@ -139,18 +139,14 @@ def resolve_speakers(names: Sequence[str], known: Iterable[str], role: str) -> s
 
     role: what they were named for, for errors.
     """
-    speakers, chosen, unknown = sorted(known), set(), []
+    speakers, chosen = sorted(known), set()
     for name in names:
         matches = [s for s in speakers if _matches(name, s)]
+        if not matches:
+            raise _bad(f"{role}: unknown speaker {name}; known are {', '.join(speakers)}")
         if len(matches) > 1:
             raise _bad(f"{role}: {name} may be {' or '.join(matches)}; give the whole name")
-        if matches:
-            chosen.add(matches[0])
-        else:
-            unknown.append(name)
-    if unknown:
-        cause = f"{role}: unknown speaker {', '.join(unknown)}; known are {', '.join(speakers)}"
-        raise _bad(cause)
+        chosen.add(matches[0])
     return chosen
 
 

@@ -69,7 +69,7 @@ def test_speaker_names():
 
 
 def test_refused_choices():
-    refused(make_split, RAVDESS, ["99", "1", "XX"], match=r"unknown speaker 99, XX; known are r")
+    refused(make_split, RAVDESS, ["99", "1", "XX"], match=r"unknown speaker 99; known are r")
     refused(make_split, RAVDESS, ["1"], ["77"], match="val: unknown speaker 77")
     refused(make_split, RAVDESS, ["1"], ["1"], match="ravdess/01 is in val and in test")
     for n in (-1, 19, 100):
@@ -142,7 +142,7 @@ def test_folds_test_every_actor_once():
     assert all(len(s.test) == 4 and len(s.val) == 2 and len(s.train) == 14 for s in splits)
     for fold in (-1, 5):
         refused(fold_split, RAVDESS, fold, match="0 to 4")
-    refused(fold_split, make_samples(ACTORS[:6]), 0, match="unknown speaker 11, 20")
+    refused(fold_split, make_samples(ACTORS[:6]), 0, match="unknown speaker 11")
     assert fold_split(RAVDESS, 0, val=("3", "4")).val == ("ravdess/03", "ravdess/04")
     refused(fold_split, RAVDESS, 0, 0, ("1", "3"), match="ravdess/01")
 
