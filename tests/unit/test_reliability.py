@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -20,12 +21,14 @@ import pytest
 
 import keras_emo
 from keras_emo import cli, load
+from keras_emo.data.cache import build_cache
+from keras_emo.data.corpus import Sample
 from keras_emo.errors import BundleError, ClipError, Reason
 from keras_emo.features.clip import prepare_clip
 from keras_emo.features.mtcnn import FaceDetector
 from keras_emo.inference.model import Model
 from keras_emo.media.decode import Decoding
-from keras_emo.media.reader import check_file, read_media
+from keras_emo.media.reader import ClipSource, check_file, read_media
 from keras_emo.spec import ClipSpec
 
 FOLDER = Path(__file__).parents[2] / "saved_models" / "default"
@@ -286,38 +289,21 @@ def test_an_output_that_cannot_be_written(drawn, monkeypatch, tmp_path, capsys):
     assert "write_failed: Permission denied" in capsys.readouterr().err
 
 
-BUILD = """
-import sys
-from pathlib import Path
-from keras_emo.media.reader import ClipSource
-from keras_emo.spec import ClipSpec
-from keras_emo.data.cache import build_cache
-from keras_emo.data.corpus import Sample
-root, *paths = map(Path, sys.argv[1:])
-who = "builtin", "builtin/01", "male", "happy"
-samples = [Sample(f"builtin/{p.stem}", *who, ClipSource(audio=p)) for p in paths]
-print("ready", flush=True)
-sys.stdin.readline()
-print(build_cache(samples, ClipSpec(), root, workers=1).computed)
-"""
+def build(samples: list[Sample], root: Path) -> int:
+    return build_cache(samples, SPEC, root, workers=1).computed
 
 
 def test_two_processes_share_a_cache(make, tmp_path):
     """Both are given every clip whole, whoever wrote it."""
     sounds = [make.wav(tmp_path / f"{i}.wav", make.sine(hz=200.0 + i)) for i in range(20)]
-    command = [sys.executable, "-c", BUILD, str(tmp_path / "cache"), *map(str, sounds)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    both = [subprocess.Popen(command, **pipes, text=True) for _ in range(2)]
-    for process in both:
-        assert process.stdout.readline() == "ready\n"
-    for process in both:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    results = [process.communicate(timeout=120) for process in both]
-    assert [(p.returncode, err) for p, (_, err) in zip(both, results, strict=True)] == [(0, "")] * 2
-    assert sum(int(out) for out, _ in results) >= 20
-    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 20
-    assert not list((tmp_path / "cache").rglob(".part-*"))
+    who = "builtin", "builtin/01", "male", "happy"
+    samples = [Sample(f"builtin/{p.stem}", *who, ClipSource(audio=p)) for p in sounds]
+    root = tmp_path / "cache"
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        computed = list(processes.map(build, [samples] * 2, [root] * 2))
+    assert sum(computed) >= 20
+    assert len(list(root.rglob("*.npz"))) == 20
+    assert not list(root.rglob(".part-*"))
 
 
 def test_no_class_is_read_from_a_file():
