@@ -47,7 +47,10 @@ def serve(bundle: Bundle, settings: Settings) -> int:
             folder.close()
     if service.failure is not None:
         raise service.failure
-    return server.finish()
+    if service.decoders.n_busy:  # Python would wait for their threads
+        sys.stdout.flush()
+        os._exit(server.code)
+    return server.code
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -128,7 +131,7 @@ class Server(uvicorn.Server):
         )
         self._service, self._settings = service, settings
         self._stop_s: float | None = None  # when the drain ends
-        self._code: int = ExitCode.OK
+        self.code: int = ExitCode.OK
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._stop_s is None:
@@ -141,19 +144,10 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._service.failure is not None:
             return True
-        if self._stop_s is not None:
-            n_active = self._service.admission.n_active
-            if n_active and time.monotonic() < self._stop_s:
-                return await super().on_tick(counter)
-            if n_active:  # they are cut off
-                self._code, self.config.timeout_graceful_shutdown = ExitCode.PARTIAL, 1
-            log("stopping", unfinished=n_active)
-            return True
-        return await super().on_tick(counter)
-
-    def finish(self) -> int:
-        """The exit code; ends the process here if decoders are still busy."""
-        if self._service.decoders.n_busy:  # Python would wait for their threads
-            sys.stdout.flush()
-            os._exit(self._code)
-        return self._code
+        n_active = self._service.n_active
+        if self._stop_s is None or (n_active and time.monotonic() < self._stop_s):
+            return await super().on_tick(counter)
+        if n_active:  # they are cut off
+            self.code, self.config.timeout_graceful_shutdown = ExitCode.PARTIAL, 1
+        log("stopping", unfinished=n_active)
+        return True

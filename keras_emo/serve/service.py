@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,11 +23,13 @@ from keras_emo.serve.monitoring import Metrics, log
 from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.settings import Settings
 from keras_emo.serve.uploads import Upload, UploadFolder
-from keras_emo.serve.workers import Admission, Batcher, DecoderPool
+from keras_emo.serve.workers import Batcher, DecoderPool
 
 T = TypeVar("T")
 IsGone = Callable[[], Awaitable[bool]]
 _MIN_S = 0.05  # with less time left, the decoder would only be killed
+_INITIAL_S = 0.5  # assumed for a decoder until one was measured
+_WEIGHT = 0.1  # of the newest request in the running mean
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,12 @@ class Service:
         self.metrics = Metrics()
         self.model = Model(bundle, providers=settings.providers)
         self.decoders = DecoderPool(make_decoder, settings.workers, self.metrics)
-        self.admission = Admission(settings)
         self.batcher = Batcher(self.model.compute_probs, settings, self.metrics.batch.observe)
-        self.metrics.waiting.set_function(
-            lambda: max(0, self.admission.n_active - self.decoders.n_busy)
-        )
+        self.metrics.waiting.set_function(lambda: max(0, self.n_active - self.decoders.n_busy))
         self.failure: EmoError | None = None
         self.ready = self.draining = False
+        self.n_active = 0  # requests
+        self._mean_s = _INITIAL_S
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -104,8 +106,19 @@ class Service:
             raise Refusal(RefusalReason.DRAINING, "the service is shutting down", 5)
         if not self.ready:
             raise Refusal(RefusalReason.NOT_READY, "the service is starting", 1)
-        with self.admission.enter():
+        if self.n_active >= self.settings.workers + self.settings.queue:
+            cause = f"{self.n_active} requests are active or wait"
+            raise Refusal(RefusalReason.OVERLOADED, cause, self._estimate_s())
+        self.n_active += 1
+        try:
             yield
+        finally:
+            self.n_active -= 1
+
+    def _estimate_s(self) -> int:
+        """Whole seconds until half of the active requests will be done, at least one."""
+        half_s = self._mean_s * self.n_active / self.settings.workers / 2
+        return max(1, math.ceil(min(half_s, self.settings.timeout_s)))
 
     async def predict(
         self, upload: Upload, options: PredictOptions, is_gone: IsGone
@@ -155,7 +168,7 @@ class Service:
         result = await self.decoders.run(work, begin)
         spent_s = time.monotonic() - start_s
         self.metrics.observe("decode", spent_s)
-        self.admission.record(spent_s)
+        self._mean_s += _WEIGHT * (spent_s - self._mean_s)
         return result
 
     async def _predict_clip(self, inputs: ClipInputs, parts: bool) -> Prediction:

@@ -1,12 +1,11 @@
-"""Who does the work: admission of requests, sandboxed decoders, and the network in batches."""
+"""Who does the work: sandboxed decoders, and the network in batches."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,43 +16,10 @@ from keras_emo.errors import ClipError, Reason
 from keras_emo.features.clip import ClipInputs
 from keras_emo.sandbox.sandbox import Sandbox
 from keras_emo.serve.monitoring import Metrics
-from keras_emo.serve.refusals import Refusal, RefusalReason
 from keras_emo.serve.settings import Settings
 
 Predict = Callable[[Sequence[ClipInputs]], np.ndarray]
 T = TypeVar("T")
-_INITIAL_S = 0.5  # assumed for a request until one was measured
-_WEIGHT = 0.1  # of the newest request in the running mean
-
-
-class Admission:
-    """Limits the number of requests that are accepted at once."""
-
-    def __init__(self, settings: Settings):
-        self._settings = settings
-        self._mean_s = _INITIAL_S
-        self.n_active = 0
-
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Count a request as active while the block runs. Raises Refusal (overloaded)."""
-        if self.n_active >= self._settings.workers + self._settings.queue:
-            cause = f"{self.n_active} requests are active or wait"
-            raise Refusal(RefusalReason.OVERLOADED, cause, self.estimate_s())
-        self.n_active += 1
-        try:
-            yield
-        finally:
-            self.n_active -= 1
-
-    def record(self, spent_s: float) -> None:
-        """Count how long a decoder needed for a request."""
-        self._mean_s += _WEIGHT * (spent_s - self._mean_s)
-
-    def estimate_s(self) -> int:
-        """Whole seconds until half of the active requests will be done, at least one."""
-        half_s = self._mean_s * self.n_active / self._settings.workers / 2
-        return max(1, min(math.ceil(half_s), math.ceil(self._settings.timeout_s)))
 
 
 class DecoderPool:

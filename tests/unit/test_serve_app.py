@@ -370,10 +370,12 @@ def test_what_is_refused_before_the_body_is_read(make, monkeypatch):
         assert response.status_code == status
         assert response.headers["Connection"] == "close"  # the body is on its way
         assert response.headers["X-Frame-Options"] == "DENY"
-    with service.admission.enter():
-        response = send(client)
-        assert reason_of(response) == (503, "overloaded")
-        assert int(response.headers["Retry-After"]) >= 1
+    with service.enter():
+        for mean_s, expected_s in ((0.5, 1), (18.0, 9), (500.0, 60)):
+            service._mean_s = mean_s
+            response = send(client)
+            assert reason_of(response) == (503, "overloaded")
+            assert int(response.headers["Retry-After"]) == expected_s
     service.drain()
     assert reason_of(send(client)) == (503, "draining")
     response = client.get("/v2", headers={"Origin": "http://evil.example"})

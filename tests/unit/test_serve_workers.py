@@ -2,11 +2,9 @@ import asyncio
 import time
 
 import numpy as np
-import pytest
 
-from keras_emo.serve.refusals import Refusal
 from keras_emo.serve.settings import Settings
-from keras_emo.serve.workers import Admission, Batcher
+from keras_emo.serve.workers import Batcher
 
 
 def run(work, predict=None, max_clips=4, wait_s=0.05):
@@ -75,17 +73,3 @@ def test_a_cancelled_request_leaves_the_others():
 
     (a, b), _ = run(work, slow, wait_s=0.0)
     assert (a.tolist(), b.tolist()) == ([2], [3])
-
-
-def test_admission():
-    settings = Settings(workers=1, queue=1, timeout_s=20)
-    admission = Admission(settings)
-    with admission.enter(), admission.enter():
-        with pytest.raises(Refusal) as caught, admission.enter():
-            pass
-        assert caught.value.headers == {"Retry-After": "1"}
-        for spent_s, expected_s in ((9.0, 9), (500.0, 20)):
-            for _ in range(100):
-                admission.record(spent_s)
-            assert admission.estimate_s() == expected_s
-    assert admission.n_active == 0
