@@ -31,13 +31,8 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
         ("--drain-s", seconds, 30, "after SIGTERM"),
     ):
         serve.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")
-    serve.add_argument(
-        "--api-key-file",
-        type=Path,
-        metavar="FILE",
-        help="file with the API key that listening beyond this machine needs, instead of "
-        "KERAS_EMO_API_KEY",
-    )
+    text = "with the API key for listening beyond this machine, instead of KERAS_EMO_API_KEY"
+    serve.add_argument("--api-key-file", type=Path, metavar="FILE", help=text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,17 +20,6 @@ SWITCHES = (
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
     "--window-size=1200,1600",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Clips:
-    """talk: a drawn person, happy and then sad; soundless and faceless lack that."""
-
-    talk: Path
-    soundless: Path
-    faceless: Path
-    broken: Path
-    large: Path
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +50,8 @@ def strict_service(run_service) -> str:
 
 
 @pytest.fixture(scope="session")
-def clips(make, tmp_path_factory) -> Clips:
+def clips(make, tmp_path_factory) -> SimpleNamespace:
+    """talk: a drawn person, happy and then sad; soundless and faceless lack that."""
     from keras_emo.demo_corpus import BuiltinSpec
     from keras_emo.demo_corpus.corpus import render_clip
 
@@ -71,7 +61,7 @@ def clips(make, tmp_path_factory) -> Clips:
     sound = np.concatenate([waveform for _, waveform in takes])
     (folder / "broken.mp4").write_bytes(np.random.default_rng(0).bytes(20_000))
     (folder / "large.mp4").write_bytes(bytes(3_000_000))
-    return Clips(
+    return SimpleNamespace(
         talk=make.video(folder / "talk.mp4", seen, sound=sound, crf="26"),
         soundless=make.video(folder / "soundless.mp4", seen, crf="26"),
         faceless=make.video(

@@ -24,7 +24,7 @@ from keras_emo.export.browser import find_wasm, write_browser
 from keras_emo.inference.model import Model
 from keras_emo.networks import MODELS
 
-from .conftest import BUNDLE, Clips
+from .conftest import BUNDLE
 from .visitor import Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
@@ -208,7 +208,7 @@ def test_other_codecs_make_no_difference(predict, model, clips, make, tmp_path, 
     check_same(result, model, clip)
 
 
-def test_without_a_face_and_without_sound(predict, visitor, model, clips: Clips):
+def test_without_a_face_and_without_sound(predict, visitor, model, clips):
     check_same(predict(clips.faceless), model, clips.faceless)
     notices = visitor.find(".notices").text
     assert notices == "No face was found in this clip. The answer comes from the voice alone."
