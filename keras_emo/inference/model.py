@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 Source = PathLike | ClipSource
-EMBEDDING = "embedding"
 
 
 def to_path(path: PathLike) -> Path:
@@ -151,10 +150,11 @@ class Model:
         bundle, inputs = self.bundle, self.prepare(to_clip(source, **arrays))
         feed = collate_clips([inputs], bundle.inputs, bundle.manifest.frames, bundle.spec)
         outputs = self.run(feed)
-        if EMBEDDING not in outputs:
-            cause = f"it has no output {EMBEDDING!r}"
-            raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, cause)
-        mean: np.ndarray = outputs[EMBEDDING].mean(axis=0)  # over crops that are rows of their own
+        if "embedding" not in outputs:
+            raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, "it has no output 'embedding'")
+        mean: np.ndarray = outputs["embedding"].mean(
+            axis=0
+        )  # over crops that are rows of their own
         return mean
 
     def predict_batch(

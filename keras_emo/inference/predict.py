@@ -113,14 +113,6 @@ class TrackedWindow(WindowPrediction):
         return WindowPrediction(**{f.name: getattr(self, f.name) for f in fields(WindowPrediction)})
 
 
-def _find_face(inputs: ClipInputs) -> Face | None:
-    """The face about the middle of a window."""
-    if not len(inputs.boxes):
-        return None
-    x, y, width, height = inputs.boxes[len(inputs.boxes) // 2].tolist()
-    return Face(inputs.face_id, (x, y, width, height))
-
-
 def predict_window(model: Model, window: Window, parts: bool = False) -> TrackedWindow:
     """The prediction for a window, which abstains without what the network needs.
 
@@ -131,6 +123,10 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
     probs = alone.pop("probs", None)
     label, confidence = (None, None) if probs is None else find_label(probs)
     middle = choose_frame(inputs.face_found) if inputs.face is not None else 0
+    face = None
+    if len(inputs.boxes):
+        x, y, width, height = inputs.boxes[len(inputs.boxes) // 2].tolist()
+        face = Face(inputs.face_id, (x, y, width, height))
     return TrackedWindow(
         start_s=window.start_s,
         end_s=window.end_s,
@@ -139,7 +135,7 @@ def predict_window(model: Model, window: Window, parts: bool = False) -> Tracked
         probs=probs,
         modalities=() if probs is None else inputs.modalities,
         states=inputs.states,
-        face=_find_face(inputs),
+        face=face,
         probs_face=alone.get("probs_face"),
         probs_voice=alone.get("probs_voice"),
         times_s=inputs.times_s,

@@ -13,7 +13,6 @@ import onnxruntime
 from keras_emo.errors import BundleError, EnvironmentFailure, Reason
 
 CPU = "CPUExecutionProvider"
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def available_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quota = _cgroup_quota(_CGROUP_ROOT, _read(Path("/proc/self/cgroup")))
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"), _read(Path("/proc/self/cgroup")))
     return max(1, int(min(cores, quota)))
 
 
