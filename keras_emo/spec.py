@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from keras_emo.io import digest_text
 
 
 @dataclass(frozen=True)
@@ -188,5 +189,4 @@ class ClipSpec:
 
     def digest(self) -> str:
         """Sixteen hex digits that change whenever a setting does."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_text(json.dumps(self.to_dict(), sort_keys=True))[:16]

@@ -46,6 +46,20 @@ def results(root: Path) -> list[Path]:
     return sorted(root.rglob("*.npz"))
 
 
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """Names of the files that are read, in order."""
+    seen: list[str] = []
+
+    def read(path):
+        seen.append(path.name)
+        return digest_file(path)
+
+    monkeypatch.setattr(cache, "digest_file", read)
+    monkeypatch.setattr(cache, "SETTLED_S", -1.0)  # files of a test are young
+    return seen
+
+
 def test_files_hold_what_prepare_clip_gives(samples, box, tmp_path):
     report = build_cache(samples, SPEC, tmp_path, workers=1)
     assert (report.computed, report.failures) == (3, [])
@@ -61,13 +75,14 @@ def test_files_hold_what_prepare_clip_gives(samples, box, tmp_path):
     assert load_clip(report.files["builtin/voice"]).states == (Reason.NO_VIDEO,)
 
 
-def test_second_run_computes_nothing(samples, box, tmp_path, monkeypatch):
+def test_second_run_computes_and_reads_nothing(samples, box, tmp_path, monkeypatch, reads):
     first = build_cache(samples, SPEC, tmp_path, workers=1)
     stamps = [p.stat().st_mtime_ns for p in results(tmp_path)]
     monkeypatch.setattr(cache, "prepare_clip", lambda *_: pytest.fail("computed again"))
     again = build_cache(samples, SPEC, tmp_path, workers=1)
     assert (again.computed, again.files) == (0, first.files)
     assert [p.stat().st_mtime_ns for p in results(tmp_path)] == stamps
+    assert reads == ["whole.mp4", "mute.mp4", "voice.wav"]  # once each
 
 
 def test_worker_processes_and_progress(samples, tmp_path):
@@ -165,20 +180,6 @@ def test_variants_of_the_sound(samples, tmp_path):
     assert other.computed == 1
 
 
-@pytest.fixture
-def reads(monkeypatch) -> list[str]:
-    """Names of the files that are read, in order."""
-    seen: list[str] = []
-
-    def read(path):
-        seen.append(path.name)
-        return digest_file(path)
-
-    monkeypatch.setattr(cache, "digest_file", read)
-    monkeypatch.setattr(cache, "SETTLED_S", -1.0)  # files of a test are young
-    return seen
-
-
 def ask(folder, *paths) -> list[str]:
     """As one start of a program does."""
     known = Digests(folder)
@@ -268,9 +269,3 @@ def test_what_others_kept_meanwhile_stays(tmp_path, reads):
         known.save()
     ask(tmp_path, *paths)
     assert reads == ["a.mp4", "b.mp4"]
-
-
-def test_a_second_start_reads_no_source(samples, box, tmp_path, reads):
-    first = build_cache(samples[:1], SPEC, tmp_path, workers=1)
-    assert build_cache(samples[:1], SPEC, tmp_path, workers=1).files == first.files
-    assert reads == ["whole.mp4"]
