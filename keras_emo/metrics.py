@@ -137,11 +137,7 @@ def score_counts(counts: np.ndarray) -> Scores:
 
 
 def bootstrap_intervals(
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    speakers: Sequence[str],
-    n_draws: int = 2000,
-    seed: int = 0,
+    labels: np.ndarray, predictions: np.ndarray, speakers: Sequence[str]
 ) -> dict[str, Interval]:
     """95 % bootstrap intervals of the scores, resampling whole speakers with replacement.
 
@@ -153,10 +149,10 @@ def bootstrap_intervals(
         return dict.fromkeys(("accuracy", "uar", "macro_f1"), (0.0, 1.0))
     who = np.array(speakers)
     tables = np.stack([count_confusion(labels[who == n], predictions[who == n]) for n in names])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = [
         asdict(score_counts(tables[rng.integers(0, len(names), len(names))].sum(axis=0)))
-        for _ in range(n_draws)
+        for _ in range(2000)
     ]
     bounds = {key: np.percentile([d[key] for d in draws], [2.5, 97.5]) for key in draws[0]}
     return {key: (float(low), float(high)) for key, (low, high) in bounds.items()}

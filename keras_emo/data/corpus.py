@@ -1,4 +1,4 @@
-"""Samples of a corpus: file names are read, bad files refused, copies counted."""
+"""Samples of a corpus: file names are read, bad files refused, copies left out."""
 
 from __future__ import annotations
 
@@ -95,14 +95,13 @@ class BadNameError(ValueError):
 class Corpus:
     """What a reader found.
 
-    samples: by sample_id, each once. problems: what skip_bad left out. duplicates: copies of a
-    file that were ignored. notes: samples of one speaker with the same bytes.
+    samples: by sample_id, each once. problems: what skip_bad left out. notes: samples of one
+    speaker with the same bytes.
     """
 
     name: str
     samples: list[Sample]
     problems: list[Problem] = field(default_factory=list)
-    duplicates: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -204,7 +203,7 @@ def gather(
             named[item] = info
 
     digests = _digests(named, problems, bad)
-    kept, duplicates = _drop_copies(named, digests, problems, bad)
+    kept = _drop_copies(named, digests, problems, bad)
     notes = _compare_samples(kept, named, digests, problems, bad)
     problems.sort(key=lambda p: str(p.path))
 
@@ -219,7 +218,7 @@ def gather(
     if not samples:
         cause = f"no {name} clip ({n_unwanted} others not asked for)"
         raise UsageError(root, Reason.NO_CLIPS, cause)
-    return Corpus(name, samples, problems, duplicates, notes)
+    return Corpus(name, samples, problems, notes)
 
 
 def choose_source(
@@ -277,22 +276,17 @@ def _drop_copies(
     digests: Mapping[Found, str],
     problems: list[Problem],
     bad: set[str],
-) -> tuple[dict[str, dict[str, Found]], int]:
-    """One file for each role of each sample, the least nested; and how many were copies."""
+) -> dict[str, dict[str, Found]]:
+    """One file for each role of each sample, the least nested; copies of it are ignored."""
     kept: defaultdict[str, dict[str, Found]] = defaultdict(dict)
-    duplicates = 0
     for item in sorted(named, key=lambda f: (len(f.path.parts), str(f.path))):
         info = named[item]
         first = kept[info.sample_id].setdefault(info.role, item)
-        if first is item:
-            continue
-        if item in digests and digests[item] == digests.get(first):
-            duplicates += 1
-        else:
+        if first is not item and (item not in digests or digests[item] != digests.get(first)):
             cause = f"the same file of {info.sample_id} as {str(first.path)!r}, other content"
             problems.append(Problem(item.path, Reason.DUPLICATE, cause))
             bad.add(info.sample_id)
-    return kept, duplicates
+    return kept
 
 
 def _compare_samples(

@@ -96,7 +96,7 @@ def test_layouts(tmp_path, folder):
     assert (woman.speaker, woman.gender, woman.emotion) == ("ravdess/04", "female", "neutral")
     assert man.corpus == "ravdess"
     assert man.source == ClipSource(video=tmp_path / folder / f"{FULL}.mp4")
-    assert (corpus.problems, corpus.duplicates, corpus.notes) == ([], 0, [])
+    assert (corpus.problems, corpus.notes) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -237,17 +237,16 @@ def test_file_that_fails_while_compared_is_a_problem(tmp_path, monkeypatch):
 def test_folder_links_in_a_circle(tmp_path):
     put(tmp_path, f"Actor_03/{FULL}.mp4")
     (tmp_path / "Actor_03" / "back").symlink_to(tmp_path)
-    corpus = read_ravdess(tmp_path)
-    assert (len(corpus.samples), corpus.duplicates) == (1, 0)
+    assert len(read_ravdess(tmp_path).samples) == 1
 
 
-def test_nested_copy_counts_as_duplicates(tmp_path):
+def test_nested_copies_are_ignored(tmp_path):
     for name in (f"{FULL}.mp4", f"{AUDIO}.wav", "01-01-03-01-01-01-04.mp4"):
         put(tmp_path, f"Actor/{name}")
     put(tmp_path, "Actor/02-01-03-01-01-01-05/1.jpg")
     shutil.copytree(tmp_path / "Actor", tmp_path / "audio_speech" / "Actor")
     corpus = read_ravdess(tmp_path)
-    assert (len(corpus.samples), corpus.duplicates, corpus.notes) == (3, 4, [])
+    assert (len(corpus.samples), corpus.notes) == (3, [])
     for sample in corpus.samples:
         assert all(path.is_relative_to(tmp_path / "Actor") for path in sample.source.files)
 
@@ -344,5 +343,5 @@ def test_missing_and_damaged_marks_are_refused(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")
 def test_real_clips():
     corpus = read_corpus(REAL)
-    assert (len(corpus.samples), corpus.problems, corpus.duplicates) == (1200, [], 0)
+    assert (len(corpus.samples), corpus.problems) == (1200, [])
     assert len({t.speaker for t in corpus.samples}) == 20
