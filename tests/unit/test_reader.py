@@ -72,7 +72,11 @@ def test_paths_that_are_no_files(tmp_path):
     refused(tmp_path / "file" / "below", Reason.UNREADABLE)
 
 
-@pytest.mark.parametrize("name", ["a b.mp4", "Ärger 愤怒.mp4", "-y.mp4", "%03d.mp4", "a:b#c?.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    ["a b.mp4", "Ärger 愤怒😀.mp4", "-y.mp4", "-x", "%03d.mp4", "a:b#c?.mp4", "http:x.mp4",
+     "file:x.mp4", "a\nb.mp4"],
+)  # fmt: skip
 def test_odd_names(name, clip, tmp_path, monkeypatch):
     (tmp_path / name).write_bytes(clip.read_bytes())
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,6 @@ import queue
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
@@ -240,13 +239,6 @@ def test_content_counts_not_the_name(wave, make, tmp_path):
     assert len(read_media(tmp_path / "b.wav").frames) == 2
 
 
-@pytest.mark.parametrize("name", ["http:x.wav", "a\nb.wav", "测试😀.wav", "-x", "file:x.wav"])
-def test_names_that_look_like_something_else(name, wave, monkeypatch, tmp_path):
-    (tmp_path / name).write_bytes(wave)
-    monkeypatch.chdir(tmp_path)
-    assert len(read_media(Path(name)).waveform) == 48_000
-
-
 def test_a_cover_is_no_video(make, tmp_path):
     path = tmp_path / "a.m4a"
     with av.open(str(path), "w", format="mp4") as container:
@@ -274,19 +266,6 @@ def test_archives_are_not_opened(make, tmp_path):
         z.writestr("zeros", bytes(1 << 20))
     refused(path, Reason.NOT_MEDIA)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.mp4"]
-
-
-def test_an_output_that_cannot_be_written(drawn, monkeypatch, tmp_path, capsys):
-    """Reported before any work; root may write everywhere, so the refusal is simulated."""
-
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
-    monkeypatch.setattr(Model, "__init__", lambda *_: pytest.fail("work began"))
-    out = tmp_path / "out.json"
-    assert cli.main(["predict", str(drawn), "--bundle", str(FOLDER), "--out", str(out)]) == 6
-    assert "write_failed: Permission denied" in capsys.readouterr().err
 
 
 def build(samples: list[Sample], root: Path) -> int:
@@ -324,8 +303,6 @@ def test_no_class_is_read_from_a_file():
                 allowed = words.get("allow_pickle", ast.Constant(False))
                 assert isinstance(allowed, ast.Constant), path
                 assert not allowed.value, path
-            if path.name == "detector.py":  # exporting: weights of the mtcnn package itself
-                names -= {"joblib"}
             if names & {"eval", "exec"} and isinstance(getattr(node, "func", None), ast.Attribute):
                 continue
             assert not names & forbidden, f"{path}: {names & forbidden}"
