@@ -181,34 +181,24 @@ Steps = Iterator[tuple[TrackedWindow | None, ReadState]]
 class WindowStream(Iterator[TrackedWindow]):
     """The windows of a recording, each as soon as it is complete; one pass, constant memory.
 
-    state: how far the recording was read, complete once the last window is out.
+    state, and its duration_s, damage and warnings: as far as the recording was read, complete
+    once the last window is out.
     """
 
     def __init__(self, path: Path, window_s: float, hop_s: float, steps: Steps):
-        self.path, self.window_s, self.hop_s = path, window_s, hop_s
-        self.state, self._steps = ReadState(), steps
+        self.path, self.window_s, self.hop_s, self._steps = path, window_s, hop_s, steps
+        self._update(ReadState())
+
+    def _update(self, state: ReadState) -> None:
+        self.state, self.duration_s = state, state.duration_s
+        self.damage, self.warnings = state.damage, state.warnings
 
     def __next__(self) -> TrackedWindow:
         for window, state in self._steps:
-            self.state = state
+            self._update(state)
             if window is not None:
                 return window
         raise StopIteration
-
-    @property
-    def duration_s(self) -> float:
-        """As far as it has been read."""
-        return self.state.duration_s
-
-    @property
-    def damage(self) -> Damage:
-        """As far as it has been read."""
-        return self.state.damage
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What of the recording could not be read."""
-        return self.state.warnings
 
 
 def read_windows(model: Model, path: Path, window_s: float, hop_s: float, parts: bool) -> Steps:
