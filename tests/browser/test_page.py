@@ -97,9 +97,18 @@ def test_chart_and_video_go_together(visitor, clips):
     assert head == pytest.approx(100 / length_s, abs=0.5)
 
 
-def test_a_recording(visitor):
+def start_recording(visitor):
     visitor.click("Record with camera")
     visitor.wait_until(lambda: visitor.find_button("Stop and send").is_enabled())
+
+
+def test_recordings(visitor):
+    """The first is discarded, the second one sent."""
+    start_recording(visitor)
+    visitor.click("Discard")
+    visitor.wait(".zone")
+    assert not visitor.find_all("#failure")
+    start_recording(visitor)
     progress = visitor.find(".recorder progress")
     visitor.wait_until(lambda: float(progress.get_property("value")) > 2.5 / 30)
     visitor.click("Stop and send")
@@ -111,11 +120,3 @@ def test_a_recording(visitor):
         lambda: 2 < (visitor.find(".stage video").get_property("duration") or 0) < 30
     )
     assert not visitor.driver.execute_script("return document.querySelector('.recorder')")
-
-
-def test_a_recording_can_be_discarded(visitor):
-    visitor.click("Record with camera")
-    visitor.wait_until(lambda: visitor.find_button("Stop and send").is_enabled())
-    visitor.click("Discard")
-    visitor.wait(".zone")
-    assert not visitor.find_all("#failure")

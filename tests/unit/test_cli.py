@@ -61,6 +61,7 @@ SCALE = ["predict", "a.mp4", "--format", "parquet", "--out", "o"]
         (SCALE, "pyarrow", "requirements-scale.txt"),
         ([*SCALE, "--engine", "ray"], "ray", "requirements-scale.txt"),
         (["preprocess", "--data", "d", "--engine", "ray"], "ray", "requirements-scale.txt"),
+        (["serve"], "fastapi", "requirements-serve.txt"),
     ],
 )
 def test_a_missing_package_is_one_line(command, package, how, monkeypatch, capsys):

@@ -1,7 +1,5 @@
 """keras-emo serve up to the start of the service."""
 
-import importlib.util
-
 import pytest
 
 pytest.importorskip("fastapi")
@@ -52,15 +50,3 @@ def test_invalid_settings_are_one_line(options, cause, served, capsys):
     assert cause in err
     assert err.count("\n") == 1
     assert not served
-
-
-def test_missing_packages_are_one_line(served, monkeypatch, capsys):
-    known = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "fastapi" else known(name)
-    )
-    assert cli.main(["serve"]) == 6
-    assert capsys.readouterr().err == (
-        "error: 'fastapi': missing_package: not installed; "
-        "install keras_emo with the extra serve, or pip install -r requirements-serve.txt\n"
-    )
