@@ -6,24 +6,22 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
 class Progress:
-    """A callable (done, total) that draws a tqdm bar on a terminal.
+    """A callable (done, total) that draws a tqdm bar on stderr, if that is a terminal.
 
     unit: of done and total, as ``clips``. lines: where stderr is no terminal, a line per tenth
     instead of nothing, for logs of long work. Leaving the block removes the bar.
     """
 
-    def __init__(
-        self, what: str, unit: str = "", lines: bool = False, stream: TextIO | None = None
-    ):
+    def __init__(self, what: str, unit: str = "", lines: bool = False):
         self.what, self.unit, self.lines = make_printable(what), unit, lines
-        self.stream = sys.stderr if stream is None else stream
+        self.stream = sys.stderr
         self.shown = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self._start_s = time.monotonic()
         self._bar: tqdm | None = None

@@ -78,7 +78,12 @@ def evaluate_models(jobs: Sequence[Job], progress: Callable[[int, int], None]) -
         model = load()
         started_s = time.perf_counter()
         for sample in samples:
-            results.append(SampleResult(sample, _predict(model, sample)))
+            result: Prediction | ClipError
+            try:
+                result = model.predict(sample.source)
+            except ClipError as e:
+                result = e
+            results.append(SampleResult(sample, result))
             progress(len(results), n_samples)
         spent_s += time.perf_counter() - started_s
     probs = np.full((n_samples, N_EMOTIONS), np.nan, np.float32)
@@ -92,10 +97,3 @@ def evaluate_models(jobs: Sequence[Job], progress: Callable[[int, int], None]) -
         [r.sample.gender for r in results],
     )
     return CorpusEvaluation(metrics, tuple(results), round(n_samples / spent_s, 3))
-
-
-def _predict(model: Model, sample: Sample) -> Prediction | ClipError:
-    try:
-        return model.predict(sample.source)
-    except ClipError as e:
-        return e

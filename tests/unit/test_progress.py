@@ -3,7 +3,7 @@
 import io
 import os
 import pty
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 
 import pytest
 
@@ -28,7 +28,7 @@ def term(monkeypatch):
 
 def test_counts_and_percent():
     terminal = Terminal()
-    with Progress("prepared", "clips", stream=terminal) as progress:
+    with redirect_stderr(terminal), Progress("prepared", "clips") as progress:
         progress(100, 300)
         assert terminal.line.startswith("prepared:  33%")
         assert "100/300" in terminal.line
@@ -44,7 +44,7 @@ def test_counts_and_percent():
 def test_a_terminal_without_a_size():
     leader, follower = pty.openpty()
     with open(follower, "w", encoding="utf-8") as terminal:
-        with Progress("x", stream=terminal) as progress:
+        with redirect_stderr(terminal), Progress("x") as progress:
             progress(1, 2)
         assert b"x:  50%" in os.read(leader, 10_000)
     os.close(leader)
@@ -52,14 +52,14 @@ def test_a_terminal_without_a_size():
 
 def test_of_an_unknown_total():
     terminal = Terminal()
-    with Progress("talk.mp4", "s", stream=terminal) as progress:
+    with redirect_stderr(terminal), Progress("talk.mp4", "s") as progress:
         progress(3.2)
         assert terminal.line.startswith("talk.mp4: 3 s")
 
 
 def test_the_bar_is_removed_also_after_a_failure():
     terminal = Terminal()
-    with suppress(KeyError), Progress("x", stream=terminal) as progress:
+    with suppress(KeyError), redirect_stderr(terminal), Progress("x") as progress:
         progress(1, 2)
         raise KeyError
     assert terminal.line == ""
@@ -69,7 +69,7 @@ def test_the_bar_is_removed_also_after_a_failure():
 def test_nothing_in_a_pipe_nor_on_a_terminal_that_cannot_redraw(kind, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     stream = kind()
-    with Progress("x", stream=stream) as progress:
+    with redirect_stderr(stream), Progress("x") as progress:
         for i in range(11):
             progress(i, 10)
         progress.say("y")
@@ -79,7 +79,7 @@ def test_nothing_in_a_pipe_nor_on_a_terminal_that_cannot_redraw(kind, monkeypatc
 
 def test_a_line_per_tenth_in_a_log():
     log = io.StringIO()
-    with Progress("prepared clips", lines=True, stream=log) as progress:
+    with redirect_stderr(log), Progress("prepared clips", lines=True) as progress:
         for i in range(101):
             progress(i, 100)
     lines = log.getvalue().splitlines()
@@ -90,7 +90,7 @@ def test_a_line_per_tenth_in_a_log():
 
 def test_a_name_cannot_steer_the_terminal():
     terminal = Terminal()
-    with Progress("\x1b[2J\n\u202ea.mp4", stream=terminal) as progress:
+    with redirect_stderr(terminal), Progress("\x1b[2J\n\u202ea.mp4") as progress:
         progress(1, 2)
         assert terminal.line.startswith("?[2J??a.mp4:  50%")
         progress.say("\x1b[2J")
