@@ -69,7 +69,7 @@ def test_a_corpus_and_a_network_of_another_package_are_trained_and_exported(make
         "--formats", "onnx", cwd=tmp_path, packages=site,
     )  # fmt: skip
     bundle = tmp_path / "bundles/audio_plain"
-    assert "a folder a speaker" in (bundle / "README.md").read_text()
+    assert "one folder per speaker" in (bundle / "README.md").read_text()
     assert json.loads((bundle / "bundle.json").read_text())["license"] == "our own"
     clip = corpus / "ben_m/sad_01.wav"  # answered where neither package is
     said = run("-m", "keras_emo", "predict", clip, "--bundle", bundle, "--format", "csv")

@@ -155,7 +155,7 @@ def alone(prepared, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["2", "4", "mirrored"])
+@pytest.mark.parametrize("kind", ["4", "mirrored"])
 def test_replicas_end_in_the_weights_of_one(prepared, alone, tmp_path, kind):
     """Workers of Ray Train, and the devices of one machine."""
     printed = train(prepared, tmp_path / "run", kind)
