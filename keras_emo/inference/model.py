@@ -152,9 +152,8 @@ class Model:
         outputs = self.run(feed)
         if "embedding" not in outputs:
             raise BundleError(bundle.model_path, Reason.BAD_BUNDLE, "it has no output 'embedding'")
-        mean: np.ndarray = outputs["embedding"].mean(
-            axis=0
-        )  # over crops that are rows of their own
+        # of a network that takes single crops, each is a row
+        mean: np.ndarray = outputs["embedding"].mean(axis=0)
         return mean
 
     def predict_batch(
