@@ -53,7 +53,7 @@ def test_accessibility(visitor, clips, scheme, width_px):
     if not AXE.is_file():
         pytest.skip("no axe-core: npm ci in web/")
     driver = visitor.driver
-    # without motion, or axe-core may see a button halfway between the colours of two schemes
+    # without motion, or axe-core may see a button halfway between the colors of two schemes
     media = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
     features = [{"name": name, "value": value} for name, value in media.items()]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

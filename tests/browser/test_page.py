@@ -28,7 +28,7 @@ def test_the_prediction_is_shown(visitor, clips):
     visitor.wait_until(lambda: visitor.find_all(".uplot canvas"))
     (label,) = (e for e in EMOTIONS if visitor.find_all(f"h2.of-{e}"))
     assert label in headline.lower() or headline == "No clear expression"
-    assert visitor.count_colour(label) > 200, "no line of the label"
+    assert visitor.count_color(label) > 200, "no line of the label"
     assert [h.text for h in visitor.find_all(".moment thead th")] == ["Face", "Voice", "Both"]
     figures = [f.text for f in visitor.find_all(".moment .figure")]
     assert len(figures) == 21, "each of the seven from face, voice and both"

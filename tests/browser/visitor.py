@@ -39,7 +39,7 @@ const across = white(context.getImageData(0, row, canvas.width, 1).data);
 const down = white(context.getImageData(column, 0, 1, canvas.height).data);
 return [(across.at(0) - left) / scale, (across.at(-1) - left) / scale, (down.at(-1) - top) / scale];
 """
-_COUNT_COLOUR = """
+_COUNT_COLOR = """
 const [canvas, name] = arguments;
 const paint = document.createElement("canvas").getContext("2d");
 paint.fillStyle = getComputedStyle(canvas).getPropertyValue(name);
@@ -119,9 +119,9 @@ class Visitor:
         canvas, video = self.find(".stage canvas"), self.find(".stage video")
         return self.driver.execute_script(_FRAME, canvas, video, box)
 
-    def count_colour(self, emotion: str) -> int:
+    def count_color(self, emotion: str) -> int:
         """Pixels of an emotion's line in the chart."""
-        return self.driver.execute_script(_COUNT_COLOUR, self.find(".chart canvas"), f"--{emotion}")
+        return self.driver.execute_script(_COUNT_COLOR, self.find(".chart canvas"), f"--{emotion}")
 
     def read_time_s(self) -> float:
         """Position of the video."""

@@ -26,7 +26,7 @@ STAGE = StageConfig(epochs=2, batch=10, learning_rate=1e-2, clip_norm=0.05)
 
 
 def build_net() -> keras.Model:
-    """Batch normalisation, a loss of its own and two outputs, of which one has no loss."""
+    """Batch normalization, a loss of its own and two outputs, of which one has no loss."""
     keras.utils.set_random_seed(3)
     x = keras.Input((6,), name="x")
     y = keras.layers.Dense(8, activation="relu", kernel_regularizer="l2", name="one")(x)
