@@ -1,3 +1,4 @@
+import itertools
 import json
 from dataclasses import asdict
 
@@ -57,6 +58,17 @@ def test_interval_resamples_speakers():
     narrow = bootstrap_intervals(labels, by_clip, speakers)
     assert (wide["accuracy"], narrow["accuracy"]) == ((0.0, 1.0), (0.5, 0.5))
     assert set(wide) == {"accuracy", "uar", "macro_f1"}
+
+
+def test_the_95_percent_interval_is_one():
+    """Five speakers of ten clips: all 5**5 resamples, counted out instead of drawn."""
+    n_right = (0, 2, 5, 7, 10)
+    labels = np.zeros(50, int)
+    predictions = np.concatenate([np.arange(10) >= n for n in n_right]).astype(int)
+    means = [sum(drawn) / 50 for drawn in itertools.product(n_right, repeat=5)]
+    expected = np.percentile(means, [2.5, 97.5])  # 0.18 and 0.78; 90 % are 0.22 and 0.74
+    found = bootstrap_intervals(labels, predictions, [str(i // 10) for i in range(50)])
+    np.testing.assert_allclose(found["accuracy"], expected, atol=0.021)
 
 
 def test_interval_is_repeatable():
