@@ -171,6 +171,13 @@ def make() -> Builders:
 
 
 @pytest.fixture(scope="session")
+def clip(make, tmp_path_factory) -> Path:
+    """Two seconds at 30 fps and a last frame at 2 s, with B-frames, and a sine; to be read only."""
+    folder = tmp_path_factory.mktemp("media")
+    return make.video(folder / "clip.mp4", make.grey_frames(61), sound=make.sine(2.0), bf="2")
+
+
+@pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
     """A clip of the built-in corpus, three seconds or so, with face and voice; to be read only."""
     from keras_emo.demo_corpus import BuiltinSpec, list_clips

@@ -47,12 +47,14 @@ def join(
     mfcc = keras.Input(spec.audio.shape, name="mfcc", dtype="float32")
     mfcc_mask = keras.Input((1,), name="mfcc_mask", dtype="float32")
     if "face_mask" in visual.input:  # it takes all frames itself
-        seen = visual({"face": face, "face_mask": face_mask})
+        face_outputs = visual({"face": face, "face_mask": face_mask})
     else:
-        seen = average_frames(visual, face, face_mask) if many_frames else visual({"face": face})
-    heard = audio({"mfcc": mfcc})
-    features = {f"face_{k}": seen[k] for k in HEAD_INPUTS}
-    features |= {f"voice_{k}": heard[k] for k in HEAD_INPUTS}
+        face_outputs = (
+            average_frames(visual, face, face_mask) if many_frames else visual({"face": face})
+        )
+    voice_outputs = audio({"mfcc": mfcc})
+    features = {f"face_{k}": face_outputs[k] for k in HEAD_INPUTS}
+    features |= {f"voice_{k}": voice_outputs[k] for k in HEAD_INPUTS}
     features["has_face"] = AnyFrame(name="has_face")(face_mask) if many_frames else face_mask
     outputs = head({**features, "has_voice": mfcc_mask})
     inputs = {"face": face, "face_mask": face_mask, "mfcc": mfcc, "mfcc_mask": mfcc_mask}

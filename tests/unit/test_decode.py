@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_emo.errors import ClipError, Reason
+from keras_emo.errors import Reason
 from keras_emo.media import decode as decoding
 from keras_emo.media.reader import read_media
 from keras_emo.media.recording import Media, Streams
+
+from .refusals import refused
 
 
 def times(media: Media) -> list[float]:
@@ -22,21 +24,6 @@ def times(media: Media) -> list[float]:
 
 def pictures(media: Media) -> list[np.ndarray]:
     return [f.rgb for f in media.frames]
-
-
-def refused(path: Path, reason: Reason) -> ClipError:
-    with pytest.raises(ClipError) as caught:
-        read_media(path)
-    assert caught.value.reason is reason
-    assert str(path) in str(caught.value)
-    return caught.value
-
-
-@pytest.fixture(scope="module")
-def clip(make, tmp_path_factory) -> Path:
-    """Two seconds at 30 fps and a last frame at 2 s, with B-frames, and a sine."""
-    folder = tmp_path_factory.mktemp("media")
-    return make.video(folder / "clip.mp4", make.grey_frames(61), sound=make.sine(2.0), bf="2")
 
 
 def tear(data: bytes, start: int, n_bytes: int, path: Path) -> Path:

@@ -27,19 +27,7 @@ from keras_emo.media.reader import (
 from keras_emo.media.recording import Frame, Media
 from keras_emo.media.sound import resample
 
-
-def refused(path: Path, reason: Reason, read=read_media) -> ClipError:
-    with pytest.raises(ClipError) as caught:
-        read(path)
-    assert caught.value.reason is reason
-    assert str(path) in str(caught.value)
-    return caught.value
-
-
-@pytest.fixture(scope="module")
-def clip(make, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("media")
-    return make.video(folder / "clip.mp4", make.grey_frames(61), sound=make.sine(2.0), bf="2")
+from .refusals import refused
 
 
 def test_files_that_are_no_recordings(clip, tmp_path):
